@@ -1,0 +1,38 @@
+# Every target is made by one of these two functions, so that warnings, sanitizers and include roots
+# are said once.
+
+add_library(seq1f1b_options INTERFACE)
+target_include_directories(seq1f1b_options INTERFACE ${CMAKE_SOURCE_DIR})
+target_compile_options(seq1f1b_options INTERFACE -Wall -Wextra)
+if(SEQ1F1B_SANITIZE)
+  target_compile_options(seq1f1b_options INTERFACE -fsanitize=${SEQ1F1B_SANITIZE} -fno-omit-frame-pointer)
+  target_link_options(seq1f1b_options INTERFACE -fsanitize=${SEQ1F1B_SANITIZE})
+endif()
+
+find_program(SEQ1F1B_CCACHE ccache)
+if(SEQ1F1B_CCACHE)
+  set(CMAKE_C_COMPILER_LAUNCHER ${SEQ1F1B_CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${SEQ1F1B_CCACHE})
+endif()
+
+# seq1f1b_library(NAME SOURCES a.cpp ... [LINKS target ...])
+# One static library per folder; what it may include is what it links, and links point downwards only.
+function(seq1f1b_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC seq1f1b_options ${ARG_LINKS})
+endfunction()
+
+# seq1f1b_test(NAME SOURCES a.cpp ... [LINKS target ...] [LABELS label ...] [TIMEOUT seconds])
+# One Catch2 executable per source folder, run as one ctest entry per test case.
+function(seq1f1b_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LINKS;LABELS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE seq1f1b_options ${ARG_LINKS} Catch2::Catch2WithMain)
+  target_compile_definitions(${name} PRIVATE SEQ1F1B_CATCH_MAJOR=${Catch2_VERSION_MAJOR}
+    SEQ1F1B_SOURCE_DIR="${CMAKE_SOURCE_DIR}" SEQ1F1B_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  catch_discover_tests(${name} TEST_PREFIX "${name}: " PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
+endfunction()

@@ -1,0 +1,62 @@
+#pragma once
+// One-way FIFO links between two ranks, and groups of ranks. See schedule.h: a channel belongs to an
+// edge between adjacent stages and a direction. Both ends know every message's size beforehand, so
+// nothing but payload travels.
+//
+// Threads: one thread per rank (the stage loop's) calls these interfaces; what moves the bytes
+// meanwhile is the implementation's business.
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace seq1f1b::comm {
+
+// Says what the caller is doing, for the message of an expired deadline, e.g.
+// "backward of micro-batch 3, segment 1 (step 12)". Only called when the deadline has expired.
+using Describe = std::function<std::string()>;
+
+class Sender {
+ public:
+  virtual ~Sender() = default;
+  // A free send buffer of the ring to write the next message into; waits while all are in flight.
+  virtual std::byte* acquire(const Describe& what) = 0;
+  // Hands the acquired buffer's first `bytes` over; returns at once. The buffer must not be touched
+  // again before it is acquired again.
+  virtual void commit(std::size_t bytes) = 0;
+};
+
+class Receiver {
+ public:
+  virtual ~Receiver() = default;
+  // Announces the sizes of the next messages, in order. The implementation posts as many as it has
+  // free buffers, so that they arrive while the caller computes.
+  virtual void expect(std::span<const std::size_t> bytes) = 0;
+  // The next message, in place; waits for its arrival.
+  virtual const std::byte* wait(const Describe& what) = 0;
+  // Its buffer may be overwritten.
+  virtual void release() = 0;
+  // True when the next message has arrived: wait() would return at once.
+  virtual bool ready() = 0;
+};
+
+// All members call the same operations in the same order. Results are bit-identical on all members:
+// sums run in member order.
+class Group {
+ public:
+  virtual ~Group() = default;
+  virtual int rank() const = 0;  // within the group
+  virtual int size() const = 0;
+  virtual void all_reduce_sum(std::span<double> values, const Describe& what) = 0;
+  virtual void all_reduce_sum(std::span<float> values, const Describe& what) = 0;
+  // The root's bytes to all; sizes equal everywhere.
+  virtual void broadcast(std::span<std::byte> bytes, int root, const Describe& what) = 0;
+  // Every member's string, by member.
+  virtual std::vector<std::string> all_gather(const std::string& mine, const Describe& what) = 0;
+  virtual void barrier(const Describe& what) = 0;
+};
+
+}  // namespace seq1f1b::comm

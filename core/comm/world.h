@@ -1,0 +1,56 @@
+#pragma once
+// All ranks of a job as seen by one of them: makes channels and groups, and ends the job.
+#include <chrono>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/comm/channel.h"
+
+namespace seq1f1b::comm {
+
+struct WorldOptions {
+  std::chrono::duration<double> deadline{600};
+  std::chrono::duration<double> grace{2};
+  // Called with the whole message before the job is aborted for an expired deadline, so that it also
+  // reaches the log file.
+  std::function<void(const std::string&)> on_deadline;
+};
+
+class World {
+ public:
+  virtual ~World() = default;
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+  virtual int local_rank() const = 0;  // among the ranks of this node
+  virtual int local_size() const = 0;
+
+  // Both ends of a channel make it with the same `id` (unique per direction and pair of ranks, the
+  // producing stage and direction combined), in any order. `buffers` are the ring, in device memory
+  // planned by the caller; they outlive the channel.
+  virtual std::unique_ptr<Sender> make_sender(int to, int id, std::vector<std::span<std::byte>> buffers) = 0;
+  virtual std::unique_ptr<Receiver> make_receiver(int from, int id,
+                                                  std::vector<std::span<std::byte>> buffers) = 0;
+  // Collective over the world, same member lists in the same order on all ranks; null on ranks that
+  // are not members.
+  virtual std::unique_ptr<Group> make_group(std::span<const int> members) = 0;
+
+  // A wait longer than the deadline throws DeadlineError whose message names this rank, what it was
+  // doing and the peer. abort() ends the whole job with `exit_code`; it does not return.
+  [[noreturn]] virtual void abort(int exit_code) = 0;
+  // Leaves the job in good order: collective; waits for all at most the deadline.
+  virtual void finalize() = 0;
+  // Bytes held by the library for communication, as far as known.
+  virtual std::size_t library_bytes() const = 0;
+};
+
+// The job started by mpirun or srun (or a single process). One progress thread per rank makes every
+// MPI call, sleeps while nothing is outstanding and polls with growing pauses else.
+std::unique_ptr<World> connect_mpi(const WorldOptions& options);
+
+// `size` worlds in one process, one per thread; for tests. abort() of one makes the waits of all
+// others throw DeadlineError.
+std::vector<std::unique_ptr<World>> make_in_process_worlds(int size, const WorldOptions& options = {});
+
+}  // namespace seq1f1b::comm

@@ -1,0 +1,67 @@
+#pragma once
+// What a run shows and leaves behind: the progress line, metrics.jsonl, one log file per rank.
+#include <cstdint>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <string>
+
+namespace seq1f1b::metrics {
+
+struct StepMetrics {
+  std::int64_t step = 0, total_steps = 0;
+  double loss = 0;               // mean over the step's tokens, nats
+  double grad_norm = 0;          // before clipping
+  double learning_rate = 0;
+  double step_seconds = 0;
+  double tokens_per_second = 0;
+  double model_tflops = 0;       // TFLOP/s of the whole job by METHOD's count, causal attention
+  double bubble = 0;             // share of the step
+  bool bubble_measured = false;  // else simulated
+  double eta_seconds = 0;
+  std::int64_t consumed_samples = 0;
+};
+
+// " 120/1000 | loss 3.2100 | norm 0.84 | lr 3.00e-04 | 412 ms | 19880 tok/s | 0.151 TFLOP/s |
+//  bubble 6.5% (simulated) | eta 5m12s"
+std::string progress_line(const StepMetrics& metrics);
+std::string duration_text(double seconds);  // "42s", "5m12s", "3h07m"
+
+// One JSON object per step, flushed; appended on resume.
+class MetricsFile {
+ public:
+  MetricsFile(const std::string& path, bool append);
+  void write(const StepMetrics& metrics);
+  // Any other event: {"event": kind, ...fields of the JSON object `fields`}.
+  void write_event(const std::string& kind, const std::string& fields_json);
+
+ private:
+  std::ofstream out_;
+};
+
+// RUN/logs/rank_00000.log: every line with time since start. Not for the hot path.
+class RankLog {
+ public:
+  RankLog(const std::string& path, bool append);
+  void line(const std::string& text);
+
+ private:
+  std::ofstream out_;
+  double start_;
+};
+
+// The live line on a terminal (rewritten in place when stdout is a terminal, a plain line every
+// `interval` steps otherwise).
+class Progress {
+ public:
+  explicit Progress(std::int64_t interval);
+  void show(const StepMetrics& metrics);
+  void message(const std::string& text);  // a full line of its own, between progress lines
+
+ private:
+  std::int64_t interval_;
+  bool terminal_;
+  bool open_line_ = false;
+};
+
+}  // namespace seq1f1b::metrics

@@ -1,0 +1,57 @@
+#pragma once
+// Storage of one rank, planned from its order: every block's lifetime in actions, and an offset for
+// each by offline interval packing. Nothing here knows a model; demands come in as bytes.
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/schedule/schedule.h"
+
+namespace seq1f1b::schedule {
+
+// What one chunk needs, in bytes. Vectors are indexed by segment.
+struct ChunkDemand {
+  std::vector<std::size_t> unit;            // saved activations
+  std::vector<std::size_t> stash;           // only with a split backward
+  std::size_t carry = 0;
+  std::size_t carry_gradient = 0;
+  std::array<std::vector<std::size_t>, kKinds> workspace;  // [kind][segment]
+};
+
+struct Block {
+  Lifetime lifetime;
+  int chunk = 0, micro_batch = 0, segment = 0;  // segment 0 for micro-batch scope
+  std::int32_t first_action = 0, last_action = 0;  // inclusive; kWorkspace: equal
+  std::size_t bytes = 0;
+  std::size_t offset = 0;
+};
+
+class MemoryPlan {
+ public:
+  std::span<const Block> blocks() const { return blocks_; }
+  std::size_t live_bytes() const { return live_; }      // largest sum of blocks alive in one action
+  std::size_t packed_bytes() const { return packed_; }  // arena size
+  // Offset and size of a block that the order contains; for kWorkspace, use workspace_of.
+  const Block& find(Lifetime lifetime, int chunk, Unit unit) const;
+  const Block& workspace_of(std::size_t action_index) const;
+  // Most blocks of a lifetime alive at once, e.g. KV slots in use.
+  int peak_count(Lifetime lifetime) const;
+
+ private:
+  friend MemoryPlan plan_memory(const Schedule&, int, std::span<const ChunkDemand>, std::size_t);
+  std::vector<Block> blocks_;
+  std::vector<std::int32_t> index_;      // dense (lifetime, chunk, micro_batch, segment) -> block
+  std::vector<std::int32_t> workspace_;  // action -> block
+  int micro_batches_ = 0, segments_ = 0;
+  std::size_t live_ = 0, packed_ = 0;
+};
+
+// `demands` has one entry per chunk of `rank`. Offsets and sizes are multiples of `alignment`.
+// Deterministic. Blocks that overlap in time never overlap in space.
+MemoryPlan plan_memory(const Schedule& schedule, int rank, std::span<const ChunkDemand> demands,
+                       std::size_t alignment = 256);
+
+}  // namespace seq1f1b::schedule

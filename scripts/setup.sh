@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Installs every package that the build and the quick start need (Debian 12 or newer, Ubuntu 22.04 or
+# newer). Idempotent: does nothing when all is there. Uses sudo when not run as root.
+# Usage: scripts/setup.sh [--check]     --check only reports; exit code 1 when something is missing
+set -euo pipefail
+
+packages=(
+  g++ make cmake ninja-build ccache pkg-config git ca-certificates
+  libopenmpi-dev openmpi-bin
+  libyaml-cpp-dev libcli11-dev nlohmann-json3-dev catch2
+  libdnnl-dev libsentencepiece-dev sentencepiece libxxhash-dev
+  bible-kjv
+)
+
+if ! command -v dpkg-query >/dev/null; then
+  echo "setup: this script knows Debian and Ubuntu only; install by hand: ${packages[*]}" >&2
+  exit 1
+fi
+
+missing=()
+for package in "${packages[@]}"; do
+  status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
+  [[ $status == installed ]] || missing+=("$package")
+done
+if ((${#missing[@]} == 0)); then
+  echo "setup: all ${#packages[@]} packages are installed"
+  exit 0
+fi
+echo "setup: missing: ${missing[*]}"
+[[ ${1:-} == --check ]] && exit 1
+
+elevate=()
+if ((EUID != 0)); then
+  if ! command -v sudo >/dev/null; then
+    echo "setup: not root and no sudo; ask an administrator to install: ${missing[*]}" >&2
+    exit 1
+  fi
+  elevate=(sudo)
+fi
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+run() {
+  if ! "${elevate[@]}" env DEBIAN_FRONTEND=noninteractive "$@" >"$log" 2>&1; then
+    cat "$log" >&2
+    echo "setup: failed: $*" >&2
+    exit 1
+  fi
+}
+run apt-get update
+run apt-get install -y --no-install-recommends "${missing[@]}"
+echo "setup: installed ${missing[*]}"
