@@ -36,8 +36,8 @@ record_dependency("CLI11" "${CLI11_FOUND}" "${CLI11_VERSION}" "libcli11-dev")
 find_package(nlohmann_json QUIET)
 record_dependency("nlohmann-json" "${nlohmann_json_FOUND}" "${nlohmann_json_VERSION}" "nlohmann-json3-dev")
 
-find_package(dnnl QUIET)
-record_dependency("oneDNN" "${dnnl_FOUND}" "${dnnl_VERSION}" "libdnnl-dev")
+find_package(OneDNN QUIET)
+record_dependency("oneDNN" "${OneDNN_FOUND}" "${OneDNN_VERSION}" "libdnnl-dev")
 
 find_package(Sentencepiece QUIET)
 record_dependency("sentencepiece" "${Sentencepiece_FOUND}" "${Sentencepiece_VERSION}" "libsentencepiece-dev")
