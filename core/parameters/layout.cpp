@@ -1,0 +1,52 @@
+#include "core/parameters/layout.h"
+
+#include "kernels/common/errors.h"
+
+namespace seq1f1b::parameters {
+namespace {
+
+std::int64_t aligned(std::int64_t elements) {
+  return (elements + kRowAlignment - 1) / kRowAlignment * kRowAlignment;
+}
+
+}  // namespace
+
+Layout::Layout(const Table& table, const std::function<bool(const Use&)>& is_local)
+    : table_size_(table.size()) {
+  std::int64_t next = 0;
+  for (std::size_t index = 0; index < table.size(); ++index) {
+    const Row& row = table[index];
+    LocalRow local{.row = row, .table_index = index};
+    for (const Use& use : row.uses)
+      if (is_local(use)) local.uses.push_back(use);
+    if (local.uses.empty()) continue;
+    local.offset = row.fused_with_previous ? next : aligned(next);
+    local.owner = local.uses.front() == row.uses.front();
+    local.replicated = local.uses.size() < row.uses.size();
+    next = local.offset + row.elements();
+    rows_.push_back(std::move(local));
+  }
+  elements_ = gradient_elements_ = aligned(next);
+  for (LocalRow& local : rows_) {
+    local.gradient_offsets.push_back(local.offset);
+    for (std::size_t use = 1; use < local.uses.size(); ++use) {
+      local.gradient_offsets.push_back(gradient_elements_);
+      gradient_elements_ += aligned(local.row.elements());
+    }
+  }
+}
+
+const LocalRow& Layout::find(std::string_view name) const {
+  for (const LocalRow& local : rows_)
+    if (local.row.name == name) return local;
+  throw InternalError(concat("parameter '", name, "' is not on this rank"));
+}
+
+std::int64_t Layout::owned_parameters() const {
+  std::int64_t count = 0;
+  for (const LocalRow& local : rows_)
+    if (local.owner) count += local.row.elements();
+  return count;
+}
+
+}  // namespace seq1f1b::parameters

@@ -1,0 +1,83 @@
+#include "core/parameters/store.h"
+
+#include "kernels/common/errors.h"
+
+namespace seq1f1b::parameters {
+
+using kernels::Dtype;
+using kernels::Tensor;
+
+namespace {
+
+std::size_t padded_bytes(std::int64_t elements, Dtype dtype) {
+  return (static_cast<std::size_t>(elements) * kernels::dtype_bytes(dtype) + 255) / 256 * 256;
+}
+
+}  // namespace
+
+StoreBytes store_bytes(const Layout& layout, Dtype compute, Dtype accumulate, Purpose purpose) {
+  StoreBytes bytes;
+  bytes.weights = padded_bytes(layout.elements(), compute);
+  if (purpose == Purpose::kTraining) {
+    // Lower-precision weights need a master copy of accumulate type; no such back end exists yet.
+    SEQ1F1B_ASSERT(compute == accumulate, "master weights are not there yet");
+    bytes.gradients = padded_bytes(layout.gradient_elements(), accumulate);
+    bytes.moments = padded_bytes(2 * layout.elements(), accumulate);
+  }
+  return bytes;
+}
+
+Store::Store(Layout layout, Dtype compute, Dtype accumulate, Purpose purpose, std::byte* memory)
+    : layout_(std::move(layout)), compute_(compute), accumulate_(accumulate), purpose_(purpose) {
+  const StoreBytes bytes = store_bytes(layout_, compute, accumulate, purpose);
+  weights_ = memory;
+  if (purpose == Purpose::kTraining) {
+    gradients_ = weights_ + bytes.weights;
+    moments_ = gradients_ + bytes.gradients;
+  }
+}
+
+Tensor Store::view(std::byte* base, Dtype dtype, std::int64_t offset, const Row& row) const {
+  SEQ1F1B_ASSERT(base != nullptr, row.name, ": this store holds weights only");
+  std::byte* data = base + static_cast<std::size_t>(offset) * kernels::dtype_bytes(dtype);
+  return row.shape.size() == 1 ? Tensor(data, dtype, {row.shape[0]})
+                               : Tensor(data, dtype, {row.shape[0], row.shape[1]});
+}
+
+Tensor Store::weight(const LocalRow& row) const {
+  return view(weights_, compute_, row.offset, row.row);
+}
+Tensor Store::gradient(const LocalRow& row, std::size_t use) const {
+  return view(gradients_, accumulate_, row.gradient_offsets.at(use), row.row);
+}
+Tensor Store::first_moment(const LocalRow& row) const {
+  return view(moments_, accumulate_, row.offset, row.row);
+}
+Tensor Store::second_moment(const LocalRow& row) const {
+  return view(moments_, accumulate_, layout_.elements() + row.offset, row.row);
+}
+
+Tensor Store::fused(std::byte* base, Dtype dtype, std::string_view name, int rows) const {
+  const LocalRow& first = layout_.find(name);
+  const auto index = static_cast<std::size_t>(&first - layout_.rows().data());
+  Tensor operand = view(base, dtype, first.offset, first.row);
+  for (int i = 1; i < rows; ++i) {
+    const LocalRow& next = layout_.rows()[index + static_cast<std::size_t>(i)];
+    SEQ1F1B_ASSERT(next.row.fused_with_previous, next.row.name, " is not fused with ", name);
+    operand.shape[0] += next.row.shape[0];
+  }
+  return operand;
+}
+Tensor Store::fused_weight(std::string_view name, int rows) const {
+  return fused(weights_, compute_, name, rows);
+}
+Tensor Store::fused_gradient(std::string_view name, int rows) const {
+  return fused(gradients_, accumulate_, name, rows);
+}
+
+Tensor Store::all_gradients() const {
+  return Tensor(gradients_, accumulate_, {layout_.gradient_elements()});
+}
+Tensor Store::all_moments() const { return Tensor(moments_, accumulate_, {2 * layout_.elements()}); }
+
+}  // namespace seq1f1b::parameters

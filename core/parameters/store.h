@@ -1,0 +1,59 @@
+#pragma once
+// The tensors behind a layout: weights, gradients and moments of one rank, carved out of memory that
+// the caller planned.
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "core/parameters/layout.h"
+#include "kernels/device.h"
+
+namespace seq1f1b::parameters {
+
+// What a program needs of the parameters: sampling and evaluation need no gradients.
+enum class Purpose : std::uint8_t { kInference, kTraining };
+
+struct StoreBytes {
+  std::size_t weights = 0, gradients = 0, moments = 0;
+  std::size_t total() const { return weights + gradients + moments; }
+};
+StoreBytes store_bytes(const Layout& layout, kernels::Dtype compute, kernels::Dtype accumulate,
+                       Purpose purpose);
+
+class Store {
+ public:
+  // `memory`: store_bytes(...).total() bytes of device memory, aligned to 256. Contents are undefined
+  // until initialised or loaded.
+  Store(Layout layout, kernels::Dtype compute, kernels::Dtype accumulate, Purpose purpose,
+        std::byte* memory);
+
+  const Layout& layout() const { return layout_; }
+  Purpose purpose() const { return purpose_; }
+
+  kernels::Tensor weight(const LocalRow& row) const;
+  // The accumulator of the row's `use`-th local use.
+  kernels::Tensor gradient(const LocalRow& row, std::size_t use = 0) const;
+  kernels::Tensor first_moment(const LocalRow& row) const;
+  kernels::Tensor second_moment(const LocalRow& row) const;
+
+  // `rows` consecutive rows starting with `name` as one operand, concatenated along their first
+  // dimension (q, k, v; gate, up). All but the first must be fused with their predecessors.
+  kernels::Tensor fused_weight(std::string_view name, int rows) const;
+  kernels::Tensor fused_gradient(std::string_view name, int rows) const;
+
+  kernels::Tensor all_gradients() const;  // flat, every accumulator
+  kernels::Tensor all_moments() const;    // flat, both
+
+ private:
+  kernels::Tensor view(std::byte* base, kernels::Dtype dtype, std::int64_t offset,
+                       const Row& row) const;
+  kernels::Tensor fused(std::byte* base, kernels::Dtype dtype, std::string_view name,
+                        int rows) const;
+
+  Layout layout_;
+  kernels::Dtype compute_, accumulate_;
+  Purpose purpose_;
+  std::byte *weights_ = nullptr, *gradients_ = nullptr, *moments_ = nullptr;
+};
+
+}  // namespace seq1f1b::parameters
