@@ -1,0 +1,144 @@
+#include "core/base/files.h"
+
+#include <fcntl.h>
+#include <sys/statvfs.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <system_error>
+#include <vector>
+
+#include "core/base/text.h"
+#include "kernels/common/errors.h"
+
+namespace seq1f1b::base {
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void throw_with(const char* action, const std::string& path,
+                             const std::error_code& why) {
+  throw DataError(concat(action, " ", path, ": ", why.message()));
+}
+
+std::string parent_of(const std::string& path) {
+  const std::string parent = fs::path(path).parent_path().string();
+  return parent.empty() ? "." : parent;
+}
+
+}  // namespace
+
+void throw_file_error(const char* action, const std::string& path) {
+  throw_with(action, path, std::error_code(errno, std::generic_category()));
+}
+
+std::string read_file(const std::string& path) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) throw_file_error("cannot open", path);
+  std::string text;
+  for (;;) {
+    constexpr std::size_t kBlock = 1 << 16;
+    const std::size_t before = text.size();
+    text.resize(before + kBlock);
+    const ssize_t count = ::read(file.get(), text.data() + before, kBlock);
+    text.resize(before + static_cast<std::size_t>(std::max<ssize_t>(count, 0)));
+    if (count == 0) return text;
+    if (count < 0 && errno != EINTR) throw_file_error("cannot read", path);
+  }
+}
+
+void require_free_space(const std::string& path, std::uint64_t bytes) {
+  struct statvfs status {};
+  if (::statvfs(path.c_str(), &status) != 0) throw_file_error("cannot inspect", path);
+  const std::uint64_t free = std::uint64_t{status.f_bavail} * status.f_frsize;
+  if (free < bytes)
+    throw DataError(concat("disk too full for ", path, ": ", bytes_text(bytes), " needed, ",
+                           bytes_text(free), " free"));
+}
+
+void atomic_write_file(const std::string& path, std::string_view contents) {
+  Disk().replace_file(path, contents);
+}
+
+OutputFile Disk::create(const std::string& path) const { return {*this, path}; }
+
+void Disk::write_file(const std::string& path, std::string_view text) const {
+  OutputFile file = create(path);
+  file.write(text);
+  file.finish();
+}
+
+void Disk::replace_file(const std::string& path, std::string_view text) const {
+  const std::string temporary = path + ".tmp";
+  write_file(temporary, text);
+  rename(temporary, path);
+  sync_directory(parent_of(path));
+}
+
+void Disk::make_directory(const std::string& path) const {
+  announce("make_directory", path);
+  std::error_code why;
+  fs::create_directories(path, why);
+  if (why) throw_with("cannot make folder", path, why);
+}
+
+void Disk::sync_directory(const std::string& path) const {
+  announce("sync_directory", path);
+  const Descriptor folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder) throw_file_error("cannot open folder", path);
+  // Some network file systems cannot sync a folder and say EINVAL; they order renames themselves.
+  if (::fsync(folder.get()) != 0 && errno != EINVAL) throw_file_error("cannot sync folder", path);
+}
+
+void Disk::rename(const std::string& from, const std::string& to) const {
+  announce("rename", to);
+  std::error_code why;
+  fs::rename(from, to, why);
+  if (why) throw_with("cannot rename", concat(from, " to ", to), why);
+}
+
+void Disk::remove_tree(const std::string& path) const {
+  std::error_code why;
+  const fs::file_status status = fs::symlink_status(path, why);
+  if (status.type() == fs::file_type::not_found) return;
+  std::vector<std::string> entries{path};
+  if (status.type() == fs::file_type::directory) {
+    fs::recursive_directory_iterator walk(path, why);
+    for (; !why && walk != fs::recursive_directory_iterator(); walk.increment(why))
+      entries.push_back(walk->path().string());
+    if (why) throw_with("cannot list", path, why);
+  }
+  // The walk names a folder before what is in it.
+  std::for_each(entries.rbegin(), entries.rend(), [&](const std::string& entry) {
+    announce("remove", entry);
+    fs::remove(entry, why);
+    if (why) throw_with("cannot remove", entry, why);
+  });
+}
+
+OutputFile::OutputFile(const Disk& disk, const std::string& path) : disk_(disk), path_(path) {
+  disk_.announce("create", path);
+  file_ = Descriptor(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  if (!file_) throw_file_error("cannot create", path);
+}
+
+void OutputFile::write(std::span<const std::byte> bytes) {
+  disk_.announce("write", path_);
+  while (!bytes.empty()) {
+    const ssize_t count = ::write(file_.get(), bytes.data(), bytes.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) throw_file_error("cannot write", path_);
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+  }
+}
+
+void OutputFile::write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+
+void OutputFile::finish() {
+  disk_.announce("sync_file", path_);
+  if (::fsync(file_.get()) != 0) throw_file_error("cannot sync", path_);
+  if (file_.close() != 0) throw_file_error("cannot close", path_);
+}
+
+}  // namespace seq1f1b::base

@@ -1,0 +1,76 @@
+#pragma once
+// Files that must survive a crash. Order of a safe replacement: write a temporary file, fsync it,
+// rename it, fsync the folder; a rename alone may reach the disk before the data does.
+//
+// All functions throw DataError naming the action, the path and the reason of the system.
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "core/base/descriptor.h"
+
+namespace seq1f1b::base {
+
+// "cannot open /a/b: No such file or directory", from errno.
+[[noreturn]] void throw_file_error(const char* action, const std::string& path);
+
+// The whole file as text.
+std::string read_file(const std::string& path);
+
+// Throws when the file system that holds `path` has less than `bytes` free for ordinary users.
+void require_free_space(const std::string& path, std::uint64_t bytes);
+
+// Replaces `path` atomically: at any moment it has the old contents or the new ones, also after
+// power loss. Two processes must not replace the same path at once.
+void atomic_write_file(const std::string& path, std::string_view contents);
+
+// Called before each step that changes the disk, with the step's name and the path. Tests stop the
+// process there, or throw as if the step had failed.
+using DiskObserver = std::function<void(std::string_view step, const std::string& path)>;
+
+class OutputFile;
+
+// Everything that changes a disk, each change announced to an observer.
+class Disk {
+ public:
+  Disk() = default;
+  explicit Disk(DiskObserver observer) : observer_(std::move(observer)) {}
+
+  OutputFile create(const std::string& path) const;                         // "create"
+  void write_file(const std::string& path, std::string_view text) const;    // a new file, synced
+  void replace_file(const std::string& path, std::string_view text) const;  // atomic_write_file
+  void make_directory(const std::string& path) const;  // "make_directory"; parents too, may exist
+  void sync_directory(const std::string& path) const;  // "sync_directory"
+  void rename(const std::string& from, const std::string& to) const;  // "rename"; not yet synced
+  // "remove", once per file and folder, deepest first. Links are removed, not followed. Nothing
+  // happens when there is nothing at `path`.
+  void remove_tree(const std::string& path) const;
+
+ private:
+  friend class OutputFile;
+  void announce(std::string_view step, const std::string& path) const {
+    if (observer_) observer_(step, path);
+  }
+
+  DiskObserver observer_;
+};
+
+// A file being written from front to back. Left unfinished when finish() was not called. The disk
+// must outlive it.
+class OutputFile {
+ public:
+  OutputFile(const Disk& disk, const std::string& path);  // creates, or empties an existing file
+  void write(std::span<const std::byte> bytes);           // "write"
+  void write(std::string_view text);
+  void finish();  // "sync_file": fsync, then close
+
+ private:
+  const Disk& disk_;
+  std::string path_;
+  Descriptor file_;
+};
+
+}  // namespace seq1f1b::base
