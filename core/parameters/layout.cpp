@@ -16,7 +16,9 @@ Layout::Layout(const Table& table, const std::function<bool(const Use&)>& is_loc
   std::int64_t next = 0;
   for (std::size_t index = 0; index < table.size(); ++index) {
     const Row& row = table[index];
-    LocalRow local{.row = row, .table_index = index};
+    LocalRow local;
+    local.row = row;
+    local.table_index = index;
     for (const Use& use : row.uses)
       if (is_local(use)) local.uses.push_back(use);
     if (local.uses.empty()) continue;

@@ -1,0 +1,169 @@
+#include "core/model/spec.h"
+
+#include <cmath>
+#include <cstdio>
+#include <string>
+
+namespace seq1f1b::model {
+
+using parameters::Axis;
+using parameters::Law;
+using parameters::Row;
+using parameters::Site;
+using parameters::Table;
+using parameters::Use;
+
+ModelSpec model_spec(const config::ModelConfig& config) {
+  ModelSpec spec;
+  spec.layers = config.num_layers;
+  spec.hidden = config.hidden_size;
+  spec.heads = config.num_attention_heads;
+  spec.kv_heads = config.num_query_groups;
+  spec.head_dim = config.kv_channels;
+  spec.ffn = config.ffn_hidden_size;
+  spec.vocab = config.vocab_size;
+  if (config.position_embedding == "learned") spec.positions = config.max_position_embeddings;
+  if (config.position_embedding == "rotary") {
+    spec.rotary.dimensions =
+        static_cast<int>(std::lround(static_cast<double>(spec.head_dim) * config.rotary_percent)) /
+        2 * 2;
+    spec.rotary.base = config.rotary_base;
+  }
+  spec.norm = config.normalization == "rmsnorm" ? kernels::NormKind::kRmsNorm
+                                                : kernels::NormKind::kLayerNorm;
+  spec.activation = config.activation == "swiglu" ? Activation::kSwiglu : Activation::kGelu;
+  spec.bias = config.add_bias_linear == "true";
+  spec.tied = config.tie_embeddings == "true";
+  spec.norm_epsilon = config.norm_epsilon;
+  spec.init_std = config.init_method_std;
+  return spec;
+}
+
+namespace {
+
+// Appends rows that share a site and a checkpoint file.
+class Rows {
+ public:
+  Rows(Table& table, const ModelSpec& spec, Use use, std::string file, std::string prefix)
+      : table_(table), spec_(spec), use_(use), file_(std::move(file)), prefix_(std::move(prefix)) {}
+
+  // Weight [out, in] of a linear layer; `shard_axis` as tensor parallelism will cut it.
+  void weight(const std::string& name, std::int64_t out, std::int64_t in, Axis out_axis, Axis in_axis,
+              int shard_axis, double deviation, bool fused = false) {
+    Row row = base(name);
+    row.shape = {out, in};
+    row.axes = {out_axis, in_axis};
+    row.shard_axis = shard_axis;
+    row.standard_deviation = deviation;
+    row.fused_with_previous = fused;
+    table_.push_back(std::move(row));
+  }
+  void bias(const std::string& name, std::int64_t out, Axis axis, int shard_axis,
+            bool fused = false) {
+    if (!spec_.bias) return;
+    vector(name, out, axis, Law::kZeros);
+    table_.back().shard_axis = shard_axis;
+    table_.back().fused_with_previous = fused;
+  }
+  void norm(const std::string& name) {
+    vector(name + ".weight", spec_.hidden, Axis::kHidden, Law::kOnes);
+    if (spec_.norm_bias()) vector(name + ".bias", spec_.hidden, Axis::kHidden, Law::kZeros);
+  }
+
+ private:
+  Row base(const std::string& name) const {
+    Row row;
+    row.name = prefix_ + name;
+    row.uses = {use_};
+    row.file = file_;
+    return row;
+  }
+  void vector(const std::string& name, std::int64_t size, Axis axis, Law law) {
+    Row row = base(name);
+    row.shape = {size};
+    row.axes = {axis};
+    row.law = law;
+    row.decay = false;
+    table_.push_back(std::move(row));
+  }
+
+  Table& table_;
+  const ModelSpec& spec_;
+  Use use_;
+  std::string file_, prefix_;
+};
+
+void block_rows(Table& table, const ModelSpec& spec, int block) {
+  char file[32];
+  std::snprintf(file, sizeof file, "layers.%04d", block);
+  Rows rows(table, spec, Use{Site::kBlock, block}, file, "layers." + std::to_string(block) + ".");
+  const double std = spec.init_std;
+  const double residual_std = std / std::sqrt(2.0 * spec.layers);  // GPT-2's scaling
+  const std::int64_t kv_width = spec.kv_heads * spec.head_dim;
+
+  rows.norm("norm1");
+  rows.weight("attention.query.weight", spec.query_width(), spec.hidden, Axis::kHeads,
+              Axis::kHidden, 0, std);
+  rows.weight("attention.key.weight", kv_width, spec.hidden, Axis::kKvHeads, Axis::kHidden, 0, std,
+              true);
+  rows.weight("attention.value.weight", kv_width, spec.hidden, Axis::kKvHeads, Axis::kHidden, 0,
+              std, true);
+  rows.bias("attention.query.bias", spec.query_width(), Axis::kHeads, 0);
+  rows.bias("attention.key.bias", kv_width, Axis::kKvHeads, 0, true);
+  rows.bias("attention.value.bias", kv_width, Axis::kKvHeads, 0, true);
+  rows.weight("attention.output.weight", spec.hidden, spec.query_width(), Axis::kHidden,
+              Axis::kHeads, 1, residual_std);
+  rows.bias("attention.output.bias", spec.hidden, Axis::kHidden, -1);
+
+  rows.norm("norm2");
+  const bool gated = spec.activation == Activation::kSwiglu;
+  if (gated)
+    rows.weight("ffn.gate.weight", spec.ffn, spec.hidden, Axis::kFfn, Axis::kHidden, 0, std);
+  rows.weight("ffn.up.weight", spec.ffn, spec.hidden, Axis::kFfn, Axis::kHidden, 0, std, gated);
+  if (gated) rows.bias("ffn.gate.bias", spec.ffn, Axis::kFfn, 0);
+  rows.bias("ffn.up.bias", spec.ffn, Axis::kFfn, 0, gated);
+  rows.weight("ffn.down.weight", spec.hidden, spec.ffn, Axis::kHidden, Axis::kFfn, 1, residual_std);
+  rows.bias("ffn.down.bias", spec.hidden, Axis::kHidden, -1);
+}
+
+}  // namespace
+
+Table parameter_table(const ModelSpec& spec) {
+  Table table;
+  Rows embedding(table, spec, Use{Site::kEmbedding, 0}, "embedding", "embedding.");
+  embedding.weight("token.weight", spec.vocab, spec.hidden, Axis::kVocab, Axis::kHidden, 0,
+                   spec.init_std);
+  if (spec.tied) table.back().uses.push_back(Use{Site::kHead, 0});
+  if (spec.positions > 0)
+    embedding.weight("position.weight", spec.positions, spec.hidden, Axis::kPositions,
+                     Axis::kHidden, -1, spec.init_std);
+  for (int block = 0; block < spec.layers; ++block) block_rows(table, spec, block);
+  Rows head(table, spec, Use{Site::kHead, 0}, "head", "");
+  head.norm("final_norm");
+  if (!spec.tied)
+    head.weight("head.weight", spec.vocab, spec.hidden, Axis::kVocab, Axis::kHidden, 0,
+                spec.init_std);
+  return table;
+}
+
+StageLayers stage_layers(int layers, int stages, int stage) {
+  const int share = layers / stages, rest = layers % stages;
+  StageLayers result;
+  result.embedding = stage == 0;
+  result.head = stage == stages - 1;
+  result.blocks = share + (stage < rest ? 1 : 0);
+  result.first_block = stage * share + (stage < rest ? stage : rest);
+  return result;
+}
+
+bool uses_on_stage(const StageLayers& stage, const Use& use) {
+  switch (use.site) {
+    case Site::kEmbedding: return stage.embedding;
+    case Site::kHead: return stage.head;
+    case Site::kBlock:
+      return use.block >= stage.first_block && use.block < stage.first_block + stage.blocks;
+  }
+  return false;
+}
+
+}  // namespace seq1f1b::model

@@ -1,0 +1,118 @@
+#pragma once
+// The layers of one pipeline stage (one chunk of a rank), as three functions over a unit, and the
+// storage they need by lifetime. Knows nothing of schedules in time, ranks or channels.
+#include <vector>
+
+#include "core/model/block.h"
+#include "core/model/carver.h"
+#include "core/model/head.h"
+#include "core/model/spec.h"
+#include "core/parameters/store.h"
+#include "core/schedule/memory_plan.h"
+
+namespace seq1f1b::model {
+
+// Storage of one action, by lifetime, as the memory plan placed it. Null where nothing is needed.
+struct StageStorage {
+  std::byte* unit = nullptr;
+  std::byte* stash = nullptr;
+  std::byte* carry = nullptr;
+  std::byte* carry_gradient = nullptr;
+  std::byte* workspace = nullptr;
+};
+
+// What enters a stage beside activations.
+struct StageInput {
+  kernels::Tensor tokens;  // int32 [micro_batch, tokens]; where the embedding is
+  LossInput loss;          // where the head is
+};
+
+enum class Mode : std::uint8_t { kTraining, kEvaluation };
+
+class Stage {
+ public:
+  // Without a store the stage can only say what it needs.
+  Stage(const ModelSpec& spec, const StageLayers& layers, Precision precision, bool split_backward,
+        const parameters::Store* store = nullptr);
+
+  const StageLayers& layers() const { return layers_; }
+
+  // Bytes by lifetime for every segment of a micro-batch of `micro_batch` sequences.
+  schedule::ChunkDemand demand(Mode mode, std::int64_t micro_batch,
+                               std::span<const std::int64_t> segment_lengths) const;
+  // Of an activation or a gradient sent between stages.
+  std::size_t message_bytes(const Extent& extent) const;
+
+  // received [T, hidden] (absent on the first stage) may be reused as soon as `taken()` is called;
+  // output [T, hidden] is absent on the last stage. In evaluation the last stage adds the loss.
+  template <class Taken>
+  void forward(kernels::Ops& ops, const Extent& extent, Mode mode, const StageStorage& storage,
+               const StageInput& input, const std::byte* received, std::byte* output,
+               const Taken& taken) const {
+    if (received) {
+      ops.copy(message(received, extent), unit_input(extent, storage));
+      taken();
+    }
+    forward_layers(ops, extent, mode, storage, input, output);
+  }
+  // Input gradients; weight gradients too unless the backward is split. `last_segment`: the first to
+  // come back. received: gradient of the output (absent on the last stage); grad_input: to be sent
+  // (absent on the first).
+  template <class Taken>
+  void backward(kernels::Ops& ops, const Extent& extent, bool last_segment,
+                const StageStorage& storage, const StageInput& input, const std::byte* received,
+                std::byte* grad_input, const Taken& taken) const {
+    if (received) {
+      ops.copy(message(received, extent), unit_grad_output(extent, storage));
+      taken();
+    }
+    backward_layers(ops, extent, last_segment, storage, input, grad_input);
+  }
+  // Only with a split backward.
+  void weight_grad(kernels::Ops& ops, const Extent& extent, const StageStorage& storage) const;
+
+  // Runs a segment as evaluation does and writes the logits of the last token of every sequence,
+  // [micro_batch, vocab] compute type: for sampling, on a stage that has all layers.
+  void next_token_logits(kernels::Ops& ops, const Extent& extent, const StageStorage& storage,
+                         const StageInput& input, const kernels::Tensor& logits) const;
+  std::size_t next_token_workspace_bytes(const Extent& extent) const;
+  std::size_t unit_bytes(const Extent& extent) const;
+  std::size_t carry_bytes(const Extent& extent) const;
+
+ private:
+  struct Saved {
+    std::vector<BlockSaved> blocks;
+    kernels::Tensor hidden;  // of the last block, where the head is
+  };
+  struct Backward {
+    std::vector<BlockStash> stashes;  // per block; without a split all share one but for grad_output
+    kernels::Tensor embedding_grad;   // where the embedding is
+    std::byte* scratch = nullptr;     // of one block or of the head
+  };
+  Saved carve_saved(Carver& carver, const Extent& extent) const;
+  Backward carve_backward(Carver& stash, Carver& workspace, const Extent& extent) const;
+  std::size_t forward_workspace_bytes(const Extent& extent, Mode mode) const;
+
+  kernels::Tensor message(const std::byte* data, const Extent& extent) const;
+  kernels::Tensor unit_input(const Extent& extent, const StageStorage& storage) const;
+  kernels::Tensor unit_grad_output(const Extent& extent, const StageStorage& storage) const;
+  void run_blocks(kernels::Ops& ops, const Extent& extent, const StageStorage& storage,
+                  const StageInput& input, const Saved& saved,
+                  const kernels::Tensor& output) const;
+  void forward_layers(kernels::Ops& ops, const Extent& extent, Mode mode,
+                      const StageStorage& storage, const StageInput& input,
+                      std::byte* output) const;
+  void backward_layers(kernels::Ops& ops, const Extent& extent, bool last_segment,
+                       const StageStorage& storage, const StageInput& input,
+                       std::byte* grad_input) const;
+
+  ModelSpec spec_;
+  StageLayers layers_;
+  Precision precision_;
+  bool split_backward_;
+  std::vector<Block> blocks_;
+  std::vector<Head> head_;  // one or none
+  kernels::Tensor token_weight_, position_weight_, grad_token_weight_, grad_position_weight_;
+};
+
+}  // namespace seq1f1b::model
