@@ -1,0 +1,68 @@
+#pragma once
+// Everything that follows from a configuration before anything starts: model, schedules, segments,
+// memory of every rank. Pure; the `plan` command prints it, the runtime allocates exactly it.
+#include <cstdint>
+#include <vector>
+
+#include "core/config/config.h"
+#include "core/model/spec.h"
+#include "core/model/stage.h"
+#include "core/parameters/store.h"
+#include "core/schedule/memory_plan.h"
+#include "core/schedule/schedule.h"
+#include "core/simulate/timeline.h"
+
+namespace seq1f1b::runtime {
+
+struct JobPlan {
+  config::Config config;
+  config::Derived derived;
+  model::ModelSpec spec;
+  model::Precision precision;
+  parameters::Table table;
+  schedule::Schedule training, evaluation;  // both proved by the validator
+  std::vector<std::int64_t> segment_lengths;
+  schedule::ChannelDepth depth;
+
+  std::int64_t parameters() const;  // of the whole model, tied tensors once
+  model::StageLayers layers_of(int stage) const;
+  std::vector<int> stages_of(int pipeline_rank) const;  // by chunk
+  // METHOD section 5: 3 * global_batch * (L H (4d+3) n^2 / 2 + Bc n).
+  double model_flops_per_step() const;
+  // Cost models for the simulator, per stage.
+  std::vector<simulate::StageFlops> stage_flops() const;
+  simulate::Timeline simulated(bool unit_costs) const;
+};
+
+// `config` is resolved and validated, its vocabulary known. Throws ConfigError when the schedule or
+// the partition does not fit.
+JobPlan plan_job(const config::Config& config, const config::Derived& derived);
+
+// The rows of the table that a pipeline rank holds.
+parameters::Layout layout_of(const JobPlan& job, int pipeline_rank);
+
+// Device memory of one pipeline rank, in the order in which the arena holds it.
+struct RankPlan {
+  parameters::StoreBytes parameters;
+  std::size_t scalars = 0;   // norms, loss, step constants
+  std::size_t inputs = 0;    // tokens and labels of one step
+  std::size_t channels = 0;  // rings of all channel ends
+  schedule::MemoryPlan training, evaluation;
+
+  std::size_t activations() const;  // packed: training or evaluation, whichever is larger
+  std::size_t planned_bytes() const;
+  std::size_t live_bytes() const;   // as planned_bytes, with the live maximum for the packed size
+  std::size_t host_bytes = 0;       // of our own: staging of checkpoints, batches, timeline
+};
+RankPlan plan_rank(const JobPlan& job, int pipeline_rank);
+
+// Ends of the channels of one rank: ring sizes and peers, in a fixed order.
+struct ChannelEnd {
+  schedule::Channel channel;
+  bool sends = false;
+  int buffers = 0;
+  std::size_t buffer_bytes = 0;  // of one buffer, aligned
+};
+std::vector<ChannelEnd> channel_ends(const JobPlan& job, int pipeline_rank);
+
+}  // namespace seq1f1b::runtime

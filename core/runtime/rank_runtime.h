@@ -1,0 +1,89 @@
+#pragma once
+// One rank of a job, ready to run steps: the arena of the plan, parameters, stages, channels and a
+// loop per schedule. Allocates everything here and nothing later.
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/comm/mesh.h"
+#include "core/comm/world.h"
+#include "core/optimizer/optimizer.h"
+#include "core/runtime/action_ring.h"
+#include "core/runtime/job_plan.h"
+#include "core/runtime/stage_loop.h"
+#include "kernels/device.h"
+
+namespace seq1f1b::runtime {
+
+// Of one pass over the samples of a step.
+struct PassResult {
+  double loss_sum = 0;        // nats, over the units of this rank; 0 where the head is not
+  double busy_seconds = 0;    // inside actions
+  double total_seconds = 0;   // from the first wait to the end of the last action
+};
+
+class RankRuntime {
+ public:
+  // `job`, `backend` and `world` outlive the runtime. `ring_path` empty: no ring file.
+  RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::World& world,
+              const std::string& ring_path = "");
+  ~RankRuntime();
+
+  const RankPlan& plan() const { return plan_; }
+  int pipeline_rank() const { return pipeline_rank_; }
+  const parameters::Store& store() const { return *store_; }
+  optimizer::Optimizer& optimizer() { return *optimizer_; }
+  // Whether this rank reads tokens (embedding) or labels (head); others may pass no samples.
+  bool needs_samples() const { return needs_tokens_ || needs_labels_; }
+
+  // Forward and backward of one step. samples: int32 [micro_batches * micro_batch_size][seq_length+1]
+  // of this replica, in order. Gradients are zeroed first and complete on this rank afterwards; tied
+  // tensors are not exchanged yet. Collective over the pipeline.
+  PassResult train_pass(std::span<const std::int32_t> samples, std::int64_t step);
+  // Forward only, adding up the loss. Collective over the pipeline.
+  PassResult evaluate_pass(std::span<const std::int32_t> samples, std::int64_t step);
+  // Tied tensors: sums over their uses on this rank and, between two ranks, over both. Collective
+  // over the ranks that share them.
+  void exchange_tied_gradients(std::int64_t step);
+
+  std::span<const Event> training_events() const { return training_loop_->events(); }
+  // The arena, for tests that scan what was touched.
+  std::span<std::byte> arena() const { return {arena_.data(), arena_.bytes()}; }
+  std::span<std::byte> activation_arena() const;
+
+ private:
+  class Runner;
+  void connect(comm::World& world, std::byte* rings);
+  void upload_samples(std::span<const std::int32_t> samples, bool count_labels);
+  PassResult pass(StageLoop& loop, Runner& runner, std::span<const std::int32_t> samples,
+                  std::int64_t step);
+
+  const JobPlan& job_;
+  kernels::Backend& backend_;
+  int pipeline_rank_;
+  RankPlan plan_;
+  bool needs_tokens_ = false, needs_labels_ = false;
+  kernels::DeviceBuffer arena_;
+  std::byte* activations_ = nullptr;
+  std::unique_ptr<parameters::Store> store_;
+  std::unique_ptr<optimizer::Optimizer> optimizer_;
+  std::vector<model::Stage> stages_;  // by chunk
+  double *loss_sum_ = nullptr, *loss_scale_ = nullptr;
+  std::int32_t *tokens_ = nullptr, *labels_ = nullptr;  // device, [micro_batch][segment][mb, tokens]
+  std::vector<std::int32_t> staging_;
+  std::vector<std::unique_ptr<comm::Sender>> senders_;
+  std::vector<std::unique_ptr<comm::Receiver>> receivers_;
+  std::vector<ChunkChannels> channels_;
+  struct TiedGroup {
+    std::unique_ptr<comm::Group> group;
+    std::size_t row;  // in the layout
+  };
+  std::vector<TiedGroup> tied_;
+  std::optional<ActionRing> ring_;
+  std::unique_ptr<StageLoop> training_loop_, evaluation_loop_;
+  std::unique_ptr<Runner> training_runner_, evaluation_runner_;
+};
+
+}  // namespace seq1f1b::runtime
