@@ -1,0 +1,106 @@
+// seq1f1b prepare: a text becomes PREFIX.bin, PREFIX.idx and PREFIX.tokenizer.json.
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+
+#include "apps/commands.h"
+#include "core/base/clock.h"
+#include "core/base/files.h"
+#include "core/base/mapped_file.h"
+#include "core/data/corpus.h"
+#include "core/data/token_file.h"
+#include "core/data/tokenizer.h"
+#include "kernels/common/errors.h"
+
+namespace seq1f1b::apps {
+namespace {
+
+// More threads than this wait for the one that writes.
+constexpr unsigned kMostThreads = 16;
+
+// A file is mapped; a pipe ("/dev/stdin", a process substitution) is read into memory.
+class InputText {
+ public:
+  explicit InputText(const std::string& path) {
+    std::error_code ignored;  // a path that cannot be examined is reported when it is opened
+    if (std::filesystem::is_regular_file(path, ignored))
+      file_.emplace(path);
+    else
+      copy_ = base::read_file(path);
+    if (text().empty()) throw DataError(concat(path, ": the input is empty"));
+  }
+
+  std::string_view text() const {
+    if (!file_) return copy_;
+    const auto bytes = file_->bytes();
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  }
+
+ private:
+  std::optional<base::MappedFile> file_;
+  std::string copy_;
+};
+
+std::unique_ptr<data::Tokenizer> make_tokenizer(const PrepareArguments& arguments,
+                                                std::string_view text, int threads) {
+  const std::string& choice = arguments.tokenizer;
+  const std::string& separator = arguments.document_separator;
+  if (choice == "bytes") return data::make_byte_tokenizer(separator);
+  if (choice == "sentencepiece")
+    return data::train_sentencepiece(text, arguments.vocab_size, separator, threads);
+  if (choice.ends_with(".model")) return data::load_sentencepiece(choice, separator);
+  if (!choice.ends_with(".json"))
+    throw ConfigError(
+        concat("--tokenizer: '", choice,
+               "' is not bytes, sentencepiece, a .model file or a .tokenizer.json file"));
+  auto tokenizer = data::load_tokenizer(choice);
+  // The end of a document decodes to the separator that the tokenizer file names; splitting this
+  // text at another one would restore something else.
+  const std::int32_t end = tokenizer->end_of_document();
+  if (tokenizer->decode({&end, 1}) != separator)
+    throw ConfigError(concat("--document-separator: ", choice, " was made with another separator (",
+                             tokenizer->token_bytes(end), " bytes long); give the same one"));
+  return tokenizer;
+}
+
+}  // namespace
+
+int run_prepare(const PrepareArguments& arguments) {
+  const double start = base::monotonic_seconds();
+  const int threads =
+      static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, kMostThreads));
+  const InputText input(arguments.input);
+  const auto folder = std::filesystem::path(arguments.output).parent_path();
+  if (!folder.empty()) base::Disk().make_directory(folder.string());
+
+  // Trained on the whole text: which documents are held out is only decided when a run opens the
+  // files.
+  const auto tokenizer = make_tokenizer(arguments, input.text(), threads);
+  data::TokenFileWriter writer(arguments.output, tokenizer->vocab_size());
+  const auto counts =
+      data::encode_corpus(input.text(), arguments.document_separator, *tokenizer, threads, writer);
+  if (counts.documents == 0)
+    throw DataError(concat(arguments.input, ": holds document separators only, no document"));
+  base::atomic_write_file(arguments.output + ".tokenizer.json", tokenizer->to_json());
+  writer.finish();
+
+  const std::string empty = counts.empty_documents == 0
+                                ? ""
+                                : concat(" (", counts.empty_documents, " empty ones left out)");
+  char rates[64];
+  std::snprintf(rates, sizeof rates, "%.2f bytes per token, %.1f s",
+                static_cast<double>(counts.bytes) / static_cast<double>(counts.tokens),
+                base::monotonic_seconds() - start);
+  std::cout << "prepared " << arguments.output << ": " << counts.documents << " documents" << empty
+            << ", " << counts.tokens << " tokens of a vocabulary of " << tokenizer->vocab_size()
+            << ", " << rates << "\n";
+  return kExitComplete;
+}
+
+}  // namespace seq1f1b::apps
