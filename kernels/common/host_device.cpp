@@ -11,8 +11,8 @@ namespace {
 constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 constexpr std::size_t kPageBytes = 4096;  // more than the 256 bytes promised
 
-// Allocations of at least one huge page begin on one and fill whole ones: first touch is several times
-// faster, and a neighbour cannot share the last page.
+// Allocations of at least one huge page begin on one and fill whole ones: first touch is several
+// times faster, and a neighbour cannot share the last page.
 bool wants_huge_pages(std::size_t bytes) { return bytes >= kHugePageBytes; }
 
 std::size_t mapped_bytes(std::size_t bytes) {

@@ -1,6 +1,6 @@
 #pragma once
-// The Device of back ends that compute on the host: memory straight from the system, copies by memcpy,
-// work done when the call returns.
+// The Device of back ends that compute on the host: memory straight from the system, copies by
+// memcpy, work done when the call returns.
 #include <string>
 #include <utility>
 

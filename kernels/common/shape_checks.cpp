@@ -17,8 +17,7 @@ class Check {
 
   void dtype(const char* name, const Tensor& tensor, Dtype expected) const {
     require(tensor.data != nullptr, name, " is absent");
-    require(tensor.dtype == expected, name, " is ", tensor, ", expected ",
-            dtype_name(expected));
+    require(tensor.dtype == expected, name, " is ", tensor, ", expected ", dtype_name(expected));
   }
 
   // Exactly this shape.
@@ -26,8 +25,8 @@ class Check {
              std::initializer_list<std::int64_t> dimensions) const {
     dtype(name, tensor, expected);
     const Tensor wanted(tensor.data, expected, dimensions);
-    require(tensor.rank == wanted.rank && tensor.shape == wanted.shape, name, " is ",
-            tensor, ", expected ", wanted);
+    require(tensor.rank == wanted.rank && tensor.shape == wanted.shape, name, " is ", tensor,
+            ", expected ", wanted);
   }
 
   // Rows of this width, however the rows are shaped.
@@ -40,14 +39,14 @@ class Check {
   }
 
   void rank(const char* name, const Tensor& tensor, int expected) const {
-    require(tensor.rank == expected, name, " is ", tensor, ", expected ", expected,
-            " dimensions");
+    require(tensor.rank == expected, name, " is ", tensor, ", expected ", expected, " dimensions");
   }
 
   // `output` shares no byte with any of `inputs`.
   void apart(const char* name, const Tensor& output,
              std::initializer_list<const Tensor*> inputs) const {
-    for (const Tensor* input : inputs) require(!overlap(output, *input), name, " overlaps an input");
+    for (const Tensor* input : inputs)
+      require(!overlap(output, *input), name, " overlaps an input");
   }
 
   // As `apart`, but the very same tensor is fine.
@@ -73,13 +72,16 @@ class Check {
   const char* operation_;
 };
 
-std::int64_t width_of(const Tensor& tensor) { return tensor.rank ? tensor.dim(tensor.rank - 1) : 0; }
+std::int64_t width_of(const Tensor& tensor) {
+  return tensor.rank ? tensor.dim(tensor.rank - 1) : 0;
+}
 std::int64_t rows_of(const Tensor& tensor) {
   const std::int64_t width = width_of(tensor);
   return width ? tensor.elements() / width : 0;
 }
 
-// What project_to_carry and project_from_carry have in common; `carry` is the dtype of key and value.
+// What project_to_carry and project_from_carry have in common; `carry` is the dtype of key and
+// value.
 void check_projection(const Check& check, Dtype compute, Dtype carry, const Tensor& projected,
                       std::int64_t start, const Rotary& rotary, const Tensor& query,
                       const Tensor& key, const Tensor& value) {
@@ -138,9 +140,9 @@ void check_fill(const Tensor& output) {
 void check_copy(const Tensor& input, const Tensor& output) {
   const Check check("copy");
   check.require(input.data && output.data, "a tensor is absent");
-  check.require(input.dtype == output.dtype && input.rank == output.rank &&
-                    input.shape == output.shape,
-                "output is ", output, ", input ", input);
+  check.require(
+      input.dtype == output.dtype && input.rank == output.rank && input.shape == output.shape,
+      "output is ", output, ", input ", input);
   check.apart("output", output, {&input});
 }
 
@@ -148,8 +150,7 @@ void check_accumulate(const Precision& precision, const Tensor& input, const Ten
   const Check check("accumulate");
   check.dtype("input", input, precision.accumulate);
   check.dtype("output", output, precision.accumulate);
-  check.require(input.elements() == output.elements(), "output is ", output, ", input ",
-                input);
+  check.require(input.elements() == output.elements(), "output is ", output, ", input ", input);
   check.apart("output", output, {&input});
 }
 
@@ -302,7 +303,8 @@ void check_attention_backward(const Precision& precision, const Tensor& grad_out
   check.shape("grad_key", grad_key, precision.accumulate, like_key);
   check.shape("grad_value", grad_value, precision.accumulate, like_key);
   for (const Tensor* written : {&grad_query, &grad_key, &grad_value})
-    check.apart("a gradient", *written, {&grad_output, &query, &key, &value, &output, &log_sum_exp});
+    check.apart("a gradient", *written,
+                {&grad_output, &query, &key, &value, &output, &log_sum_exp});
   check.apart("grad_key", grad_key, {&grad_query, &grad_value});
   check.apart("grad_value", grad_value, {&grad_query});
 }
@@ -354,8 +356,7 @@ void check_cross_entropy(const Precision& precision, const Tensor& logits, const
   const Check check("cross_entropy");
   check.dtype("logits", logits, precision.compute);
   check.dtype("labels", labels, Dtype::kI32);
-  check.require(labels.elements() == rows_of(logits), "labels is ", labels, ", logits ",
-                logits);
+  check.require(labels.elements() == rows_of(logits), "labels is ", labels, ", logits ", logits);
   check.require(loss_sum && (scale || !write_gradient), "loss_sum or scale is null");
   const auto* values = labels.as<const std::int32_t>();
   for (std::int64_t n = 0; n < labels.elements(); ++n)
@@ -382,8 +383,7 @@ void check_adamw(const Precision& precision, std::span<const AdamwTensor> tensor
          {&tensor.master, &tensor.gradient, &tensor.first_moment, &tensor.second_moment}) {
       if (view == &tensor.master && !tensor.master) continue;
       check.dtype("a view", *view, precision.accumulate);
-      check.require(view->elements() == count, "a view is ", *view, ", weight ",
-                    tensor.weight);
+      check.require(view->elements() == count, "a view is ", *view, ", weight ", tensor.weight);
     }
   }
 }

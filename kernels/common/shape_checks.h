@@ -1,7 +1,8 @@
 #pragma once
-// Shape, dtype and overlap checks of the operations of ops.h, one function per operation, shared by all
-// back ends. A violation throws InternalError naming the operation, the tensor, what it is and what was
-// expected. Activations may be given flattened ([T, hidden]) or not ([micro_batch, tokens, hidden]).
+// Shape, dtype and overlap checks of the operations of ops.h, one function per operation, shared by
+// all back ends. A violation throws InternalError naming the operation, the tensor, what it is and
+// what was expected. Activations may be given flattened ([T, hidden]) or not ([micro_batch, tokens,
+// hidden]).
 #include <span>
 
 #include "kernels/ops.h"

@@ -14,8 +14,13 @@ struct Extents {
   AttentionRange range;
 
   Extents(const Tensor& query, const Tensor& key, const AttentionRange& r)
-      : micro_batch(query.dim(0)), tokens(query.dim(1)), heads(query.dim(2)),
-        head_dim(query.dim(3)), kv_heads(key.dim(1)), capacity(key.dim(2)), range(r) {}
+      : micro_batch(query.dim(0)),
+        tokens(query.dim(1)),
+        heads(query.dim(2)),
+        head_dim(query.dim(3)),
+        kv_heads(key.dim(1)),
+        capacity(key.dim(2)),
+        range(r) {}
 
   std::int64_t query_offset(std::int64_t b, std::int64_t i, std::int64_t h) const {
     return ((b * tokens + i) * heads + h) * head_dim;

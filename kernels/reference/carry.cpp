@@ -6,14 +6,17 @@
 namespace seq1f1b::kernels::reference {
 namespace {
 
-// The turns of all pairs of a head at one absolute position. Angles are taken in fp64: at position 1e5
-// an fp32 angle has lost the last three digits of its fraction.
+// The turns of all pairs of a head at one absolute position. Angles are taken in fp64: at position
+// 1e5 an fp32 angle has lost the last three digits of its fraction.
 template <class T>
 class Turn {
  public:
   Turn(const Rotary& rotary, std::int64_t head_dim)
-      : rotary_(rotary), head_dim_(head_dim), half_(static_cast<std::size_t>(rotary.dimensions / 2)),
-        cosine_(half_), sine_(half_) {}
+      : rotary_(rotary),
+        head_dim_(head_dim),
+        half_(static_cast<std::size_t>(rotary.dimensions / 2)),
+        cosine_(half_),
+        sine_(half_) {}
 
   // direction 1 turns forward, -1 back.
   void move_to(std::int64_t position, int direction) {

@@ -3,8 +3,8 @@
 
 namespace seq1f1b::kernels::reference {
 
-// sum_i a[i] * b[i] as eight interleaved partial sums (i mod 8), combined pairwise: a fixed order that
-// compilers vectorise, and closer to the exact sum than one running total.
+// sum_i a[i] * b[i] as eight interleaved partial sums (i mod 8), combined pairwise: a fixed order
+// that compilers vectorise, and closer to the exact sum than one running total.
 template <class T>
 T dot(const T* a, const T* b, std::int64_t count) {
   constexpr int kLanes = 8;

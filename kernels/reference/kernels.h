@@ -1,9 +1,11 @@
 #pragma once
-// The operations of ops.h in plain C++, one class per family and one source file per class. T is float
-// or double and is both the compute and the accumulate type. Arguments are checked by the caller.
+// The operations of ops.h in plain C++, one class per family and one source file per class. T is
+// float or double and is both the compute and the accumulate type. Arguments are checked by the
+// caller.
 //
-// These loops are the truth that other back ends are compared with: clear before fast, one thread, sums
-// in the order that the function's comment states. Nothing of tokens x keys elements is ever stored.
+// These loops are the truth that other back ends are compared with: clear before fast, one thread,
+// sums in the order that the function's comment states. Nothing of tokens x keys elements is ever
+// stored.
 #include "kernels/ops.h"
 
 namespace seq1f1b::kernels::reference {
@@ -42,10 +44,9 @@ template <class T>
 struct Linear {
   static void forward(const Tensor& input, const Tensor& weight, const Tensor& bias,
                       const Tensor& residual, const Tensor& output);
-  static void input_grad(const Tensor& grad_output, const Tensor& weight,
-                         const Tensor& grad_input);
-  static void weight_grad(const Tensor& grad_output, const Tensor& input,
-                          const Tensor& grad_weight, const Tensor& grad_bias);
+  static void input_grad(const Tensor& grad_output, const Tensor& weight, const Tensor& grad_input);
+  static void weight_grad(const Tensor& grad_output, const Tensor& input, const Tensor& grad_weight,
+                          const Tensor& grad_bias);
 };
 
 template <class T>

@@ -26,8 +26,8 @@ void Optimizer<T>::adamw(std::span<const AdamwTensor> tensors, const AdamwStep& 
       const T gradient = tensor.gradient.as<const T>()[i] * static_cast<T>(step.gradient_scale);
       first = beta1 * first + rest1 * gradient;
       second = beta2 * second + rest2 * gradient * gradient;
-      const T size = std::sqrt(second / static_cast<T>(step.bias_correction2)) +
-                     static_cast<T>(step.epsilon);
+      const T size =
+          std::sqrt(second / static_cast<T>(step.bias_correction2)) + static_cast<T>(step.epsilon);
       const T update = first / static_cast<T>(step.bias_correction1) / size +
                        static_cast<T>(tensor.weight_decay) * weight;
       weight -= static_cast<T>(step.learning_rate) * update;

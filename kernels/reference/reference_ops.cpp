@@ -68,8 +68,8 @@ class ReferenceOps final : public Ops {
     check_linear_input_grad(kPrecision, grad_output, weight, grad_input);
     Linear<T>::input_grad(grad_output, weight, grad_input);
   }
-  void linear_weight_grad(const Tensor& grad_output, const Tensor& input,
-                          const Tensor& grad_weight, const Tensor& grad_bias) override {
+  void linear_weight_grad(const Tensor& grad_output, const Tensor& input, const Tensor& grad_weight,
+                          const Tensor& grad_bias) override {
     check_linear_weight_grad(kPrecision, grad_output, input, grad_weight, grad_bias);
     Linear<T>::weight_grad(grad_output, input, grad_weight, grad_bias);
   }
