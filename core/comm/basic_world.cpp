@@ -1,0 +1,43 @@
+#include "core/comm/basic_world.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/comm/exchange_group.h"
+#include "core/comm/ring.h"
+#include "kernels/common/errors.h"
+
+namespace seq1f1b::comm {
+
+std::unique_ptr<Sender> BasicWorld::make_sender(int to, int id,
+                                                std::vector<std::span<std::byte>> buffers) {
+  return std::make_unique<RingSender>(transport_, to, id, std::move(buffers));
+}
+
+std::unique_ptr<Receiver> BasicWorld::make_receiver(int from, int id,
+                                                    std::vector<std::span<std::byte>> buffers) {
+  return std::make_unique<RingReceiver>(transport_, from, id, std::move(buffers));
+}
+
+std::unique_ptr<Group> BasicWorld::make_group(std::span<const int> members) {
+  for (const int member : members) {
+    SEQ1F1B_ASSERT(member >= 0 && member < size(), "rank ", member, " is not in a world of ",
+                   size());
+    SEQ1F1B_ASSERT(std::count(members.begin(), members.end(), member) == 1, "rank ", member,
+                   " is in a group twice");
+  }
+  const int tag = groups_made_++;  // counted on all ranks, members or not
+  if (std::find(members.begin(), members.end(), rank()) == members.end()) return nullptr;
+  auto group = std::make_unique<ExchangeGroup>(
+      transport_, std::vector<int>(members.begin(), members.end()), tag);
+  group_bytes_ += group->scratch_bytes();
+  return group;
+}
+
+void BasicWorld::meet_all(const Describe& what) {
+  std::vector<int> everybody(static_cast<std::size_t>(size()));
+  std::iota(everybody.begin(), everybody.end(), 0);
+  make_group(everybody)->barrier(what);
+}
+
+}  // namespace seq1f1b::comm

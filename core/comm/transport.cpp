@@ -1,0 +1,112 @@
+#include "core/comm/transport.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "kernels/common/errors.h"
+
+namespace seq1f1b::comm {
+namespace {
+
+using Seconds = std::chrono::duration<double>;
+
+std::string host_name() {
+  std::array<char, 256> buffer{};
+  if (gethostname(buffer.data(), buffer.size() - 1) != 0) return "unknown host";
+  return buffer.data();
+}
+
+// "rank 1" or "ranks 0, 3": those that the unfinished transfers wait for.
+std::string missing_peers(std::span<const Transfer> transfers) {
+  std::set<int> peers;
+  for (const Transfer& transfer : transfers) {
+    if (transfer.state == Transfer::State::kActive) peers.insert(transfer.peer);
+  }
+  std::string text = peers.size() == 1 ? "rank" : "ranks";
+  for (const int peer : peers) {
+    text += concat(peer == *peers.begin() ? " " : ", ", peer);
+  }
+  return text;
+}
+
+}  // namespace
+
+Transport::Transport(const WorldOptions& options) : options_(options) {}
+
+bool Transport::done(const Transfer& transfer) const {
+  const std::lock_guard lock(mutex_);
+  return transfer.state == Transfer::State::kDone;
+}
+
+bool Transport::sleep_until(std::unique_lock<std::mutex>& lock, const std::function<bool()>& over) {
+  // Slept in slices, each counted as at most its own length: a job that was suspended and continued
+  // has not waited for its peers meanwhile.
+  const Seconds slice = std::min(Seconds(1), options_.deadline / 4);
+  Seconds waited{0};
+  while (!over()) {
+    if (waited >= options_.deadline) return false;
+    changed_.wait_for(lock, slice, over);
+    waited += slice;
+  }
+  return true;
+}
+
+void Transport::wait(std::span<const Transfer> transfers, const Describe& what) {
+  std::unique_lock lock(mutex_);
+  const auto settled = [&] {
+    return std::none_of(transfers.begin(), transfers.end(), [](const Transfer& transfer) {
+      return transfer.state == Transfer::State::kActive;
+    });
+  };
+  if (settled()) return;
+  attend(true);
+  const bool woken =
+      sleep_until(lock, [&] { return settled() || failure_ || !interruption_.empty(); });
+  attend(false);
+  if (woken && settled()) return;
+  if (failure_) std::rethrow_exception(failure_);
+  const std::string reason = interruption_;
+  const std::string peers = missing_peers(transfers);
+  lock.unlock();
+  if (!reason.empty()) throw DeadlineError(concat(name(), ": ", reason, " while ", what()));
+  expire(peers, what());
+}
+
+bool Transport::healthy() const {
+  const std::lock_guard lock(mutex_);
+  return !failure_ && interruption_.empty();
+}
+
+void Transport::interrupt(const std::string& reason) {
+  const std::lock_guard lock(mutex_);
+  interruption_ = reason;
+  changed_.notify_all();
+}
+
+void Transport::expire(const std::string& peers, const std::string& what) {
+  const std::string message =
+      concat(name(), ": waited ", options_.deadline.count(), " s for ", peers, " while ", what);
+  const auto error = std::make_exception_ptr(DeadlineError(message));
+  fail(error);
+  if (options_.on_deadline) options_.on_deadline(message);
+  std::rethrow_exception(error);
+}
+
+std::string Transport::name() const { return concat("rank ", rank(), " (", host_name(), ")"); }
+
+void Transport::complete(Transfer& transfer) {
+  const std::lock_guard lock(mutex_);
+  transfer.state = Transfer::State::kDone;
+  changed_.notify_all();
+}
+
+void Transport::fail(std::exception_ptr failure) {
+  const std::lock_guard lock(mutex_);
+  if (!failure_) failure_ = std::move(failure);
+  changed_.notify_all();
+}
+
+}  // namespace seq1f1b::comm

@@ -1,0 +1,86 @@
+#pragma once
+// Point-to-point messages of one rank: the floor under channels and groups. Those are written once,
+// over this interface, so that a test with threads and a job under mpirun run the same code.
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <mutex>
+#include <span>
+#include <string>
+
+#include "core/comm/channel.h"
+#include "core/comm/world.h"
+
+namespace seq1f1b::comm {
+
+// Messages match by (lane, pair of ranks, tag), in the order of posting. Two lanes, so that the
+// tags of channels and of groups cannot meet.
+enum class Lane : std::uint8_t { kChannel, kGroup };
+inline constexpr int kLanes = 2;
+
+// One message on its way. It and its bytes stay in place until it is done or withdrawn.
+struct Transfer {
+  enum class Direction : std::uint8_t { kSend, kReceive };
+  enum class State : std::uint8_t { kIdle, kActive, kDone };
+
+  Direction direction = Direction::kSend;
+  Lane lane = Lane::kChannel;
+  int peer = 0;
+  int tag = 0;
+  std::span<std::byte> bytes{};  // only read when sending
+  // Owned by the transport, under its lock.
+  State state = State::kIdle;
+  std::size_t pending_pieces = 0;
+};
+
+class Transport {
+ public:
+  explicit Transport(const WorldOptions& options);
+  virtual ~Transport() = default;
+  Transport(const Transport&) = delete;
+  Transport& operator=(const Transport&) = delete;
+
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+  virtual int max_tag() const = 0;
+
+  // Starts the transfers and returns at once. A channel's send is done when the receiver has a
+  // buffer for it, so that no library buffers more than the rings that the schedule planned.
+  virtual void post(std::span<Transfer> transfers) = 0;
+  // Takes back whatever is not done, so that the transfers and their bytes may go away.
+  virtual void withdraw(std::span<Transfer> transfers) noexcept = 0;
+
+  bool done(const Transfer& transfer) const;
+  // Sleeps until none of the transfers is active; idle ones count as finished. Throws DeadlineError
+  // when that takes longer than the deadline or when the job is being aborted, and whatever the
+  // transport itself failed with.
+  void wait(std::span<const Transfer> transfers, const Describe& what);
+  // True as long as nothing has failed; after a failure no wait can succeed any more.
+  bool healthy() const;
+  // Makes every wait, present and future, throw DeadlineError for `reason`.
+  void interrupt(const std::string& reason);
+  // Calls on_deadline with the message and throws it as a DeadlineError; waits fail from now on.
+  [[noreturn]] void expire(const std::string& peers, const std::string& what);
+
+  // "rank 2 (host)"
+  std::string name() const;
+  std::chrono::duration<double> deadline() const { return options_.deadline; }
+
+ protected:
+  void complete(Transfer& transfer);
+  void fail(std::exception_ptr failure);
+  // Sleeps until `over` (called under the lock) or the deadline; says whether `over` came true.
+  bool sleep_until(std::unique_lock<std::mutex>& lock, const std::function<bool()>& over);
+  // Called under the lock when a wait begins and ends: somebody sleeps until a message comes.
+  virtual void attend(bool) {}
+
+  const WorldOptions options_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::exception_ptr failure_;
+  std::string interruption_;
+};
+
+}  // namespace seq1f1b::comm
