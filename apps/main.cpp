@@ -1,0 +1,165 @@
+// The command line. Only this file knows the parser.
+#include <CLI/CLI.hpp>
+#include <exception>
+#include <functional>
+#include <iostream>
+#include <memory>
+#include <string>
+
+#include "apps/commands.h"
+#include "apps/launch.h"
+#include "apps/text_escapes.h"
+#include "core/config/load.h"
+#include "kernels/common/errors.h"
+
+namespace seq1f1b::apps {
+namespace {
+
+using Command = std::function<int()>;  // what the parsed command line asks for
+
+constexpr const char* kOverridesHelp =
+    "Overrides section.key=value, applied in order (keys: seq1f1b --help-config)";
+
+[[maybe_unused]] void add_train(CLI::App& app, Command& command) {
+  auto arguments = std::make_shared<TrainArguments>();
+  CLI::App* train = app.add_subcommand("train", "Train a model as a YAML file says");
+  train->add_option("CONFIG", arguments->config, "YAML file")->required();
+  train->add_option("OVERRIDES", arguments->overrides, kOverridesHelp);
+  train->add_flag("--dry-run", arguments->dry_run, "Check everything, print derived values, stop");
+  train->add_flag("--print-config", arguments->print_config,
+                  "Print the resolved configuration with the origin of every value, stop");
+  train
+      ->add_option("--world-size", arguments->world_size,
+                   "Ranks assumed by --dry-run and --print-config (default: as launched, else "
+                   "tp * cp * pp)")
+      ->check(CLI::PositiveNumber);
+  train->callback([&command, arguments] { command = [arguments] { return run_train(*arguments); }; });
+}
+
+[[maybe_unused]] void add_plan(CLI::App& app, Command& command) {
+  auto arguments = std::make_shared<PlanArguments>();
+  CLI::App* plan =
+      app.add_subcommand("plan", "Print orders, bubble and memory of a configuration; no mpirun");
+  plan->add_option("CONFIG", arguments->config, "YAML file")->required();
+  plan->add_option("OVERRIDES", arguments->overrides, kOverridesHelp);
+  plan->add_option("--world-size", arguments->world_size, "Ranks (default: tp * cp * pp)")
+      ->check(CLI::PositiveNumber);
+  plan->add_option("--json", arguments->json, "Write the schedule to this file");
+  plan->add_option("--svg", arguments->svg, "Draw the schedule into this file");
+  plan->callback([&command, arguments] { command = [arguments] { return run_plan(*arguments); }; });
+}
+
+[[maybe_unused]] void add_prepare(CLI::App& app, Command& command) {
+  auto arguments = std::make_shared<PrepareArguments>();
+  CLI::App* prepare = app.add_subcommand("prepare", "Turn a text file into token files");
+  prepare->add_option("INPUT", arguments->input, "Text file")->required();
+  prepare->add_option("--output", arguments->output, "Prefix of the files to write")->required();
+  prepare
+      ->add_option("--tokenizer", arguments->tokenizer,
+                   "bytes | sentencepiece (trained on INPUT) | FILE.model | FILE.tokenizer.json")
+      ->capture_default_str();
+  prepare
+      ->add_option("--vocab-size", arguments->vocab_size, "Tokens of a tokenizer trained here")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  prepare->add_option_function<std::string>(
+      "--document-separator",
+      [arguments](const std::string& text) {
+        arguments->document_separator = replace_escapes(text);
+      },
+      "Text between documents, with \\n, \\t, \\r, \\\\ (default: \\n, a line is a document)");
+  prepare->add_option("--seed", arguments->seed, "Order of the documents")->capture_default_str();
+  prepare->callback(
+      [&command, arguments] { command = [arguments] { return run_prepare(*arguments); }; });
+}
+
+[[maybe_unused]] void add_sample(CLI::App& app, Command& command) {
+  auto arguments = std::make_shared<SampleArguments>();
+  CLI::App* sample = app.add_subcommand("sample", "Write text with a trained model");
+  sample->add_option("CHECKPOINT", arguments->checkpoint, "Checkpoint, or run directory (its latest)")
+      ->required();
+  sample->add_option("--prompt", arguments->prompt, "Text to go on from");
+  sample->add_option("--tokens", arguments->tokens, "Tokens to write")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  sample
+      ->add_option("--temperature", arguments->temperature, "0: always the likeliest token")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  sample->add_option("--top-k", arguments->top_k, "Choose among the likeliest K tokens; 0: all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  sample->add_option("--seed", arguments->seed, "Seed of the choices")->capture_default_str();
+  sample->add_option("--threads", arguments->threads, "Threads; 0: all cores")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  sample->callback(
+      [&command, arguments] { command = [arguments] { return run_sample(*arguments); }; });
+}
+
+// Help and version, which the parser throws as well, end well; its other codes become ours.
+int end_of_parsing(const CLI::App& app, const CLI::ParseError& error) {
+  const bool first = read_launch().rank == 0;
+  if (error.get_exit_code() == 0) return first ? app.exit(error) : kExitComplete;
+  if (first) print_error(concat(error.what(), " (see seq1f1b --help)"));
+  return kExitConfiguration;
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("Pre-trains GPT models with sequence-level pipeline parallelism", "seq1f1b");
+  app.set_version_flag("--version", "seq1f1b " SEQ1F1B_VERSION);
+  std::string section;
+  CLI::Option* help_config =
+      app.add_option("--help-config", section, "Print all configuration keys, or one section's")
+          ->expected(0, 1)
+          ->type_name("[SECTION]");
+  Command command;
+#ifdef SEQ1F1B_COMMAND_TRAIN
+  add_train(app, command);
+#endif
+#ifdef SEQ1F1B_COMMAND_PLAN
+  add_plan(app, command);
+#endif
+#ifdef SEQ1F1B_COMMAND_PREPARE
+  add_prepare(app, command);
+#endif
+#ifdef SEQ1F1B_COMMAND_SAMPLE
+  add_sample(app, command);
+#endif
+  app.require_subcommand(0, 1);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return end_of_parsing(app, error);
+  }
+  if (help_config->count() > 0) {
+    return check_on_all_ranks([&section] {
+      if (read_launch().rank == 0) config::print_help(std::cout, section);
+    });
+  }
+  if (command) return command();
+  if (read_launch().rank == 0) std::cerr << app.help();
+  return kExitConfiguration;
+}
+
+// Ranks can fail for reasons of their own: each says which it is.
+std::string with_rank(const std::string& message) {
+  const Launch launch = read_launch();
+  return launch.world_size > 1 ? concat("rank ", launch.rank, ": ", message) : message;
+}
+
+}  // namespace
+}  // namespace seq1f1b::apps
+
+int main(int argc, char** argv) {
+  using namespace seq1f1b;
+  try {
+    return apps::run(argc, argv);
+  } catch (const Error& error) {
+    apps::print_error(apps::with_rank(error.what()));
+    return error.code();
+  } catch (const std::exception& error) {
+    apps::print_error(apps::with_rank(error.what()));
+    return kExitUnexpected;
+  }
+}

@@ -1,0 +1,99 @@
+// `seq1f1b train`: reads and checks the configuration before anything is started.
+#include <iomanip>
+#include <iostream>
+#include <string>
+
+#include "apps/commands.h"
+#include "apps/launch.h"
+#include "core/config/load.h"
+#include "kernels/common/errors.h"
+
+namespace seq1f1b::apps {
+namespace {
+
+template <class Value>
+void print_row(const std::string& name, const Value& value, const std::string& note = "") {
+  std::cout << "  " << std::left << std::setw(22) << name << value;
+  if (!note.empty()) std::cout << "  (" << note << ")";
+  std::cout << "\n";
+}
+
+// As a floating-point number, since the product may pass 64 bits; exact up to 2^53.
+double total_tokens(const config::Config& config, const config::Derived& derived) {
+  return static_cast<double>(derived.tokens_per_step) *
+         static_cast<double>(config.training.train_iters);
+}
+
+void print_derived(const config::Config& config, const config::Derived& derived) {
+  const auto& model = config.model;
+  const auto& training = config.training;
+  const auto& parallel = config.parallel;
+  std::cout << "derived values\n";
+  print_row("ranks", derived.world_size,
+            concat("tp ", parallel.tensor_model_parallel_size, " * cp ",
+                   parallel.context_parallel_size, " * pp ", parallel.pipeline_model_parallel_size,
+                   " * dp ", derived.data_parallel_size));
+  print_row("micro-batches", derived.micro_batches, "per replica and step");
+  print_row("segments", config.schedule.segments, "per sequence");
+  print_row("tokens per step", derived.tokens_per_step,
+            concat("global batch ", training.global_batch_size, " * sequence ",
+                   training.seq_length));
+  print_row("total tokens", concat(std::setprecision(16), total_tokens(config, derived)),
+            concat(training.train_iters, " steps"));
+  print_row("warm-up", config.optimizer.lr_warmup_iters,
+            concat("steps, ", std::fixed, std::setprecision(1),
+                   100.0 * static_cast<double>(config.optimizer.lr_warmup_iters) /
+                       static_cast<double>(training.train_iters),
+                   " % of the run"));
+  print_row("learning rate decay", config.optimizer.lr_decay_iters,
+            "steps, " + config.optimizer.lr_decay_style);
+  print_row("head dimension", model.kv_channels,
+            concat(model.num_attention_heads, " heads, ", model.num_query_groups,
+                   " key/value heads"));
+  print_row("MLP width", model.ffn_hidden_size, model.activation);
+}
+
+// What only training needs; `plan` and --dry-run do without.
+void require_paths(const config::Config& config) {
+  std::string problems;
+  if (config.data.train.empty()) {
+    problems += "data.train is empty: list the prefix of at least one .bin/.idx pair "
+                "(seq1f1b prepare writes them)";
+  }
+  if (config.checkpoint.directory.empty()) {
+    problems += problems.empty() ? "" : "\n  ";
+    problems += "checkpoint.directory is empty: name the run directory";
+  }
+  if (!problems.empty()) throw ConfigError(problems);
+}
+
+}  // namespace
+
+int run_train(const TrainArguments& arguments) {
+  const Launch launch = read_launch();
+  const bool only_print = arguments.dry_run || arguments.print_config;
+  config::Loaded loaded;
+  config::Derived derived;
+  const int code = check_on_all_ranks([&] {
+    if (arguments.world_size > 0 && !only_print) {
+      throw ConfigError("--world-size goes with --dry-run or --print-config; a run has as many "
+                        "ranks as mpirun or srun starts");
+    }
+    loaded = config::load(arguments.config, arguments.overrides);
+    config::resolve(loaded);
+    int world_size = arguments.world_size;
+    if (world_size == 0 && (launch.launched || !only_print)) world_size = launch.world_size;
+    derived = config::validate(loaded.config, world_size);
+    if (!only_print) require_paths(loaded.config);
+  });
+  if (code != kExitComplete) return code;
+  if (only_print) {
+    if (launch.rank != 0) return kExitComplete;
+    if (arguments.print_config) std::cout << config::to_yaml(loaded.config, &loaded.origins);
+    if (arguments.dry_run) print_derived(loaded.config, derived);
+    return kExitComplete;
+  }
+  throw ConfigError("this build checks configurations but cannot train yet: use --dry-run");
+}
+
+}  // namespace seq1f1b::apps

@@ -1,0 +1,91 @@
+// Family presets and everything that "0 means derived" stands for.
+#include <string>
+
+#include "core/config/load.h"
+#include "core/config/schema.h"
+
+namespace seq1f1b::config {
+namespace {
+
+struct Preset {
+  const char *normalization, *position_embedding, *activation, *add_bias_linear, *tie_embeddings;
+};
+// Brown et al. 2020 (arXiv 2005.14165), after GPT-2; Touvron et al. 2023 (arXiv 2302.13971).
+constexpr Preset kGpt3{"layernorm", "learned", "gelu", "true", "true"};
+constexpr Preset kLlama{"rmsnorm", "rotary", "swiglu", "false", "false"};
+
+// Sets values that the user left open, and notes where they come from.
+class Resolver {
+ public:
+  explicit Resolver(Loaded& loaded) : loaded_(loaded), model_(loaded.config.model) {}
+
+  void apply_preset() {
+    const Preset& preset = model_.family == "llama" ? kLlama : kGpt3;
+    fill("normalization", model_.normalization, preset.normalization);
+    fill("position_embedding", model_.position_embedding, preset.position_embedding);
+    fill("activation", model_.activation, preset.activation);
+    fill("add_bias_linear", model_.add_bias_linear, preset.add_bias_linear);
+    fill("tie_embeddings", model_.tie_embeddings, preset.tie_embeddings);
+  }
+
+  void derive_sizes() {
+    derive("model.num_query_groups", model_.num_query_groups, model_.num_attention_heads);
+    // Left at 0 when the division is not exact: validate() says so.
+    if (model_.num_attention_heads > 0 && model_.hidden_size % model_.num_attention_heads == 0)
+      derive("model.kv_channels", model_.kv_channels,
+             model_.hidden_size / model_.num_attention_heads);
+    const std::int64_t hidden = model_.hidden_size;
+    const std::int64_t ffn =
+        model_.activation == "swiglu" ? (8 * hidden + 3 * 64 - 1) / (3 * 64) * 64 : 4 * hidden;
+    derive("model.ffn_hidden_size", model_.ffn_hidden_size, static_cast<int>(ffn));
+    const auto& training = loaded_.config.training;
+    if (model_.position_embedding == "learned")
+      derive("model.max_position_embeddings", model_.max_position_embeddings,
+             static_cast<int>(training.seq_length));
+    derive("optimizer.lr_decay_iters", loaded_.config.optimizer.lr_decay_iters,
+           training.train_iters);
+  }
+
+  // Only one count goes with explicit lengths and with schedules of whole sequences: it is taken
+  // unless the user asked for another, which validate() refuses.
+  void derive_segments() {
+    ScheduleConfig& schedule = loaded_.config.schedule;
+    std::string& origin = loaded_.origins["schedule.segments"];
+    if (origin != "default" && !origin.empty()) return;
+    int segments = schedule.segments;
+    if (!schedule.segment_lengths.empty())
+      segments = static_cast<int>(schedule.segment_lengths.size());
+    else if (schedule.name == "gpipe" || schedule.name == "1f1b")
+      segments = 1;
+    if (segments == schedule.segments) return;
+    schedule.segments = segments;
+    origin = "derived";
+  }
+
+ private:
+  void fill(const std::string& key, std::string& value, const char* preset) {
+    if (!value.empty()) return;
+    value = preset;
+    loaded_.origins["model." + key] = "family " + model_.family;
+  }
+  template <class Value>
+  void derive(const std::string& name, Value& value, Value derived) {
+    if (value != 0) return;
+    value = derived;
+    loaded_.origins[name] = "derived";
+  }
+
+  Loaded& loaded_;
+  ModelConfig& model_;
+};
+
+}  // namespace
+
+void resolve(Loaded& loaded) {
+  Resolver resolver(loaded);
+  resolver.apply_preset();
+  resolver.derive_sizes();
+  resolver.derive_segments();
+}
+
+}  // namespace seq1f1b::config

@@ -1,0 +1,264 @@
+// Cross-field checks. Each failing equation becomes one sentence with its numbers and with what
+// would be legal instead.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <sstream>
+
+#include "core/config/load.h"
+#include "core/config/problems.h"
+#include "core/config/schema.h"
+
+namespace seq1f1b::config {
+namespace {
+
+// "8 or 12": the multiples of `base` around `value`.
+std::string multiples_around(std::int64_t value, std::int64_t base) {
+  const std::int64_t below = value / base * base;
+  if (below == 0) return std::to_string(base);
+  return concat(below, " or ", below + base);
+}
+
+// "2 or 4": the divisors of `number` around `value`.
+std::string divisors_around(std::int64_t value, std::int64_t number) {
+  std::int64_t below = 0, above = 0;
+  for (std::int64_t divisor = 1; divisor <= number && above == 0; ++divisor) {
+    if (number % divisor != 0) continue;
+    (divisor < value ? below : above) = divisor;
+  }
+  if (below == 0 || above == 0) return std::to_string(std::max(below, above));
+  return concat(below, " or ", above);
+}
+
+class Validator {
+ public:
+  Validator(const Config& config, int world_size)
+      : config_(config), model_(config.model), world_size_(world_size) {}
+
+  Derived run() {
+    for (const Field& field : schema()) {
+      const std::string problem = value_problem(field, config_);
+      if (!problem.empty()) problems_.add(field.name(), ": ", problem);
+    }
+    // Sizes below their range would make the equations meaningless.
+    problems_.throw_if_any();
+    check_model();
+    check_ranks();
+    check_batch();
+    check_schedule();
+    check_optimizer();
+    check_split();
+    check_device();
+    problems_.throw_if_any();
+    return derived_;
+  }
+
+ private:
+  void check_model() {
+    const int heads = model_.num_attention_heads;
+    if (model_.kv_channels == 0) {
+      problems_.add("model.hidden_size (", model_.hidden_size,
+                    ") must be a multiple of model.num_attention_heads (", heads, "): use ",
+                    multiples_around(model_.hidden_size, heads), ", or set model.kv_channels");
+    }
+    if (model_.num_query_groups > 0 && heads % model_.num_query_groups != 0) {
+      problems_.add("model.num_attention_heads (", heads,
+                    ") must be a multiple of model.num_query_groups (", model_.num_query_groups,
+                    "): use ", divisors_around(model_.num_query_groups, heads), " groups");
+    }
+    const std::int64_t tokens = config_.training.seq_length;
+    if (model_.position_embedding == "learned" && model_.max_position_embeddings < tokens) {
+      problems_.add("model.max_position_embeddings (", model_.max_position_embeddings,
+                    ") must be at least training.seq_length (", tokens,
+                    ") with learned positions; 0 takes the sequence length");
+    }
+    if (model_.position_embedding == "rotary") check_rotary();
+  }
+
+  void check_rotary() {
+    if (model_.max_position_embeddings != 0) {
+      problems_.add("model.max_position_embeddings (", model_.max_position_embeddings,
+                    ") has no meaning with rotary positions: remove it");
+    }
+    if (model_.kv_channels == 0) return;  // already refused
+    const double dimensions = model_.kv_channels * model_.rotary_percent;
+    const auto pairs = static_cast<std::int64_t>(std::llround(dimensions / 2));
+    if (pairs < 1 || std::abs(dimensions - 2.0 * static_cast<double>(pairs)) > 1e-6) {
+      problems_.add("rotary positions turn pairs: model.kv_channels (", model_.kv_channels,
+                    ") * model.rotary_percent (", model_.rotary_percent, ") = ", dimensions,
+                    " must be an even number of dimensions, 2 or more");
+    }
+  }
+
+  void check_ranks() {
+    const ParallelConfig& parallel = config_.parallel;
+    const std::int64_t tp = parallel.tensor_model_parallel_size;
+    const std::int64_t cp = parallel.context_parallel_size;
+    const std::int64_t pp = parallel.pipeline_model_parallel_size;
+    const std::int64_t vpp = parallel.virtual_pipeline_model_parallel_size;
+    if (tp > 1) refuse_size("tensor_model_parallel_size", tp, "tensor parallelism");
+    if (cp > 1) refuse_size("context_parallel_size", cp, "context parallelism");
+    if (vpp > 1)
+      refuse_size("virtual_pipeline_model_parallel_size", vpp, "more than one stage per rank");
+    if (model_.num_layers < pp * vpp) {
+      problems_.add("model.num_layers (", model_.num_layers, ") must be at least pp (", pp,
+                    ") * vpp (", vpp, ") = ", pp * vpp, ", a layer for every stage: use ", pp * vpp,
+                    " layers or more, or pp ", std::max<std::int64_t>(1, model_.num_layers / vpp),
+                    " or less");
+    }
+    const std::int64_t model_ranks = tp * cp * pp;
+    const std::int64_t world = world_size_ > 0 ? world_size_ : model_ranks;
+    const std::int64_t replicas = world / model_ranks;
+    if (world % model_ranks != 0) {
+      problems_.add("world size ", world, " must be tp (", tp, ") * cp (", cp, ") * pp (", pp,
+                    ") * dp = ", model_ranks, " * dp: start ", model_ranks, " ranks (mpirun -np ",
+                    model_ranks, ")");
+    } else if (replicas > 1) {
+      problems_.add("world size ", world, " = tp (", tp, ") * cp (", cp, ") * pp (", pp,
+                    ") * dp gives dp = ", replicas,
+                    ", but data parallelism is not there yet: start ", model_ranks,
+                    " ranks or set parallel.pipeline_model_parallel_size to ", world / (tp * cp));
+    }
+    derived_.world_size = static_cast<int>(world);
+    derived_.data_parallel_size = static_cast<int>(std::max<std::int64_t>(replicas, 1));
+  }
+
+  void refuse_size(const char* key, std::int64_t value, const char* what) {
+    problems_.add("parallel.", key, " = ", value, ": ", what, " is not there yet, use 1");
+  }
+
+  void check_batch() {
+    const TrainingConfig& training = config_.training;
+    const std::int64_t dp = derived_.data_parallel_size;
+    const std::int64_t quantum = dp * training.micro_batch_size;
+    if (training.global_batch_size % quantum != 0) {
+      problems_.add("training.global_batch_size (", training.global_batch_size,
+                    ") must be training.micro_batch_size (", training.micro_batch_size, ") * dp (",
+                    dp, ") * a whole number of micro-batches: use ",
+                    multiples_around(training.global_batch_size, quantum));
+    }
+    derived_.micro_batches = static_cast<int>(training.global_batch_size / quantum);
+    derived_.tokens_per_step = training.global_batch_size * training.seq_length;
+  }
+
+  void check_schedule() {
+    const ScheduleConfig& schedule = config_.schedule;
+    const std::int64_t tokens = config_.training.seq_length;
+    const int segments = schedule.segments;
+    if (segments > 1 && (schedule.name == "gpipe" || schedule.name == "1f1b")) {
+      problems_.add("schedule.segments (", segments, ") must be 1 with schedule.name ",
+                    schedule.name, ", which has whole sequences; with segments it is called ",
+                    schedule.name == "gpipe" ? "terapipe" : "seq1f1b");
+    }
+    if (schedule.partition == "lengths") {
+      check_lengths();
+      return;
+    }
+    if (!schedule.segment_lengths.empty()) {
+      problems_.add("schedule.segment_lengths goes with schedule.partition lengths, not ",
+                    schedule.partition, ": remove one of them");
+    }
+    // Every segment but the first has at least one multiple of the alignment.
+    const std::int64_t least = std::int64_t{segments - 1} * schedule.alignment + 1;
+    if (tokens < least) {
+      problems_.add("training.seq_length (", tokens, ") must be at least (schedule.segments (",
+                    segments, ") - 1) * schedule.alignment (", schedule.alignment, ") + 1 = ", least,
+                    ": use at most ", (tokens - 1) / schedule.alignment + 1, " segments");
+    }
+  }
+
+  void check_lengths() {
+    const ScheduleConfig& schedule = config_.schedule;
+    const auto& lengths = schedule.segment_lengths;
+    if (lengths.empty()) {
+      problems_.add("schedule.partition lengths needs schedule.segment_lengths, or write "
+                    "partition: [a, b, ...]");
+      return;
+    }
+    if (lengths.size() != static_cast<std::size_t>(schedule.segments)) {
+      problems_.add("schedule.segment_lengths has ", lengths.size(),
+                    " lengths, but schedule.segments is ", schedule.segments);
+    }
+    // As double, a list of any lengths adds up without overflow.
+    const double sum = std::accumulate(lengths.begin(), lengths.end(), 0.0);
+    const auto tokens = static_cast<double>(config_.training.seq_length);
+    if (sum != tokens) {
+      std::ostringstream total;
+      total.precision(17);
+      total << sum << ", " << std::abs(sum - tokens) << (sum < tokens ? " less" : " more");
+      problems_.add("schedule.segment_lengths must add up to training.seq_length (",
+                    config_.training.seq_length, "): the sum is ", total.str());
+    }
+    for (std::size_t i = 1; i < lengths.size(); ++i) {
+      if (lengths[i] % schedule.alignment == 0) continue;
+      problems_.add("schedule.segment_lengths: the length ", lengths[i], " of segment ", i,
+                    " (counted from 0) must be a multiple of schedule.alignment (",
+                    schedule.alignment, "), as for all but the first: use ",
+                    multiples_around(lengths[i], schedule.alignment));
+    }
+  }
+
+  void check_optimizer() {
+    const OptimizerConfig& optimizer = config_.optimizer;
+    const std::int64_t iters = config_.training.train_iters;
+    if (optimizer.lr_warmup_iters > iters) {
+      problems_.add("optimizer.lr_warmup_iters (", optimizer.lr_warmup_iters,
+                    ") must be at most training.train_iters (", iters, ")");
+    } else if (optimizer.lr_warmup_iters > optimizer.lr_decay_iters) {
+      problems_.add("optimizer.lr_warmup_iters (", optimizer.lr_warmup_iters,
+                    ") must be at most optimizer.lr_decay_iters (", optimizer.lr_decay_iters, ")");
+    }
+    if (optimizer.min_lr > optimizer.lr) {
+      problems_.add("optimizer.min_lr (", optimizer.min_lr, ") must be at most optimizer.lr (",
+                    optimizer.lr, ")");
+    }
+  }
+
+  // Three shares, not negative, that leave something for training.
+  void check_split() {
+    std::istringstream text(config_.data.split);
+    std::vector<double> shares;
+    bool legal = true;
+    for (std::string share; std::getline(text, share, ',');) {
+      std::istringstream number(share);
+      double value = -1;
+      legal = legal && (number >> value) && (number >> std::ws).eof() && value >= 0;
+      shares.push_back(value);
+    }
+    if (!legal || shares.size() != 3 || shares[0] <= 0 || config_.data.split.ends_with(",")) {
+      problems_.add("data.split \"", config_.data.split,
+                    "\" must be three shares, for training (above 0), validation and test, like "
+                    "\"949,50,1\"");
+    }
+  }
+
+  void check_device() {
+    const RuntimeConfig& runtime = config_.runtime;
+    if (runtime.compute_dtype == "auto") return;
+    if (runtime.compute_dtype == "bf16") {
+      problems_.add("runtime.compute_dtype bf16 is not there yet: use fp32 on cpu, fp64 on "
+                    "reference, or auto");
+      return;
+    }
+    const std::string device = runtime.device == "auto" ? "cpu" : runtime.device;
+    const std::string dtype = device == "reference" ? "fp64" : "fp32";
+    if (runtime.compute_dtype != dtype) {
+      problems_.add("runtime.compute_dtype ", runtime.compute_dtype, " does not go with runtime.device ",
+                    runtime.device, ", which computes in ", dtype, ": use ", dtype, " or auto");
+    }
+  }
+
+  const Config& config_;
+  const ModelConfig& model_;
+  int world_size_;
+  Problems problems_;
+  Derived derived_;
+};
+
+}  // namespace
+
+Derived validate(const Config& config, int world_size) {
+  return Validator(config, world_size).run();
+}
+
+}  // namespace seq1f1b::config
