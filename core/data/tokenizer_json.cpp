@@ -65,6 +65,8 @@ std::unique_ptr<Tokenizer> tokenizer_from_json(const std::string& text, const st
                              ", the file says ", json.at("vocab_size").dump(), " and ",
                              json.at("end_of_document").dump(), "; the file is damaged"));
     return tokenizer;
+  } catch (const ConfigError& error) {  // a separator that no command line would have let through
+    throw DataError(concat(source, ": ", error.what()));
   } catch (const nlohmann::json::exception& error) {
     throw DataError(concat(source, ": is not a tokenizer file: ", error.what()));
   }
