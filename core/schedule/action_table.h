@@ -24,14 +24,14 @@ struct Dependency {
   Where where;
 };
 
-// Storage by lifetime. Each begins at the first action of `opened_by` in its scope and ends with the
-// last action, in its scope, of whichever kinds of `used_by` occur in the schedule.
+// Storage by lifetime. Each begins at the first action of `opened_by` in its scope and ends with
+// the last action, in its scope, of whichever kinds of `used_by` occur in the schedule.
 enum class Lifetime : std::uint8_t {
-  kUnit,               // saved activations of (chunk, unit)
-  kStash,              // output gradients that a split backward keeps for weight_grad, (chunk, unit)
-  kCarry,              // K, V of (chunk, micro_batch)
-  kCarryGradient,      // dK, dV of (chunk, micro_batch)
-  kWorkspace,          // scratch of one action
+  kUnit,           // saved activations of (chunk, unit)
+  kStash,          // output gradients that a split backward keeps for weight_grad, (chunk, unit)
+  kCarry,          // K, V of (chunk, micro_batch)
+  kCarryGradient,  // dK, dV of (chunk, micro_batch)
+  kWorkspace,      // scratch of one action
 };
 inline constexpr int kLifetimes = 5;
 enum class Scope : std::uint8_t { kAction, kUnit, kMicroBatch };
@@ -41,7 +41,7 @@ struct LifetimeRow {
   const char* name;
   Scope scope;
   Kind opened_by;
-  std::array<bool, kKinds> used_by;   // indexed by Kind
+  std::array<bool, kKinds> used_by;  // indexed by Kind
   bool only_split_backward;
 };
 std::span<const LifetimeRow> lifetime_table();
@@ -51,14 +51,14 @@ enum class Flow : std::uint8_t { kNone, kActivation, kGradient };
 
 struct KindRow {
   Kind kind;
-  char letter;              // 'F', 'B', 'W'
-  const char* name;         // "forward", "backward", "weight_grad"
+  char letter;       // 'F', 'B', 'W'
+  const char* name;  // "forward", "backward", "weight_grad"
   std::span<const Dependency> dependencies;
   Flow receives, sends;     // over the edge towards the sender / receiver; none at the ends
   bool ascending_segments;  // order of the segments of a micro-batch, where it matters
   bool descending_segments;
-  double unit_cost;         // in units of one forward, unsplit: F 1, B 2
-  double split_unit_cost;   // with split backward: F 1, B 1, W 1
+  double unit_cost;        // in units of one forward, unsplit: F 1, B 2
+  double split_unit_cost;  // with split backward: F 1, B 1, W 1
 };
 std::span<const KindRow> action_table();
 const KindRow& row_of(Kind kind);

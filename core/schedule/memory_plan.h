@@ -14,8 +14,8 @@ namespace seq1f1b::schedule {
 
 // What one chunk needs, in bytes. Vectors are indexed by segment.
 struct ChunkDemand {
-  std::vector<std::size_t> unit;            // saved activations
-  std::vector<std::size_t> stash;           // only with a split backward
+  std::vector<std::size_t> unit;   // saved activations
+  std::vector<std::size_t> stash;  // only with a split backward
   std::size_t carry = 0;
   std::size_t carry_gradient = 0;
   std::array<std::vector<std::size_t>, kKinds> workspace;  // [kind][segment]
@@ -23,7 +23,7 @@ struct ChunkDemand {
 
 struct Block {
   Lifetime lifetime;
-  int chunk = 0, micro_batch = 0, segment = 0;  // segment 0 for micro-batch scope
+  int chunk = 0, micro_batch = 0, segment = 0;     // segment 0 for micro-batch scope
   std::int32_t first_action = 0, last_action = 0;  // inclusive; kWorkspace: equal
   std::size_t bytes = 0;
   std::size_t offset = 0;

@@ -26,8 +26,8 @@ std::vector<std::int64_t> partition_even(std::int64_t tokens, int segments, int 
 // Equal cost, solved right to left; each length but the first is rounded down to the alignment.
 std::vector<std::int64_t> partition_flops(std::int64_t tokens, int segments, int alignment,
                                           const SegmentCost& cost);
-// All three forms throw ConfigError when a segment would be empty, or explicit lengths do not add up
-// to `tokens` or break the alignment (the first segment is free).
+// All three forms throw ConfigError when a segment would be empty, or explicit lengths do not add
+// up to `tokens` or break the alignment (the first segment is free).
 std::vector<std::int64_t> check_lengths(std::span<const std::int64_t> lengths, std::int64_t tokens,
                                         int segments, int alignment);
 

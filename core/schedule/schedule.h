@@ -2,6 +2,7 @@
 // A schedule is data: per pipeline rank an order of actions, plus the placement of stages on ranks.
 // All indices are 0-based; "rank" here is the pipeline coordinate. Source of the orders: METHOD of
 // Seq1F1B (Sun et al., NAACL 2025, arXiv 2406.03488); see generators.cpp for each.
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -50,15 +51,18 @@ Schedule make_schedule(const Spec& spec);
 // "gpipe", "1f1b", "terapipe", "seq1f1b", "forward_only".
 std::vector<std::string> schedule_names();
 
+// Which kinds of action occur: forward_only has forwards alone, only a split backward weight_grad.
+std::array<bool, kKinds> kinds_of(const Schedule& schedule);
+
 // Where a stage lives.
 struct Place {
   int rank = 0, chunk = 0;
 };
 Place place_of_stage(const Schedule& schedule, int stage);
 
-// "F1.2": letter of the kind, micro-batch and segment from 1; a chunk above 0 adds "'".
+// "F1.2": letter of the kind, micro-batch and segment from 1; chunk c adds c times "'".
 std::string to_string(const Action& action);
-// One line per rank, "p0 (w=4): F1.1 F1.2 | ..." as METHOD writes them.
+// One line per rank, "p0 (w=4): F1.1 F1.2 | ..." as METHOD writes them; w counts warm-up forwards.
 std::string to_string(const Schedule& schedule);
 
 // ---- channels ---------------------------------------------------------------------------------
@@ -66,7 +70,8 @@ enum class Direction : std::uint8_t { kActivation, kGradient };
 
 // One-way FIFO of an edge between the adjacent stages producing_stage and its successor in the
 // direction (stage + 1 for activations, stage - 1 for gradients) on two different ranks. Edges
-// inside one rank are hand-overs and do not appear.
+// inside one rank are hand-overs and do not appear, nor do directions that nothing in the schedule
+// sends in (forward_only has no gradients).
 struct Channel {
   int producing_stage = 0;
   Direction direction = Direction::kActivation;
@@ -82,14 +87,14 @@ struct ChannelDepth {
 
 // ---- validator --------------------------------------------------------------------------------
 enum class Rule : std::uint8_t {
-  kPlacement,        // every stage exactly once
-  kIndexRange,       // chunk, micro-batch and segment exist
-  kOnce,             // every action exactly once
-  kMissing,          // an action of the step is absent
-  kDependency,       // an action runs before one on its own rank that it needs
-  kSegmentOrder,     // forwards ascend, backwards descend in the segments of a micro-batch
-  kChannelOrder,     // producer and consumer of an edge disagree on the order of messages
-  kDeadlock,         // the ranks wait for each other at this channel depth
+  kPlacement,     // every stage exactly once
+  kIndexRange,    // chunk, micro-batch and segment exist
+  kOnce,          // every action exactly once
+  kMissing,       // an action of the step is absent
+  kDependency,    // an action runs before one on its own rank that it needs
+  kSegmentOrder,  // forwards ascend, backwards descend in the segments of a micro-batch
+  kChannelOrder,  // producer and consumer of an edge disagree on the order of messages
+  kDeadlock,      // the ranks wait for each other at this channel depth
 };
 const char* rule_name(Rule rule);
 

@@ -1,0 +1,146 @@
+#include "core/schedule/memory_plan.h"
+
+#include <algorithm>
+
+#include "core/schedule/packing.h"
+#include "kernels/common/errors.h"
+
+namespace seq1f1b::schedule {
+namespace {
+
+constexpr std::int32_t kNoBlock = -1;
+
+std::size_t dense_index(Lifetime lifetime, int chunk, Unit unit, int micro_batches, int segments) {
+  const auto rows =
+      static_cast<std::size_t>(chunk) * kLifetimes + static_cast<std::size_t>(lifetime);
+  return (rows * static_cast<std::size_t>(micro_batches) +
+          static_cast<std::size_t>(unit.micro_batch)) *
+             static_cast<std::size_t>(segments) +
+         static_cast<std::size_t>(unit.segment);
+}
+
+// An empty list of sizes asks for nothing.
+std::size_t of_segment(const std::vector<std::size_t>& bytes, int segment) {
+  return bytes.empty() ? 0 : bytes[static_cast<std::size_t>(segment)];
+}
+
+std::size_t bytes_of(const ChunkDemand& demand, Lifetime lifetime, const Action& action) {
+  const int segment = action.unit.segment;
+  switch (lifetime) {
+    case Lifetime::kUnit:
+      return of_segment(demand.unit, segment);
+    case Lifetime::kStash:
+      return of_segment(demand.stash, segment);
+    case Lifetime::kCarry:
+      return demand.carry;
+    case Lifetime::kCarryGradient:
+      return demand.carry_gradient;
+    case Lifetime::kWorkspace:
+      return of_segment(demand.workspace[static_cast<std::size_t>(action.kind)], segment);
+  }
+  throw InternalError("unknown lifetime");
+}
+
+void check_demands(const Schedule& schedule, std::span<const ChunkDemand> demands) {
+  SEQ1F1B_ASSERT(demands.size() == static_cast<std::size_t>(schedule.spec.chunks),
+                 "one demand per chunk");
+  const auto segments = static_cast<std::size_t>(schedule.spec.segments);
+  const auto check = [&](const std::vector<std::size_t>& bytes) {
+    SEQ1F1B_ASSERT(bytes.empty() || bytes.size() == segments, bytes.size(), " sizes for ", segments,
+                   " segments");
+  };
+  for (const ChunkDemand& demand : demands) {
+    check(demand.unit);
+    check(demand.stash);
+    for (const std::vector<std::size_t>& workspace : demand.workspace) check(workspace);
+  }
+}
+
+}  // namespace
+
+const Block& MemoryPlan::find(Lifetime lifetime, int chunk, Unit unit) const {
+  const LifetimeRow& row = row_of(lifetime);
+  SEQ1F1B_ASSERT(row.scope != Scope::kAction, "use workspace_of");
+  if (row.scope == Scope::kMicroBatch) unit.segment = 0;
+  SEQ1F1B_ASSERT(chunk >= 0 && unit.micro_batch >= 0 && unit.micro_batch < micro_batches_ &&
+                     unit.segment >= 0 && unit.segment < segments_,
+                 row.name, " of chunk ", chunk, ", micro-batch ", unit.micro_batch, ", segment ",
+                 unit.segment);
+  const std::size_t index = dense_index(lifetime, chunk, unit, micro_batches_, segments_);
+  SEQ1F1B_ASSERT(index < index_.size() && index_[index] != kNoBlock, "the order has no ", row.name,
+                 " of chunk ", chunk, ", micro-batch ", unit.micro_batch, ", segment ",
+                 unit.segment);
+  return blocks_[static_cast<std::size_t>(index_[index])];
+}
+
+const Block& MemoryPlan::workspace_of(std::size_t action_index) const {
+  SEQ1F1B_ASSERT(action_index < workspace_.size(), "action ", action_index);
+  return blocks_[static_cast<std::size_t>(workspace_[action_index])];
+}
+
+int MemoryPlan::peak_count(Lifetime lifetime) const {
+  std::vector<Interval> ones;
+  for (const Block& block : blocks_)
+    if (block.lifetime == lifetime) ones.push_back({block.first_action, block.last_action, 1});
+  return static_cast<int>(live_maximum(ones));
+}
+
+MemoryPlan plan_memory(const Schedule& schedule, int rank, std::span<const ChunkDemand> demands,
+                       std::size_t alignment) {
+  SEQ1F1B_ASSERT(rank >= 0 && rank < schedule.spec.ranks, "rank ", rank);
+  SEQ1F1B_ASSERT(alignment >= 1, "alignment");
+  check_demands(schedule, demands);
+  const Order& order = schedule.orders[static_cast<std::size_t>(rank)];
+  MemoryPlan plan;
+  plan.micro_batches_ = schedule.spec.micro_batches;
+  plan.segments_ = schedule.spec.segments;
+  plan.index_.assign(
+      dense_index(Lifetime{}, schedule.spec.chunks, {}, plan.micro_batches_, plan.segments_),
+      kNoBlock);
+  plan.workspace_.assign(order.size(), kNoBlock);
+
+  const auto open = [&](Lifetime lifetime, const Action& action, std::int32_t at, int segment) {
+    const std::size_t bytes =
+        bytes_of(demands[static_cast<std::size_t>(action.chunk)], lifetime, action);
+    plan.blocks_.push_back({.lifetime = lifetime,
+                            .chunk = action.chunk,
+                            .micro_batch = action.unit.micro_batch,
+                            .segment = segment,
+                            .first_action = at,
+                            .last_action = at,
+                            .bytes = (bytes + alignment - 1) / alignment * alignment,
+                            .offset = 0});
+    return static_cast<std::int32_t>(plan.blocks_.size() - 1);
+  };
+  for (std::size_t index = 0; index < order.size(); ++index) {
+    const Action& action = order[index];
+    const auto at = static_cast<std::int32_t>(index);
+    for (const LifetimeRow& row : lifetime_table()) {
+      if (row.only_split_backward && !schedule.split_backward) continue;
+      if (row.scope == Scope::kAction) {
+        plan.workspace_[index] = open(row.lifetime, action, at, action.unit.segment);
+        continue;
+      }
+      const Unit unit{action.unit.micro_batch,
+                      row.scope == Scope::kMicroBatch ? 0 : action.unit.segment};
+      std::int32_t& block = plan.index_[dense_index(row.lifetime, action.chunk, unit,
+                                                    plan.micro_batches_, plan.segments_)];
+      if (action.kind == row.opened_by && block == kNoBlock)
+        block = open(row.lifetime, action, at, unit.segment);
+      if (row.used_by[static_cast<std::size_t>(action.kind)] && block != kNoBlock)
+        plan.blocks_[static_cast<std::size_t>(block)].last_action = at;
+    }
+  }
+
+  std::vector<Interval> intervals;
+  intervals.reserve(plan.blocks_.size());
+  for (const Block& block : plan.blocks_)
+    intervals.push_back({block.first_action, block.last_action, block.bytes});
+  plan.live_ = live_maximum(intervals);
+  const Packing packing = pack(intervals);
+  plan.packed_ = packing.bytes;
+  for (std::size_t i = 0; i < plan.blocks_.size(); ++i) plan.blocks_[i].offset = packing.offsets[i];
+  return plan;
+}
+
+}  // namespace seq1f1b::schedule

@@ -1,0 +1,388 @@
+// The validator. It reads nothing but the action table: which kinds there are, what they need, what
+// they send and in which order they want the segments. It has no idea of any particular schedule.
+#include <algorithm>
+
+#include "core/schedule/schedule.h"
+#include "kernels/common/errors.h"
+
+namespace seq1f1b::schedule {
+namespace {
+
+constexpr std::size_t kMostViolations = 8;  // of the first broken rule; one fault often shows often
+constexpr std::int32_t kAbsent = -1;
+
+std::string place(int rank, std::size_t index, const Action& action) {
+  return concat("rank ", rank, ", action ", index, " (", to_string(action), "): ");
+}
+
+class Validator {
+ public:
+  Validator(const Schedule& schedule, ChannelDepth depth) : schedule_(schedule), depth_(depth) {}
+
+  std::vector<Violation> run() {
+    // Each rule may rely on those before it.
+    using Check = void (Validator::*)();
+    for (const Check check : {&Validator::check_placement, &Validator::check_index_range,
+                              &Validator::check_once, &Validator::check_missing,
+                              &Validator::check_dependencies, &Validator::check_segment_order,
+                              &Validator::check_channel_order, &Validator::check_deadlock}) {
+      (this->*check)();
+      if (!violations_.empty()) break;
+    }
+    return std::move(violations_);
+  }
+
+ private:
+  // What flows between this rank's (chunk, kind) and other ranks: indices of channels, or kAbsent.
+  struct Link {
+    int receives = kAbsent, sends = kAbsent;
+  };
+
+  template <class... Parts>
+  void report(Rule rule, std::size_t rank, std::size_t index, const Parts&... parts) {
+    if (violations_.size() < kMostViolations)
+      violations_.push_back({rule, static_cast<int>(rank), index, concat(parts...)});
+  }
+  template <class... Parts>
+  void report_action(Rule rule, std::size_t rank, std::size_t index, const Parts&... parts) {
+    const Action& action = schedule_.orders[rank][index];
+    report(rule, rank, index, place(static_cast<int>(rank), index, action), parts...);
+  }
+  template <class Visit>  // (rank, index, action)
+  void for_each_action(const Visit& visit) const {
+    for (std::size_t rank = 0; rank < schedule_.orders.size(); ++rank) {
+      const Order& order = schedule_.orders[rank];
+      for (std::size_t index = 0; index < order.size(); ++index) visit(rank, index, order[index]);
+    }
+  }
+
+  int stage_of(std::size_t rank, const Action& action) const {
+    return schedule_.placement[rank][static_cast<std::size_t>(action.chunk)];
+  }
+  // Dense number of an action of the step.
+  std::size_t number(int stage, Kind kind, Unit unit) const {
+    return (static_cast<std::size_t>(stage) * kKinds + static_cast<std::size_t>(kind)) * units_ +
+           static_cast<std::size_t>(unit.micro_batch) * segments_ +
+           static_cast<std::size_t>(unit.segment);
+  }
+
+  void check_placement();
+  void check_index_range();
+  void check_once();
+  void check_missing();
+  void check_dependencies();
+  void check_segment_order();
+  void check_channel_order();
+  void check_deadlock();
+
+  void link_channels();
+  const Link& link(std::size_t rank, const Action& action) const {
+    return links_[static_cast<std::size_t>(stage_of(rank, action)) * kKinds +
+                  static_cast<std::size_t>(action.kind)];
+  }
+
+  const Schedule& schedule_;
+  const ChannelDepth depth_;
+  std::vector<Violation> violations_;
+  std::size_t segments_ = 0, units_ = 0;
+  std::vector<int> rank_of_stage_;
+  std::vector<std::int32_t> position_;  // number -> index in the order of the stage's rank
+  std::vector<Channel> channels_;
+  std::vector<Link> links_;  // [stage][kind]
+};
+
+void Validator::check_placement() {
+  const Spec& spec = schedule_.spec;
+  const auto wrong = [&](int rank, const auto&... parts) {
+    report(Rule::kPlacement, static_cast<std::size_t>(rank), 0, "placement: ", parts...);
+  };
+  if (spec.ranks < 1 || spec.chunks < 1 || spec.micro_batches < 1 || spec.segments < 1)
+    return wrong(0, "ranks, chunks, micro-batches and segments must be positive");
+  const auto ranks = static_cast<std::size_t>(spec.ranks);
+  if (schedule_.placement.size() != ranks || schedule_.orders.size() != ranks)
+    return wrong(0, "there are ", spec.ranks, " ranks, but stages for ", schedule_.placement.size(),
+                 " and orders for ", schedule_.orders.size());
+  rank_of_stage_.assign(static_cast<std::size_t>(schedule_.stages()), kAbsent);
+  for (int rank = 0; rank < spec.ranks; ++rank) {
+    const std::vector<int>& stages = schedule_.placement[static_cast<std::size_t>(rank)];
+    if (stages.size() != static_cast<std::size_t>(spec.chunks))
+      return wrong(rank, "rank ", rank, " has ", stages.size(), " stages, but must have ",
+                   spec.chunks);
+    for (const int stage : stages) {
+      if (stage < 0 || stage >= schedule_.stages())
+        return wrong(rank, "rank ", rank, " has stage ", stage, ", but stages run from 0 to ",
+                     schedule_.stages() - 1);
+      int& owner = rank_of_stage_[static_cast<std::size_t>(stage)];
+      if (owner != kAbsent)
+        return wrong(rank, "stage ", stage, " is on rank ", owner, " and again on rank ", rank);
+      owner = rank;
+    }
+  }
+}
+
+void Validator::check_index_range() {
+  const Spec& spec = schedule_.spec;
+  const auto check = [&](std::size_t rank, std::size_t index, const char* what, int value,
+                         int count) {
+    if (value < 0 || value >= count)
+      report(Rule::kIndexRange, rank, index, "rank ", rank, ", action ", index, ": ", what, " ",
+             value, " does not exist; there are ", count, ", counted from 0");
+  };
+  for_each_action([&](std::size_t rank, std::size_t index, const Action& action) {
+    check(rank, index, "kind", static_cast<int>(action.kind), kKinds);
+    check(rank, index, "chunk", action.chunk, spec.chunks);
+    check(rank, index, "micro-batch", action.unit.micro_batch, spec.micro_batches);
+    check(rank, index, "segment", action.unit.segment, spec.segments);
+  });
+}
+
+void Validator::check_once() {
+  segments_ = static_cast<std::size_t>(schedule_.spec.segments);
+  units_ = static_cast<std::size_t>(schedule_.spec.micro_batches) * segments_;
+  position_.assign(static_cast<std::size_t>(schedule_.stages()) * kKinds * units_, kAbsent);
+  for_each_action([&](std::size_t rank, std::size_t index, const Action& action) {
+    std::int32_t& position = position_[number(stage_of(rank, action), action.kind, action.unit)];
+    if (position != kAbsent)
+      report_action(Rule::kOnce, rank, index, "the same action has run already as action ",
+                    position);
+    position = static_cast<std::int32_t>(index);
+    if (action.kind == Kind::kWeightGrad && !schedule_.split_backward)
+      report_action(Rule::kOnce, rank, index,
+                    "the backward of this schedule is not split and has computed this weight "
+                    "gradient already");
+  });
+}
+
+void Validator::check_missing() {
+  // Every kind that occurs must occur for every unit, and so must what it depends on.
+  std::array<bool, kKinds> required = kinds_of(schedule_);
+  const auto require = [&](Kind kind) -> bool& { return required[static_cast<std::size_t>(kind)]; };
+  require(Kind::kForward) = true;
+  if (schedule_.split_backward && require(Kind::kBackward)) require(Kind::kWeightGrad) = true;
+  for (int round = 0; round < kKinds; ++round)
+    for (const KindRow& row : action_table())
+      if (require(row.kind))
+        for (const Dependency& dependency : row.dependencies) require(dependency.kind) = true;
+
+  for (int stage = 0; stage < schedule_.stages(); ++stage)
+    for (const KindRow& row : action_table()) {
+      if (!require(row.kind)) continue;
+      const auto begin =
+          position_.begin() + static_cast<std::ptrdiff_t>(number(stage, row.kind, {}));
+      const auto end = begin + static_cast<std::ptrdiff_t>(units_);
+      for (auto it = std::find(begin, end, kAbsent); it != end;
+           it = std::find(it + 1, end, kAbsent)) {
+        const auto unit = static_cast<std::size_t>(it - begin);
+        const Place owner = place_of_stage(schedule_, stage);
+        const Action action{row.kind,
+                            static_cast<std::int16_t>(owner.chunk),
+                            {static_cast<std::int32_t>(unit / segments_),
+                             static_cast<std::int32_t>(unit % segments_)}};
+        const auto rank = static_cast<std::size_t>(owner.rank);
+        report(Rule::kMissing, rank, schedule_.orders[rank].size(), "rank ", rank, ": ",
+               to_string(action), " is missing; the step needs the ", row.name,
+               " of every unit on stage ", stage);
+      }
+    }
+}
+
+void Validator::check_dependencies() {
+  for_each_action([&](std::size_t rank, std::size_t index, const Action& action) {
+    const int stage = stage_of(rank, action);
+    for (const Dependency& dependency : row_of(action.kind).dependencies) {
+      int needed_stage = stage;
+      if (dependency.where == Where::kPreviousStage)
+        --needed_stage;
+      else if (dependency.where == Where::kNextStage)
+        ++needed_stage;
+      else if (dependency.where != Where::kSameUnit)
+        continue;  // check_segment_order's
+      if (needed_stage < 0 || needed_stage >= schedule_.stages()) continue;
+      if (rank_of_stage_[static_cast<std::size_t>(needed_stage)] != static_cast<int>(rank))
+        continue;  // arrives over a channel, whose reader waits
+      const std::int32_t needed = position_[number(needed_stage, dependency.kind, action.unit)];
+      if (needed > static_cast<std::int32_t>(index)) {
+        const Action& late = schedule_.orders[rank][static_cast<std::size_t>(needed)];
+        report_action(Rule::kDependency, rank, index, "needs ", to_string(late),
+                      ", which the same rank runs later, as action ", needed);
+      }
+    }
+  });
+}
+
+void Validator::check_segment_order() {
+  for_each_action([&](std::size_t rank, std::size_t index, const Action& action) {
+    const KindRow& row = row_of(action.kind);
+    const int step = row.ascending_segments ? -1 : row.descending_segments ? 1 : 0;
+    const std::int32_t before = action.unit.segment + step;
+    if (step == 0 || before < 0 || before >= schedule_.spec.segments) return;
+    const std::int32_t needed =
+        position_[number(stage_of(rank, action), action.kind, {action.unit.micro_batch, before})];
+    if (needed > static_cast<std::int32_t>(index)) {
+      const Action& late = schedule_.orders[rank][static_cast<std::size_t>(needed)];
+      report_action(Rule::kSegmentOrder, rank, index, row.name,
+                    "s of a micro-batch must take its "
+                    "segments in ",
+                    step < 0 ? "ascending" : "descending", " order, but ", to_string(late),
+                    " comes later, as action ", needed);
+    }
+  });
+}
+
+void Validator::link_channels() {
+  channels_ = channels_of(schedule_);
+  links_.assign(static_cast<std::size_t>(schedule_.stages()) * kKinds, {});
+  for (std::size_t c = 0; c < channels_.size(); ++c) {
+    const bool activation = channels_[c].direction == Direction::kActivation;
+    const Flow flow = activation ? Flow::kActivation : Flow::kGradient;
+    const int producer = channels_[c].producing_stage;
+    const int consumer = producer + (activation ? 1 : -1);
+    for (const KindRow& row : action_table()) {
+      const auto kind = static_cast<std::size_t>(row.kind);
+      if (row.sends == flow)
+        links_[static_cast<std::size_t>(producer) * kKinds + kind].sends = static_cast<int>(c);
+      if (row.receives == flow)
+        links_[static_cast<std::size_t>(consumer) * kKinds + kind].receives = static_cast<int>(c);
+    }
+  }
+}
+
+void Validator::check_channel_order() {
+  link_channels();
+  // message[channel][unit]: the how-manyeth message of the channel carries the unit.
+  std::vector<std::int32_t> message(channels_.size() * units_);
+  const auto slot = [&](int channel, Unit unit) -> std::int32_t& {
+    return message[static_cast<std::size_t>(channel) * units_ + number(0, Kind{}, unit)];
+  };
+  std::vector<std::int32_t> sent(channels_.size()), taken(channels_.size());
+  for_each_action([&](std::size_t rank, std::size_t, const Action& action) {
+    const int channel = link(rank, action).sends;
+    if (channel != kAbsent) slot(channel, action.unit) = sent[static_cast<std::size_t>(channel)]++;
+  });
+  for_each_action([&](std::size_t rank, std::size_t index, const Action& action) {
+    const int channel = link(rank, action).receives;
+    if (channel == kAbsent) return;
+    const std::int32_t expected = taken[static_cast<std::size_t>(channel)]++;
+    const std::int32_t actual = slot(channel, action.unit);
+    if (actual != expected)
+      report_action(
+          Rule::kChannelOrder, rank, index, "takes message ", expected,
+          " of the channel from rank ", channels_[static_cast<std::size_t>(channel)].from_rank,
+          ", but its input is sent as message ", actual, "; a channel is first in, first out");
+  });
+}
+
+// Runs all ranks against bounded channels. An action starts when its input has arrived and, if it
+// sends, a send buffer is free; both at once is stricter than what the runtime does, which takes
+// its input first. Whether such a net of deterministic processes stops short does not depend on
+// timing, so one run proves all. A message moves on to a receive buffer as soon as one is free, and
+// leaves that when its consumer starts; hence only the count in flight matters.
+void Validator::check_deadlock() {
+  const int capacity = depth_.send_buffers + depth_.receive_buffers;
+  if (depth_.send_buffers < 1 || depth_.receive_buffers < 1)
+    return report(Rule::kDeadlock, 0, 0, "channels need at least one send and one receive buffer");
+
+  const std::size_t ranks = schedule_.orders.size();
+  std::vector<int> in_flight(channels_.size());
+  std::vector<std::size_t> next(ranks);
+  const auto starved = [&](const Link& at) {
+    return at.receives != kAbsent && in_flight[static_cast<std::size_t>(at.receives)] == 0;
+  };
+  const auto blocked = [&](const Link& at) {
+    return at.sends != kAbsent && in_flight[static_cast<std::size_t>(at.sends)] == capacity;
+  };
+
+  std::vector<std::size_t> ready;
+  std::vector<char> queued(ranks, 1);
+  for (std::size_t rank = ranks; rank-- > 0;) ready.push_back(rank);
+  const auto wake = [&](int rank) {
+    if (queued[static_cast<std::size_t>(rank)]) return;
+    queued[static_cast<std::size_t>(rank)] = 1;
+    ready.push_back(static_cast<std::size_t>(rank));
+  };
+  while (!ready.empty()) {
+    const std::size_t rank = ready.back();
+    ready.pop_back();
+    const Order& order = schedule_.orders[rank];
+    for (std::size_t& index = next[rank]; index < order.size(); ++index) {
+      const Link& at = link(rank, order[index]);
+      if (starved(at) || blocked(at)) break;
+      if (at.receives != kAbsent) {
+        const auto channel = static_cast<std::size_t>(at.receives);
+        --in_flight[channel];
+        wake(channels_[channel].from_rank);
+      }
+      if (at.sends != kAbsent) {
+        const auto channel = static_cast<std::size_t>(at.sends);
+        ++in_flight[channel];
+        wake(channels_[channel].to_rank);
+      }
+    }
+    queued[rank] = 0;
+  }
+
+  const auto stuck = [&](std::size_t rank) { return next[rank] < schedule_.orders[rank].size(); };
+  std::size_t rank = 0;
+  while (rank < ranks && !stuck(rank)) ++rank;
+  if (rank == ranks) return;
+
+  // Whoever is stuck waits for somebody who is stuck as well; walk until that closes a circle.
+  const auto waits_for = [&](std::size_t waiting) {
+    const Link& at = link(waiting, schedule_.orders[waiting][next[waiting]]);
+    const int peer = starved(at) ? channels_[static_cast<std::size_t>(at.receives)].from_rank
+                                 : channels_[static_cast<std::size_t>(at.sends)].to_rank;
+    SEQ1F1B_ASSERT(stuck(static_cast<std::size_t>(peer)), "rank ", peer, " is finished");
+    return static_cast<std::size_t>(peer);
+  };
+  for (std::size_t steps = 0; steps < ranks; ++steps) rank = waits_for(rank);
+  std::string story = concat("deadlock with ", depth_.send_buffers, " send and ",
+                             depth_.receive_buffers, " receive buffers per channel");
+  const std::size_t first = rank;
+  do {
+    const Action& action = schedule_.orders[rank][next[rank]];
+    const std::size_t peer = waits_for(rank);
+    story += concat("; rank ", rank, " waits at action ", next[rank], " (", to_string(action), ") ",
+                    starved(link(rank, action)) ? "for its input from rank "
+                                                : "for a free send buffer to rank ",
+                    peer);
+    rank = peer;
+  } while (rank != first);
+  report(Rule::kDeadlock, first, next[first], story);
+}
+
+}  // namespace
+
+const char* rule_name(Rule rule) {
+  switch (rule) {
+    case Rule::kPlacement:
+      return "placement";
+    case Rule::kIndexRange:
+      return "index range";
+    case Rule::kOnce:
+      return "once";
+    case Rule::kMissing:
+      return "missing";
+    case Rule::kDependency:
+      return "dependency";
+    case Rule::kSegmentOrder:
+      return "segment order";
+    case Rule::kChannelOrder:
+      return "channel order";
+    case Rule::kDeadlock:
+      return "deadlock";
+  }
+  return "unknown";
+}
+
+std::vector<Violation> validate(const Schedule& schedule, ChannelDepth depth) {
+  return Validator(schedule, depth).run();
+}
+
+void require_valid(const Schedule& schedule, ChannelDepth depth) {
+  const std::vector<Violation> violations = validate(schedule, depth);
+  if (violations.empty()) return;
+  throw ConfigError(concat("schedule ", schedule.spec.name, " is refused by the rule '",
+                           rule_name(violations.front().rule), "': ", violations.front().sentence));
+}
+
+}  // namespace seq1f1b::schedule
