@@ -1,0 +1,211 @@
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <thread>
+
+#include "tests/core/comm/world_bodies.h"
+
+namespace seq1f1b::comm::testing {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::byte pattern(std::size_t message, std::size_t position) {
+  return static_cast<std::byte>((message * 131 + position * 7 + position / 251) & 0xff);
+}
+
+void send_pattern(Sender& sender, std::size_t message, std::size_t bytes) {
+  std::byte* buffer = sender.acquire(nothing_special);
+  for (std::size_t i = 0; i < bytes; ++i) buffer[i] = pattern(message, i);
+  sender.commit(bytes);
+}
+
+bool is_pattern(const std::byte* buffer, std::size_t message, std::size_t bytes) {
+  for (std::size_t i = 0; i < bytes; ++i) {
+    if (buffer[i] != pattern(message, i)) return false;
+  }
+  return true;
+}
+
+// Sizes on both sides of every protocol change of an MPI library: none, eager, rendezvous, pieces.
+std::size_t size_of_message(std::size_t message) {
+  constexpr std::array<std::size_t, 6> kSizes = {0, 1, 4000, 4097, 70'001, 300'000};
+  return kSizes[(message * message + message / 7) % kSizes.size()];
+}
+
+void fifo_order(World& world) {
+  constexpr std::size_t kMessages = 120;
+  Ring ring(2, 300'000);
+  if (world.rank() == 0) {
+    const auto sender = world.make_sender(1, 3, ring.buffers());
+    for (std::size_t m = 0; m < kMessages; ++m) send_pattern(*sender, m, size_of_message(m));
+  } else if (world.rank() == 1) {
+    const auto receiver = world.make_receiver(0, 3, ring.buffers());
+    std::vector<std::size_t> sizes;
+    for (std::size_t m = 0; m < kMessages; ++m) sizes.push_back(size_of_message(m));
+    receiver->expect(std::span(sizes).first(50));
+    for (std::size_t m = 0; m < kMessages; ++m) {
+      if (m == 30) receiver->expect(std::span(sizes).subspan(50));
+      EXPECT(is_pattern(receiver->wait(nothing_special), m, sizes[m]));
+      receiver->release();
+    }
+  }
+}
+
+// Two messages of 64 bytes fill the sender's ring until the receiver has buffers for them: however
+// small, they are not hidden away in a library's buffers that no plan counts.
+void ring_depth(World& world) {
+  const std::vector<int> pair = {0, 1};
+  const auto group = world.make_group(pair);
+  Ring ring(2, 64);
+  if (world.rank() == 0) {
+    const auto sender = world.make_sender(1, 0, ring.buffers());
+    group->barrier(nothing_special);
+    send_pattern(*sender, 0, 64);
+    send_pattern(*sender, 1, 64);
+    const auto before = Clock::now();
+    sender->acquire(nothing_special);
+    const auto after = Clock::now();
+    sender->commit(64);
+    std::vector<double> expected_at = {0.0};
+    group->all_reduce_sum(std::span(expected_at), nothing_special);
+    // Ranks of a node share the clock.
+    const std::chrono::duration<double> at = after.time_since_epoch();
+    EXPECT(at.count() >= expected_at[0]);
+    EXPECT(after > before);
+  } else if (world.rank() == 1) {
+    const auto receiver = world.make_receiver(0, 0, ring.buffers());
+    group->barrier(nothing_special);
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    const std::chrono::duration<double> now = Clock::now().time_since_epoch();
+    receiver->expect(std::array<std::size_t, 3>{64, 64, 64});
+    for (int m = 0; m < 3; ++m) {
+      receiver->wait(nothing_special);
+      receiver->release();
+    }
+    std::vector<double> expected_at = {now.count()};
+    group->all_reduce_sum(std::span(expected_at), nothing_special);
+  }
+}
+
+// Messages come while nobody waits, into both buffers and no further; a held message stays intact.
+void arrival_ahead(World& world) {
+  constexpr std::size_t kBytes = 100'000;
+  Ring sending(3, kBytes);
+  Ring receiving(2, kBytes);
+  if (world.rank() == 0) {
+    const auto sender = world.make_sender(1, 0, sending.buffers());
+    for (std::size_t m = 0; m < 3; ++m) send_pattern(*sender, m, kBytes);
+  } else if (world.rank() == 1) {
+    const auto receiver = world.make_receiver(0, 0, receiving.buffers());
+    receiver->expect(std::array<std::size_t, 3>{kBytes, kBytes, kBytes});
+    const auto limit = Clock::now() + std::chrono::seconds(30);
+    while (!receiver->ready() && Clock::now() < limit) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    EXPECT(receiver->ready());
+    const std::byte* first = receiver->wait(nothing_special);
+    const std::byte* second = receiver->wait(nothing_special);
+    EXPECT(!receiver->ready());  // both buffers are held
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    EXPECT(is_pattern(first, 0, kBytes));
+    EXPECT(is_pattern(second, 1, kBytes));
+    receiver->release();
+    EXPECT(is_pattern(receiver->wait(nothing_special), 2, kBytes));
+    EXPECT(is_pattern(second, 1, kBytes));
+    receiver->release();
+    receiver->release();
+  }
+}
+
+// Several edges between one pair of ranks, used in different orders on the two sides, both ways.
+void edges_are_independent(World& world) {
+  constexpr std::size_t kEdges = 3;
+  constexpr std::size_t kBytes = 20'000;
+  if (world.rank() > 1) return;
+  const int peer = 1 - world.rank();
+  std::vector<Ring> rings(2 * kEdges, Ring(1, kBytes));
+  std::vector<std::unique_ptr<Sender>> senders;
+  std::vector<std::unique_ptr<Receiver>> receivers;
+  for (std::size_t edge = 0; edge < kEdges; ++edge) {
+    const int id = static_cast<int>(edge);
+    senders.push_back(world.make_sender(peer, id, rings[2 * edge].buffers()));
+    receivers.push_back(world.make_receiver(peer, id, rings[2 * edge + 1].buffers()));
+  }
+  for (std::size_t round = 0; round < 20; ++round) {
+    for (std::size_t edge = 0; edge < kEdges; ++edge) {
+      receivers[edge]->expect(std::array<std::size_t, 1>{kBytes - edge});
+      send_pattern(*senders[edge], 10 * round + edge, kBytes - edge);
+    }
+    for (std::size_t i = 0; i < kEdges; ++i) {
+      const std::size_t edge = world.rank() == 0 ? i : kEdges - 1 - i;
+      const std::byte* message = receivers[edge]->wait(nothing_special);
+      EXPECT(is_pattern(message, 10 * round + edge, kBytes - edge));
+      receivers[edge]->release();
+    }
+  }
+}
+
+void announced_and_never_sent(World& world) {
+  Ring ring(2, 1000);
+  if (world.rank() == 1) {
+    const auto receiver = world.make_receiver(0, 5, ring.buffers());
+    receiver->expect(std::array<std::size_t, 3>{1000, 1000, 1000});
+    EXPECT(!receiver->ready());
+  }
+  // The receives were taken back with the channel: another channel of the same name starts anew.
+  const std::vector<int> pair = {0, 1};
+  const auto group = world.make_group(pair);
+  if (group == nullptr) return;
+  group->barrier(nothing_special);
+  if (world.rank() == 0) {
+    const auto sender = world.make_sender(1, 5, ring.buffers());
+    send_pattern(*sender, 9, 700);
+  } else {
+    const auto receiver = world.make_receiver(0, 5, ring.buffers());
+    receiver->expect(std::array<std::size_t, 1>{700});
+    EXPECT(is_pattern(receiver->wait(nothing_special), 9, 700));
+  }
+}
+
+template <class Function>
+bool is_refused(const Function& function) {
+  try {
+    function();
+  } catch (const InternalError&) {
+    return true;
+  }
+  return false;
+}
+
+void misuse_is_refused(World& world) {
+  if (world.rank() > 1) return;
+  const int peer = 1 - world.rank();
+  Ring ring(1, 10);
+  EXPECT(is_refused([&] { world.make_sender(world.rank(), 0, ring.buffers()); }));
+  EXPECT(is_refused([&] { world.make_sender(world.size(), 0, ring.buffers()); }));
+  EXPECT(is_refused([&] { world.make_sender(peer, -1, ring.buffers()); }));
+  EXPECT(is_refused([&] { world.make_receiver(peer, 0, {}); }));
+  const auto sender = world.make_sender(peer, 8, ring.buffers());
+  EXPECT(is_refused([&] { sender->commit(1); }));
+  sender->acquire(nothing_special);
+  EXPECT(is_refused([&] { sender->commit(11); }));
+  EXPECT(is_refused([&] { sender->acquire(nothing_special); }));
+  const auto receiver = world.make_receiver(peer, 9, ring.buffers());
+  EXPECT(is_refused([&] { receiver->wait(nothing_special); }));
+  EXPECT(is_refused([&] { receiver->release(); }));
+  EXPECT(is_refused([&] { receiver->expect(std::array<std::size_t, 1>{11}); }));
+}
+
+}  // namespace
+
+std::vector<Body> channel_bodies() {
+  return {{"messages arrive whole and in order", fifo_order},
+          {"a full ring makes its sender wait", ring_depth},
+          {"messages arrive ahead, into free buffers only", arrival_ahead},
+          {"edges between the same ranks are independent", edges_are_independent},
+          {"a closed channel takes its receives back", announced_and_never_sent},
+          {"misuse is refused", misuse_is_refused}};
+}
+
+}  // namespace seq1f1b::comm::testing

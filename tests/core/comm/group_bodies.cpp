@@ -1,0 +1,156 @@
+#include <cmath>
+#include <cstring>
+#include <numeric>
+#include <random>
+
+#include "tests/core/comm/world_bodies.h"
+
+namespace seq1f1b::comm::testing {
+namespace {
+
+std::vector<int> everybody(const World& world) {
+  std::vector<int> ranks(static_cast<std::size_t>(world.size()));
+  std::iota(ranks.begin(), ranks.end(), 0);
+  return ranks;
+}
+
+// Values whose sum depends on the order of addition: of both signs and many magnitudes.
+template <class Real>
+std::vector<Real> contribution(int rank, std::size_t count) {
+  std::mt19937 random(static_cast<unsigned>(rank) * 977 + static_cast<unsigned>(count));
+  std::vector<Real> values(count);
+  for (Real& value : values) {
+    const auto bits = random();
+    const Real unit = static_cast<Real>(static_cast<int>(bits >> 8) - (1 << 23)) / Real(1 << 23);
+    value = std::ldexp(unit, static_cast<int>(bits % 40) - 20);
+  }
+  return values;
+}
+
+template <class Real>
+void check_sum(World& world, Group& group, const std::vector<int>& members, std::size_t count) {
+  std::vector<Real> expected = contribution<Real>(members[0], count);
+  for (std::size_t m = 1; m < members.size(); ++m) {
+    const std::vector<Real> term = contribution<Real>(members[m], count);
+    for (std::size_t i = 0; i < count; ++i) expected[i] += term[i];
+  }
+  std::vector<Real> values = contribution<Real>(world.rank(), count);
+  group.all_reduce_sum(std::span(values), nothing_special);
+  // Equal to the sum in member order, bit by bit: hence equal on all members.
+  EXPECT(count == 0 || std::memcmp(values.data(), expected.data(), count * sizeof(Real)) == 0);
+}
+
+void check_sums(World& world, const std::vector<int>& members) {
+  const auto group = world.make_group(members);
+  if (group == nullptr) return;
+  // Whole exchanges, slices of unequal length, and several rounds of slices.
+  for (const std::size_t count : {0, 1, 3, 1000, 5000, 100'003, 2'500'001}) {
+    check_sum<float>(world, *group, members, count);
+  }
+  for (const std::size_t count : {0, 1, 777, 30'011, 1'300'001}) {
+    check_sum<double>(world, *group, members, count);
+  }
+}
+
+void sums(World& world) { check_sums(world, everybody(world)); }
+
+void sums_in_member_order(World& world) {
+  std::vector<int> members = everybody(world);
+  std::rotate(members.begin(), members.begin() + 1, members.end());
+  check_sums(world, members);
+  check_sums(world, {1, 0});
+}
+
+void membership(World& world) {
+  const int last = world.size() - 1;
+  const auto alone = world.make_group(std::vector<int>{last});
+  EXPECT((alone != nullptr) == (world.rank() == last));
+  if (alone != nullptr) {
+    EXPECT(alone->rank() == 0 && alone->size() == 1);
+    std::vector<float> values = {3.5F};
+    alone->all_reduce_sum(std::span(values), nothing_special);
+    EXPECT(values[0] == 3.5F);
+    EXPECT(alone->all_gather("me", nothing_special) == std::vector<std::string>{"me"});
+    alone->broadcast(std::as_writable_bytes(std::span(values)), 0, nothing_special);
+    alone->barrier(nothing_special);
+  }
+  const auto pair = world.make_group(std::vector<int>{last, 0});
+  if (pair != nullptr) {
+    EXPECT(pair->size() == 2);
+    EXPECT(pair->rank() == (world.rank() == last ? 0 : 1));
+  } else {
+    EXPECT(world.rank() != 0 && world.rank() != last);
+  }
+}
+
+void broadcasts(World& world) {
+  const auto group = world.make_group(everybody(world));
+  for (int root = 0; root < world.size(); ++root) {
+    for (const std::size_t bytes : {0, 1, 5000, 1'000'003}) {
+      std::vector<std::byte> values(bytes, static_cast<std::byte>(0xee));
+      const auto value_at = [&](std::size_t i) {
+        return static_cast<std::byte>((i * 31 + static_cast<std::size_t>(root)) & 0xff);
+      };
+      if (world.rank() == root) {
+        for (std::size_t i = 0; i < bytes; ++i) values[i] = value_at(i);
+      }
+      group->broadcast(values, root, nothing_special);
+      for (std::size_t i = 0; i < bytes; ++i) EXPECT(values[i] == value_at(i));
+    }
+  }
+}
+
+void gathered_strings(World& world) {
+  const auto group = world.make_group(everybody(world));
+  const auto text_of = [](int rank) {
+    if (rank == 0) return std::string();
+    return std::string(static_cast<std::size_t>(rank) * 40'000, static_cast<char>('a' + rank));
+  };
+  for (int repeat = 0; repeat < 3; ++repeat) {
+    const std::vector<std::string> texts =
+        group->all_gather(text_of(world.rank()), nothing_special);
+    EXPECT(texts.size() == static_cast<std::size_t>(world.size()));
+    for (int rank = 0; rank < world.size(); ++rank) {
+      EXPECT(texts[static_cast<std::size_t>(rank)] == text_of(rank));
+    }
+  }
+}
+
+// A barrier holds everybody until the last has come, for each as the last.
+void barriers(World& world) {
+  const auto group = world.make_group(everybody(world));
+  const auto clock = [] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+  };
+  for (int last = 0; last < world.size(); ++last) {
+    std::vector<double> times(static_cast<std::size_t>(2 * world.size()), 0.0);
+    const auto own = static_cast<std::size_t>(world.rank());
+    const double begin = clock();
+    while (world.rank() == last && clock() < begin + 0.02) {
+    }
+    times[2 * own] = clock();
+    group->barrier(nothing_special);
+    times[2 * own + 1] = clock();
+    group->all_reduce_sum(std::span(times), nothing_special);
+    for (int a = 0; a < world.size(); ++a) {
+      for (int b = 0; b < world.size(); ++b) {
+        EXPECT(times[static_cast<std::size_t>(2 * a)] <=
+               times[static_cast<std::size_t>(2 * b + 1)]);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<Body> group_bodies() {
+  return {{"sums are bit-identical and ordered", sums},
+          {"sums run in member order", sums_in_member_order},
+          {"members and others", membership},
+          {"broadcast from every root", broadcasts},
+          {"strings are gathered by member", gathered_strings},
+          {"a barrier holds until the last has come", barriers}};
+}
+
+}  // namespace seq1f1b::comm::testing

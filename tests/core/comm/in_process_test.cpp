@@ -1,0 +1,165 @@
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <thread>
+
+#include "core/comm/mesh.h"
+#include "core/comm/world.h"
+#include "kernels/common/errors.h"
+#include "tests/catch.h"
+#include "tests/core/comm/world_bodies.h"
+
+using namespace seq1f1b;
+using namespace seq1f1b::comm;
+
+namespace {
+
+// Runs `body` on every rank; what each threw, empty where nothing.
+std::vector<std::string> run_ranks(std::vector<std::unique_ptr<World>>& worlds,
+                                   const std::function<void(World&)>& body) {
+  std::vector<std::string> failures(worlds.size());
+  std::vector<std::thread> threads;
+  for (std::size_t rank = 0; rank < worlds.size(); ++rank) {
+    threads.emplace_back([&, rank] {
+      try {
+        body(*worlds[rank]);
+      } catch (const std::exception& error) {
+        failures[rank] = error.what();
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  return failures;
+}
+
+WorldOptions with_deadline(double seconds) {
+  WorldOptions options;
+  options.deadline = std::chrono::duration<double>(seconds);
+  return options;
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("worlds of threads keep the contract of channels and groups") {
+  std::vector<testing::Body> bodies = testing::channel_bodies();
+  for (testing::Body& body : testing::group_bodies()) bodies.push_back(std::move(body));
+  for (const testing::Body& body : bodies) {
+    for (const int size : {2, 5}) {
+      auto worlds = make_in_process_worlds(size, with_deadline(60));
+      const std::vector<std::string> failures = run_ranks(worlds, body.run);
+      INFO(body.name << ", " << size << " ranks");
+      CHECK(failures == std::vector<std::string>(static_cast<std::size_t>(size)));
+    }
+  }
+}
+
+TEST_CASE("an expired deadline names rank, peer and action") {
+  WorldOptions options = with_deadline(0.1);
+  std::mutex mutex;
+  std::vector<std::string> reported;
+  options.on_deadline = [&](const std::string& message) {
+    const std::lock_guard lock(mutex);
+    reported.push_back(message);
+  };
+  auto worlds = make_in_process_worlds(3, options);
+  const auto failures = run_ranks(worlds, [](World& world) {
+    if (world.rank() != 2) return;
+    testing::Ring ring(1, 8);
+    const auto receiver = world.make_receiver(1, 0, ring.buffers());
+    receiver->expect(std::array<std::size_t, 1>{8});
+    receiver->wait([] { return std::string("forward of micro-batch 3, segment 1 (step 12)"); });
+  });
+  INFO(failures[2]);
+  CHECK(contains(failures[2], "rank 2 ("));
+  CHECK(contains(failures[2], "waited 0.1 s for rank 1 while forward of micro-batch 3, segment 1"));
+  CHECK(reported == std::vector<std::string>{failures[2]});
+}
+
+TEST_CASE("a group's expired deadline names those who did not come") {
+  auto worlds = make_in_process_worlds(4, with_deadline(0.2));
+  const auto failures = run_ranks(worlds, [](World& world) {
+    const auto group = world.make_group(std::vector<int>{0, 1, 2, 3});
+    if (world.rank() == 1 || world.rank() == 3) return;
+    try {
+      std::vector<float> values(10);
+      group->all_reduce_sum(std::span(values), [] { return std::string("norm of step 4"); });
+    } catch (const DeadlineError&) {
+      group->barrier(testing::nothing_special);  // fails at once, in the same words
+    }
+  });
+  INFO(failures[0]);
+  CHECK(contains(failures[0], "for ranks 1, 3 while norm of step 4"));
+  CHECK(contains(failures[2], "for ranks 1, 3 while norm of step 4"));
+}
+
+TEST_CASE("a rank that aborts wakes all others") {
+  auto worlds = make_in_process_worlds(3, with_deadline(60));
+  const auto begin = std::chrono::steady_clock::now();
+  std::atomic<int> deadline_errors = 0;
+  const auto failures = run_ranks(worlds, [&](World& world) {
+    if (world.rank() == 1) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      world.abort(kExitData);
+    }
+    testing::Ring ring(1, 8);
+    const auto receiver = world.make_receiver(1, 0, ring.buffers());
+    receiver->expect(std::array<std::size_t, 1>{8});
+    try {
+      receiver->wait([] { return std::string("reading the plan"); });
+    } catch (const DeadlineError&) {
+      ++deadline_errors;
+      throw;
+    }
+  });
+  CHECK(deadline_errors == 2);
+  CHECK(contains(failures[1], "rank 1 aborted the job with exit code 3"));
+  CHECK(contains(failures[0], "rank 0 ("));
+  CHECK(contains(failures[0], "rank 1 aborted the job with exit code 3 while reading the plan"));
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(30));
+}
+
+TEST_CASE("ranks that disagree on a message's size are told so") {
+  auto worlds = make_in_process_worlds(2, with_deadline(60));
+  const auto failures = run_ranks(worlds, [](World& world) {
+    testing::Ring ring(1, 8);
+    if (world.rank() == 0) {
+      const auto sender = world.make_sender(1, 0, ring.buffers());
+      sender->acquire(testing::nothing_special);
+      sender->commit(4);
+    } else {
+      const auto receiver = world.make_receiver(0, 0, ring.buffers());
+      receiver->expect(std::array<std::size_t, 1>{8});
+      receiver->wait(testing::nothing_special);
+    }
+  });
+  CHECK(failures[0].empty());
+  CHECK(contains(failures[1], "rank 0 sent 4 bytes where 8 were expected"));
+}
+
+TEST_CASE("a world of threads ends together") {
+  auto worlds = make_in_process_worlds(4, with_deadline(60));
+  std::atomic<int> present = 0;
+  const auto failures = run_ranks(worlds, [&](World& world) {
+    ++present;
+    world.finalize();
+    if (present != 4) throw std::runtime_error("left before all had come");
+  });
+  CHECK(failures == std::vector<std::string>(4));
+}
+
+TEST_CASE("mesh coordinates and ranks are inverse, tp fastest") {
+  const Mesh mesh{.tp = 2, .cp = 3, .pp = 4, .dp = 5};
+  REQUIRE(mesh.size() == 120);
+  for (int rank = 0; rank < mesh.size(); ++rank) {
+    CHECK(mesh.rank_of(mesh.coordinate_of(rank)) == rank);
+  }
+  const Mesh::Coordinate second = mesh.coordinate_of(1);
+  CHECK((second.tp == 1 && second.cp == 0 && second.pp == 0 && second.dp == 0));
+  CHECK(mesh.coordinate_of(6).pp == 1);
+  CHECK_THROWS_AS(mesh.coordinate_of(120), InternalError);
+}

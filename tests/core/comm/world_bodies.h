@@ -1,0 +1,49 @@
+#pragma once
+// What every world must do, as functions that each rank runs at the same time. They throw instead
+// of using Catch's checks, which may not be used from several threads.
+#include <functional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "core/comm/world.h"
+#include "kernels/common/errors.h"
+
+namespace seq1f1b::comm::testing {
+
+struct Body {
+  std::string name;
+  std::function<void(World&)> run;  // for two ranks or more
+};
+
+std::vector<Body> channel_bodies();
+std::vector<Body> group_bodies();
+
+// A ring of `depth` buffers of `bytes` with the storage behind it.
+class Ring {
+ public:
+  Ring(std::size_t depth, std::size_t bytes) : storage_(depth * bytes), bytes_(bytes) {}
+  std::vector<std::span<std::byte>> buffers() {
+    std::vector<std::span<std::byte>> result;
+    for (std::size_t at = 0; at < storage_.size(); at += bytes_) {
+      result.push_back(std::span(storage_).subspan(at, bytes_));
+    }
+    return result;
+  }
+
+ private:
+  std::vector<std::byte> storage_;
+  std::size_t bytes_;
+};
+
+inline std::string nothing_special() { return "testing"; }
+
+}  // namespace seq1f1b::comm::testing
+
+#define EXPECT(condition)                                                                         \
+  do {                                                                                            \
+    if (!(condition))                                                                             \
+      throw std::runtime_error(                                                                   \
+          ::seq1f1b::concat(__FILE__, ":", __LINE__, ": rank ", world.rank(), ": ", #condition)); \
+  } while (false)
