@@ -1,0 +1,14 @@
+#pragma once
+#include <memory>
+
+#include "kernels/cpu/isa.h"
+#include "kernels/ops.h"
+
+namespace seq1f1b::kernels::cpu {
+
+// The fp32 operations on `threads` >= 1 threads of the calling process, every argument checked.
+// `isa` must be available; it chooses the element-wise loops, products and attention choose for
+// themselves.
+std::unique_ptr<Ops> make_cpu_ops(int threads, Isa isa);
+
+}  // namespace seq1f1b::kernels::cpu

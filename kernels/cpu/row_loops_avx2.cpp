@@ -1,0 +1,2 @@
+#define SEQ1F1B_ISA_NAMESPACE avx2
+#include "kernels/cpu/row_loops.inc"
