@@ -241,7 +241,7 @@ void RankRuntime::connect(comm::World& world, std::byte* rings) {
   }
 }
 
-void RankRuntime::upload_samples(std::span<const std::int32_t> samples, bool count_labels) {
+void RankRuntime::upload_samples(std::span<const std::int32_t> samples) {
   if (!needs_samples()) return;
   const auto& training = job_.config.training;
   const std::int64_t window = training.seq_length + 1;
@@ -254,29 +254,35 @@ void RankRuntime::upload_samples(std::span<const std::int32_t> samples, bool cou
     for (std::int64_t first = 0; first < sequences; first += training.micro_batch_size) {
       std::int64_t start = 0;
       for (std::int64_t length : job_.segment_lengths) {
-        for (std::int64_t i = 0; i < training.micro_batch_size; ++i)
-          target = std::copy_n(samples.data() + (first + i) * window + start + shift, length, target);
+        for (std::int64_t i = 0; i < training.micro_batch_size; ++i) {
+          const std::int32_t* source = samples.data() + (first + i) * window + start + shift;
+          // Padding (-1) is no label; as a token that is read it stands for any.
+          target = std::transform(source, source + length, target, [&](std::int32_t token) {
+            return shift == 0 ? std::max(token, 0) : token;
+          });
+        }
         start += length;
       }
     }
     backend_.device->upload(device, staging_.data(), staging_.size() * sizeof(std::int32_t));
   };
+  if (needs_labels_) {
+    // Labels are shifted over the whole sequence before it is cut: the last token of a segment
+    // predicts the first of the next.
+    arrange(1, labels_);
+    const auto counted = std::count_if(staging_.begin(), staging_.end(),
+                                       [](std::int32_t label) { return label >= 0; });
+    const double scale = counted > 0 ? 1.0 / static_cast<double>(counted) : 0.0;
+    const double zero = 0.0;
+    backend_.device->upload(loss_scale_, &scale, sizeof scale);
+    backend_.device->upload(loss_sum_, &zero, sizeof zero);
+  }
   if (needs_tokens_) arrange(0, tokens_);
-  if (!needs_labels_) return;
-  // Labels are shifted over the whole sequence before it is cut: the last token of a segment
-  // predicts the first of the next.
-  arrange(1, labels_);
-  const auto counted = std::count_if(staging_.begin(), staging_.end(),
-                                     [](std::int32_t label) { return label >= 0; });
-  const double scale = count_labels && counted > 0 ? 1.0 / static_cast<double>(counted) : 0.0;
-  const double zero = 0.0;
-  backend_.device->upload(loss_scale_, &scale, sizeof scale);
-  backend_.device->upload(loss_sum_, &zero, sizeof zero);
 }
 
 PassResult RankRuntime::pass(StageLoop& loop, Runner& runner,
                              std::span<const std::int32_t> samples, std::int64_t step) {
-  upload_samples(samples, &loop == training_loop_.get());
+  upload_samples(samples);
   loop.run(runner, step);
   PassResult result;
   if (needs_labels_) backend_.device->download(&result.loss_sum, loss_sum_, sizeof(double));

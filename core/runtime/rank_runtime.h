@@ -37,9 +37,10 @@ class RankRuntime {
   optimizer::Optimizer& optimizer() { return *optimizer_; }
   // Whether this rank reads tokens (embedding) or labels (head); others may pass no samples.
   bool needs_samples() const { return needs_tokens_ || needs_labels_; }
+  bool has_head() const { return needs_labels_; }
 
   // Forward and backward of one step. samples: int32 [micro_batches * micro_batch_size][seq_length+1]
-  // of this replica, in order. Gradients are zeroed first and complete on this rank afterwards; tied
+  // of this replica, in order; -1 is padding that the loss ignores. Gradients are zeroed first and complete on this rank afterwards; tied
   // tensors are not exchanged yet. Collective over the pipeline.
   PassResult train_pass(std::span<const std::int32_t> samples, std::int64_t step);
   // Forward only, adding up the loss. Collective over the pipeline.
@@ -56,7 +57,7 @@ class RankRuntime {
  private:
   class Runner;
   void connect(comm::World& world, std::byte* rings);
-  void upload_samples(std::span<const std::int32_t> samples, bool count_labels);
+  void upload_samples(std::span<const std::int32_t> samples);
   PassResult pass(StageLoop& loop, Runner& runner, std::span<const std::int32_t> samples,
                   std::int64_t step);
 

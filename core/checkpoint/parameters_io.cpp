@@ -1,0 +1,114 @@
+#include "core/checkpoint/parameters_io.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/common/errors.h"
+
+namespace seq1f1b::checkpoint {
+
+using kernels::Dtype;
+using kernels::Tensor;
+using parameters::LocalRow;
+using parameters::Purpose;
+
+namespace {
+
+struct Part {
+  std::string suffix;
+  Tensor tensor;
+};
+
+std::vector<Part> parts_of(const parameters::Store& store, const LocalRow& row) {
+  std::vector<Part> parts{{"", store.weight(row)}};
+  if (store.purpose() == Purpose::kTraining) {
+    parts.push_back({".exp_avg", store.first_moment(row)});
+    parts.push_back({".exp_avg_sq", store.second_moment(row)});
+  }
+  return parts;
+}
+
+// Elements as stored, unaligned, to the type of the tensor in device memory.
+template <class From, class To>
+void convert(std::span<const std::byte> stored, std::vector<std::byte>& host) {
+  const std::size_t count = stored.size() / sizeof(From);
+  host.resize(count * sizeof(To));
+  for (std::size_t i = 0; i < count; ++i) {
+    From value;
+    std::memcpy(&value, stored.data() + i * sizeof(From), sizeof(From));
+    const auto converted = static_cast<To>(value);
+    std::memcpy(host.data() + i * sizeof(To), &converted, sizeof(To));
+  }
+}
+
+void load_tensor(const StoredTensor& stored, const Tensor& target, const std::string& where,
+                 std::vector<std::byte>& host, kernels::Device& device) {
+  const auto shape = std::span(target.shape).first(static_cast<std::size_t>(target.rank));
+  if (!std::equal(shape.begin(), shape.end(), stored.shape.begin(), stored.shape.end())) {
+    std::string stored_shape;
+    for (std::int64_t extent : stored.shape)
+      stored_shape += concat(stored_shape.empty() ? "" : ",", extent);
+    throw DataError(concat(where, ": ", stored.name, " has the shape [", stored_shape,
+                           "], the configured model needs ", describe(target)));
+  }
+  if (stored.dtype == target.dtype) {
+    device.upload(target.data, stored.data.data(), target.bytes());
+    return;
+  }
+  if (stored.dtype == Dtype::kF32 && target.dtype == Dtype::kF64)
+    convert<float, double>(stored.data, host);
+  else if (stored.dtype == Dtype::kF64 && target.dtype == Dtype::kF32)
+    convert<double, float>(stored.data, host);
+  else
+    throw DataError(concat(where, ": ", stored.name, " is ", dtype_name(stored.dtype),
+                           " and cannot be loaded as ", dtype_name(target.dtype)));
+  device.upload(target.data, host.data(), host.size());
+}
+
+}  // namespace
+
+void save_parameters(Writer& writer, const parameters::Store& store, kernels::Device& device) {
+  const auto rows = store.layout().rows();
+  std::vector<std::byte> host;
+  for (std::size_t first = 0; first < rows.size();) {
+    const std::string& file = rows[first].row.file;
+    std::size_t last = first;
+    while (last < rows.size() && rows[last].row.file == file) ++last;
+
+    std::vector<Part> parts;
+    std::vector<StoredTensor> tensors;
+    std::size_t bytes = 0;
+    for (std::size_t i = first; i < last; ++i) {
+      if (!rows[i].owner) continue;
+      for (Part& part : parts_of(store, rows[i])) {
+        tensors.push_back({.name = rows[i].row.name + part.suffix,
+                           .dtype = part.tensor.dtype,
+                           .shape = rows[i].row.shape,
+                           .data = {}});
+        bytes += part.tensor.bytes();
+        parts.push_back(std::move(part));
+      }
+    }
+    host.resize(std::max(host.size(), bytes));
+    std::byte* next = host.data();
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      device.download(next, parts[i].tensor.data, parts[i].tensor.bytes());
+      tensors[i].data = {next, parts[i].tensor.bytes()};
+      next += parts[i].tensor.bytes();
+    }
+    if (!tensors.empty()) writer.write(file, tensors);
+    first = last;
+  }
+}
+
+void load_parameters(Reader& reader, const parameters::Store& store, kernels::Device& device) {
+  std::vector<std::byte> host;
+  for (const LocalRow& row : store.layout().rows()) {
+    const SafetensorsFile& file = reader.file(row.row.file);
+    const std::string where = concat(reader.path(), "/", row.row.file, ".safetensors");
+    for (const Part& part : parts_of(store, row))
+      load_tensor(file.find(row.row.name + part.suffix), part.tensor, where, host, device);
+  }
+}
+
+}  // namespace seq1f1b::checkpoint

@@ -1,0 +1,66 @@
+#include "core/train/model_json.h"
+
+#include <nlohmann/json.hpp>
+
+#include "kernels/common/errors.h"
+
+namespace seq1f1b::train {
+namespace {
+
+nlohmann::ordered_json to_json(const config::ModelConfig& model) {
+  return {{"family", model.family},
+          {"num_layers", model.num_layers},
+          {"hidden_size", model.hidden_size},
+          {"num_attention_heads", model.num_attention_heads},
+          {"num_query_groups", model.num_query_groups},
+          {"kv_channels", model.kv_channels},
+          {"ffn_hidden_size", model.ffn_hidden_size},
+          {"vocab_size", model.vocab_size},
+          {"max_position_embeddings", model.max_position_embeddings},
+          {"normalization", model.normalization},
+          {"position_embedding", model.position_embedding},
+          {"activation", model.activation},
+          {"add_bias_linear", model.add_bias_linear},
+          {"tie_embeddings", model.tie_embeddings},
+          {"norm_epsilon", model.norm_epsilon},
+          {"rotary_base", model.rotary_base},
+          {"rotary_percent", model.rotary_percent}};
+}
+
+}  // namespace
+
+std::string model_json(const config::ModelConfig& model) { return to_json(model).dump(); }
+
+std::string model_differences(const std::string& stored, const config::ModelConfig& configured) {
+  const auto theirs = nlohmann::ordered_json::parse(stored, nullptr, false);
+  if (!theirs.is_object()) throw DataError("the checkpoint does not describe its model");
+  std::string sentences;
+  for (const auto& [key, value] : to_json(configured).items()) {
+    const auto found = theirs.find(key);
+    if (found != theirs.end() && *found == value) continue;
+    const std::string other = found == theirs.end() ? "absent" : found->dump();
+    sentences += concat(sentences.empty() ? "" : "; ", "model.", key, " is ", other,
+                        " in the checkpoint and ", value.dump(), " in the configuration");
+  }
+  return sentences;
+}
+
+std::string evaluation_json(const std::optional<Evaluation>& evaluation) {
+  if (!evaluation) return "{}";
+  return nlohmann::ordered_json{{"validation_loss", evaluation->loss},
+                                {"validation_bits_per_byte", evaluation->bits_per_byte},
+                                {"validation_tokens", evaluation->tokens}}
+      .dump();
+}
+
+std::optional<Evaluation> evaluation_from_json(const std::string& json) {
+  const auto stored = nlohmann::ordered_json::parse(json, nullptr, false);
+  if (!stored.is_object() || !stored.contains("validation_loss")) return std::nullopt;
+  Evaluation evaluation;
+  evaluation.loss = stored.value("validation_loss", 0.0);
+  evaluation.bits_per_byte = stored.value("validation_bits_per_byte", 0.0);
+  evaluation.tokens = stored.value("validation_tokens", std::int64_t{0});
+  return evaluation;
+}
+
+}  // namespace seq1f1b::train

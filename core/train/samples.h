@@ -1,0 +1,48 @@
+#pragma once
+// The samples of training steps and evaluations of one run, for the ranks that read them.
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/config/config.h"
+#include "core/data/dataset.h"
+#include "core/data/tokenizer.h"
+
+namespace seq1f1b::train {
+
+class Samples {
+ public:
+  // `config` with a known vocabulary. Opens the training share and, where the split has one and it
+  // holds at least one window, the validation share. Throws DataError.
+  explicit Samples(const config::Config& config);
+
+  // Tokens of a batch: global_batch_size * (seq_length + 1).
+  std::size_t batch_tokens() const;
+  const data::Dataset& training() const { return training_; }
+
+  // The samples [consumed, consumed + global_batch_size) of the training share.
+  void training_batch(std::int64_t consumed, std::span<std::int32_t> output) const;
+
+  // Batches of an evaluation over the validation share: `wanted`, or all when 0 or more than all;
+  // 0 when there is no validation share.
+  std::int64_t evaluation_batches(std::int64_t wanted) const;
+  // Batch `index` in order; positions beyond the end of the share are -1, which the loss ignores.
+  void evaluation_batch(std::int64_t index, std::span<std::int32_t> output) const;
+
+ private:
+  std::int64_t window() const { return seq_length_ + 1; }
+
+  std::int64_t seq_length_, batch_;
+  data::Dataset training_;
+  std::unique_ptr<data::Dataset> validation_;
+};
+
+// Bytes of text that the labels of a batch stand for, and how many labels there are.
+struct LabelCount {
+  std::int64_t tokens = 0, bytes = 0;
+};
+LabelCount count_labels(std::span<const std::int32_t> batch, std::int64_t seq_length,
+                        const data::Tokenizer* tokenizer);
+
+}  // namespace seq1f1b::train

@@ -1,0 +1,34 @@
+#pragma once
+// One optimizer step over all ranks: pass, tied gradients, norm, update.
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/comm/channel.h"
+#include "core/runtime/rank_runtime.h"
+
+namespace seq1f1b::train {
+
+struct StepResult {
+  double loss = 0;         // mean over the tokens of the global batch, nats
+  double grad_norm = 0;    // before clipping
+  double busy_share = 0;   // of the ranks' time within the pass
+  bool finite = true;      // false: nothing was updated
+};
+
+class Step {
+ public:
+  Step(const runtime::JobPlan& job, runtime::RankRuntime& runtime, comm::Group& all);
+
+  // samples as RankRuntime::train_pass takes them; `number` from 1. The result is the same on all
+  // ranks. Collective.
+  StepResult run(std::span<const std::int32_t> samples, std::int64_t number, double learning_rate);
+
+ private:
+  const runtime::JobPlan& job_;
+  runtime::RankRuntime& runtime_;
+  comm::Group& all_;
+  std::vector<double> sums_;  // of the one reduction of a step
+};
+
+}  // namespace seq1f1b::train

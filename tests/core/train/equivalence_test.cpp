@@ -1,0 +1,156 @@
+// DESIGN's "What is exactly equal to what", as properties over random small models and layouts.
+#include <random>
+#include <string>
+#include <vector>
+
+#include "core/schedule/partition.h"
+#include "tests/catch.h"
+#include "tests/support/harness.h"
+
+namespace seq1f1b::testing {
+namespace {
+
+struct Case {
+  config::Config config;
+  std::vector<std::int64_t> lengths;
+  std::string text;
+};
+
+// Models whose sizes divide nothing, and a cut into k segments of any of the three kinds.
+Case random_case(std::mt19937& random, int segments) {
+  const auto pick = [&](int low, int high) {
+    return std::uniform_int_distribution<int>(low, high)(random);
+  };
+  Case result;
+  config::Config& config = result.config;
+  config = tiny_config(pick(0, 1) ? "llama" : "gpt3");
+  auto& model = config.model;
+  model.num_layers = pick(4, 6);
+  model.num_query_groups = pick(1, 2);
+  model.num_attention_heads = model.num_query_groups * pick(1, 3);
+  model.kv_channels = 2 * pick(1, 4);
+  model.hidden_size = pick(5, 20);
+  model.ffn_hidden_size = pick(3, 30);
+  model.tie_embeddings = pick(0, 1) ? "true" : "false";
+  model.add_bias_linear = pick(0, 1) ? "true" : "false";
+  config.training.micro_batch_size = pick(1, 2);
+  config.training.global_batch_size = config.training.micro_batch_size * pick(1, 3);
+  config.training.seq_length = pick(9, 33);
+  if (model.max_position_embeddings > 0)
+    model.max_position_embeddings = static_cast<int>(config.training.seq_length) + pick(0, 3);
+  config.training.seed = static_cast<std::uint64_t>(pick(1, 1000));
+
+  const std::int64_t tokens = config.training.seq_length;
+  const int kind = pick(0, 2);
+  if (kind == 0)
+    result.lengths = schedule::partition_even(tokens, segments, 1);
+  else if (kind == 1)
+    result.lengths = schedule::partition_flops(tokens, segments, 1, {.attention = 3, .linear = 20});
+  else {  // odd: one token each but for one segment
+    result.lengths.assign(static_cast<std::size_t>(segments), 1);
+    result.lengths[static_cast<std::size_t>(pick(0, segments - 1))] += tokens - segments;
+  }
+  result.text = concat(model.family, " layers ", model.num_layers, " hidden ", model.hidden_size,
+                       " heads ", model.num_attention_heads, "/", model.num_query_groups, " x ",
+                       model.kv_channels, " tied ", model.tie_embeddings, " bias ",
+                       model.add_bias_linear, " micro-batch ", config.training.micro_batch_size,
+                       " of ", config.training.global_batch_size, " tokens ", tokens, " cut ");
+  for (std::int64_t length : result.lengths) result.text += concat(length, " ");
+  return result;
+}
+
+runtime::JobPlan job_of(const Case& at, const std::string& schedule, int ranks) {
+  config::Config config = at.config;
+  config.schedule.name = schedule;
+  config.schedule.segments = static_cast<int>(at.lengths.size());
+  config.schedule.partition = "lengths";
+  config.schedule.segment_lengths = at.lengths;
+  config.parallel.pipeline_model_parallel_size = ranks;
+  return plan_with(config);
+}
+
+}  // namespace
+
+TEST_CASE("(a) pipelines of any length and FIFO schedules agree bit for bit", "[equivalence]") {
+  std::mt19937 random(20250101);
+  for (int segments : {1, 2, 3, 5, 8}) {
+    const Case at = random_case(random, segments);
+    INFO(at.text);
+    const std::vector<std::string> schedules =
+        segments == 1 ? std::vector<std::string>{"1f1b", "gpipe", "seq1f1b", "terapipe"}
+                      : std::vector<std::string>{"seq1f1b", "terapipe"};
+    for (On on : {On::kReferenceFloat, On::kCpu}) {
+      const Outcome truth = train(job_of(at, schedules.front(), 1), on, 2);
+      for (int ranks : {1, 2, 4})
+        for (const std::string& schedule : schedules) {
+          INFO(schedule << " on " << ranks << " ranks");
+          const Outcome other = train(job_of(at, schedule, ranks), on, 2);
+          CHECK(other.parameters == truth.parameters);
+          CHECK(other.losses == truth.losses);
+          CHECK(other.norms == truth.norms);
+        }
+    }
+  }
+}
+
+TEST_CASE("(b) segments change nothing but rounding in fp64", "[equivalence]") {
+  std::mt19937 random(7);
+  for (int repeat = 0; repeat < 6; ++repeat) {
+    const int segments = 2 + repeat;
+    Case at = random_case(random, segments);
+    // The gradient of a key bias is zero in exact arithmetic (softmax ignores a shift), so Adam
+    // would divide rounding noise by rounding noise: a large epsilon keeps it noise.
+    at.config.optimizer.adam_eps = 1e-4;
+    INFO(at.text);
+    Case whole = at;
+    whole.lengths = {at.config.training.seq_length};
+    const Outcome truth = train(job_of(whole, "1f1b", 1), On::kReference, 2);
+    const Outcome split = train(job_of(at, "seq1f1b", 2), On::kReference, 2);
+    Tensors a = split.parameters, b = truth.parameters, ga = split.gradients, gb = truth.gradients;
+    for (auto* tensors : {&a, &b, &ga, &gb})
+      std::erase_if(*tensors, [](const auto& entry) {
+        return entry.first.find("attention.key.bias") != std::string::npos;
+      });
+    const Difference parameters = difference(a, b), gradients = difference(ga, gb);
+    INFO("parameters: " << parameters.name << " " << parameters.relative);
+    INFO("gradients: " << gradients.name << " " << gradients.relative);
+    CHECK(parameters.relative <= 1e-12);
+    CHECK(gradients.relative <= 1e-12);
+    for (const auto& [name, values] : split.parameters)
+      if (name.find("attention.key.bias") != std::string::npos)
+        for (std::size_t i = 0; i < values.size(); ++i)
+          CHECK(std::abs(values[i] - truth.parameters.at(name)[i]) <= 1e-14);
+    for (std::size_t i = 0; i < truth.losses.size(); ++i)
+      CHECK(split.losses[i] == Approx(truth.losses[i]).epsilon(1e-13));
+  }
+}
+
+TEST_CASE("(c) fp32 stays near fp64", "[equivalence]") {
+  for (const std::string family : {"gpt3", "llama"}) {
+    config::Config config = tiny_config(family);
+    config.schedule.name = "seq1f1b";
+    config.schedule.segments = 3;
+    config.schedule.partition = "even";
+    const Outcome truth = train(plan_with(config), On::kReference, 3);
+    for (On on : {On::kReferenceFloat, On::kCpu}) {
+      const Outcome narrow = train(plan_with(config), on, 3);
+      for (std::size_t i = 0; i < truth.losses.size(); ++i)
+        CHECK(narrow.losses[i] == Approx(truth.losses[i]).epsilon(1e-5));
+    }
+  }
+}
+
+TEST_CASE("(e) a repeat, with any number of threads, is bit-identical", "[equivalence]") {
+  config::Config config = tiny_config("llama");
+  config.schedule.name = "seq1f1b";
+  config.schedule.segments = 4;
+  config.parallel.pipeline_model_parallel_size = 2;
+  const Outcome truth = train(plan_with(config), On::kCpu, 2, 1);
+  for (int threads : {1, 2, 3}) {
+    const Outcome other = train(plan_with(config), On::kCpu, 2, threads);
+    CHECK(other.parameters == truth.parameters);
+    CHECK(other.losses == truth.losses);
+  }
+}
+
+}  // namespace seq1f1b::testing

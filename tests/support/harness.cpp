@@ -1,0 +1,176 @@
+#include "tests/support/harness.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <exception>
+#include <mutex>
+#include <numeric>
+#include <thread>
+
+#include "core/parameters/initialise.h"
+#include "core/train/step.h"
+#include "kernels/common/philox.h"
+#include "kernels/ops.h"
+
+namespace seq1f1b::testing {
+
+config::Config tiny_config(const std::string& family) {
+  config::Config config;
+  auto& model = config.model;
+  const bool llama = family == "llama";
+  model.family = family;
+  model.num_layers = 4;
+  model.hidden_size = 16;
+  model.num_attention_heads = 4;
+  model.num_query_groups = llama ? 2 : 4;
+  model.kv_channels = 4;
+  model.ffn_hidden_size = 24;
+  model.vocab_size = 37;
+  model.normalization = llama ? "rmsnorm" : "layernorm";
+  model.position_embedding = llama ? "rotary" : "learned";
+  model.activation = llama ? "swiglu" : "gelu";
+  model.add_bias_linear = llama ? "false" : "true";
+  model.tie_embeddings = llama ? "false" : "true";
+  config.training.seq_length = 23;
+  model.max_position_embeddings = llama ? 0 : 23;
+  config.training.global_batch_size = 4;
+  config.training.train_iters = 4;
+  config.optimizer.lr = 1e-3;
+  config.schedule.segments = 1;
+  config.schedule.name = "1f1b";
+  return config;
+}
+
+config::Derived derived_of(const config::Config& config) {
+  config::Derived derived;
+  derived.world_size = config.parallel.pipeline_model_parallel_size;
+  derived.micro_batches = config.training.global_batch_size / config.training.micro_batch_size;
+  derived.tokens_per_step = config.training.global_batch_size * config.training.seq_length;
+  return derived;
+}
+
+kernels::Backend make_backend(On on, int threads) {
+  switch (on) {
+    case On::kReference: return kernels::make_reference_backend(kernels::Dtype::kF64);
+    case On::kReferenceFloat: return kernels::make_reference_backend(kernels::Dtype::kF32);
+    case On::kCpu: return kernels::make_cpu_backend(threads);
+  }
+  std::abort();
+}
+
+runtime::JobPlan plan_with(const config::Config& config,
+                           const std::function<void(runtime::JobPlan&)>& change) {
+  runtime::JobPlan job = runtime::plan_job(config, derived_of(config));
+  if (change) change(job);
+  return job;
+}
+
+void run_job(const runtime::JobPlan& planned, On on, const std::function<void(RankContext&)>& body,
+             int threads) {
+  runtime::JobPlan job = planned;
+  const auto dtype = on == On::kReference ? kernels::Dtype::kF64 : kernels::Dtype::kF32;
+  job.precision = {dtype, dtype};
+  const int ranks = job.training.spec.ranks;
+  auto worlds = comm::make_in_process_worlds(ranks);
+  std::mutex mutex;
+  std::exception_ptr failure;
+  std::vector<std::thread> team;
+  for (int rank = 0; rank < ranks; ++rank)
+    team.emplace_back([&, rank] {
+      comm::World& world = *worlds[static_cast<std::size_t>(rank)];
+      try {
+        std::vector<int> everyone(static_cast<std::size_t>(ranks));
+        std::iota(everyone.begin(), everyone.end(), 0);
+        const auto all = world.make_group(everyone);
+        kernels::Backend backend = make_backend(on, threads);
+        runtime::RankRuntime runtime(job, backend, world);
+        RankContext context{rank, world, *all, job, runtime, backend};
+        body(context);
+      } catch (...) {
+        {
+          const std::lock_guard lock(mutex);
+          if (!failure) failure = std::current_exception();
+        }
+        try {
+          world.abort(1);
+        } catch (...) {  // it never returns: in process it throws, to end this rank
+        }
+      }
+    });
+  for (std::thread& member : team) member.join();
+  if (failure) std::rethrow_exception(failure);
+}
+
+std::vector<std::int32_t> random_samples(const config::Config& config, std::uint64_t seed,
+                                         std::int64_t step) {
+  const auto count = static_cast<std::size_t>(config.training.global_batch_size *
+                                              (config.training.seq_length + 1));
+  std::vector<std::int32_t> samples(count);
+  for (std::size_t i = 0; i < count; ++i)
+    samples[i] = static_cast<std::int32_t>(
+        kernels::philox(seed, i, static_cast<std::uint64_t>(step))[0] %
+        static_cast<std::uint32_t>(config.model.vocab_size));
+  return samples;
+}
+
+namespace {
+
+std::vector<double> values_of(const kernels::Tensor& tensor, kernels::Device& device) {
+  const auto count = static_cast<std::size_t>(tensor.elements());
+  std::vector<double> values(count);
+  if (tensor.dtype == kernels::Dtype::kF64) {
+    device.download(values.data(), tensor.data, tensor.bytes());
+  } else {
+    std::vector<float> narrow(count);
+    device.download(narrow.data(), tensor.data, tensor.bytes());
+    std::copy(narrow.begin(), narrow.end(), values.begin());
+  }
+  return values;
+}
+
+}  // namespace
+
+Outcome train(const runtime::JobPlan& job, On on, int steps, int threads) {
+  Outcome outcome;
+  std::mutex mutex;
+  run_job(
+      job, on,
+      [&](RankContext& context) {
+        parameters::initialise(context.runtime.store(), job.config.training.seed,
+                               *context.backend.device, *context.backend.ops);
+        train::Step step(context.job, context.runtime, context.all);
+        for (int number = 1; number <= steps; ++number) {
+          const auto samples = random_samples(job.config, 7, number);
+          const train::StepResult result = step.run(samples, number, job.config.optimizer.lr);
+          if (context.rank != 0) continue;
+          outcome.losses.push_back(result.loss);
+          outcome.norms.push_back(result.grad_norm);
+        }
+        const std::lock_guard lock(mutex);
+        const auto& store = context.runtime.store();
+        for (const auto& row : store.layout().rows()) {
+          if (!row.owner) continue;
+          outcome.parameters[row.row.name] = values_of(store.weight(row), *context.backend.device);
+          outcome.gradients[row.row.name] = values_of(store.gradient(row), *context.backend.device);
+        }
+      },
+      threads);
+  return outcome;
+}
+
+Difference difference(const Tensors& a, const Tensors& b) {
+  Difference worst;
+  for (const auto& [name, reference] : b) {
+    const std::vector<double>& other = a.at(name);
+    double error = 0, norm = 0;
+    for (std::size_t i = 0; i < reference.size(); ++i) {
+      error += (other[i] - reference[i]) * (other[i] - reference[i]);
+      norm += reference[i] * reference[i];
+    }
+    const double relative = error == 0 ? 0 : std::sqrt(error / norm);
+    if (!(relative <= worst.relative)) worst = {relative, name};
+  }
+  return worst;
+}
+
+}  // namespace seq1f1b::testing
