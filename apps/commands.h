@@ -1,6 +1,7 @@
 #pragma once
 // The commands of `seq1f1b`. main.cpp turns the command line into these plain structs, so that no
-// command depends on the parser; each run_* returns one of the documented exit codes or throws Error.
+// command depends on the parser; each run_* returns one of the documented exit codes or throws
+// Error.
 #include <cstdint>
 #include <string>
 #include <vector>

@@ -27,9 +27,9 @@ std::optional<int> first_integer(std::initializer_list<const char*> names) {
 
 }  // namespace
 
-// Open MPI, PMIx and PMI (MPICH) come before Slurm: mpirun inside an allocation sets its own on top.
-// Slurm's count is that of the step, because a batch script, which is no step, sees SLURM_NTASKS too
-// (srun(1), OUTPUT ENVIRONMENT VARIABLES).
+// Open MPI, PMIx and PMI (MPICH) come before Slurm: mpirun inside an allocation sets its own on
+// top. Slurm's count is that of the step, because a batch script, which is no step, sees
+// SLURM_NTASKS too (srun(1), OUTPUT ENVIRONMENT VARIABLES).
 Launch read_launch() {
   Launch launch;
   launch.rank =

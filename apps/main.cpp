@@ -33,7 +33,8 @@ constexpr const char* kOverridesHelp =
                    "Ranks assumed by --dry-run and --print-config (default: as launched, else "
                    "tp * cp * pp)")
       ->check(CLI::PositiveNumber);
-  train->callback([&command, arguments] { command = [arguments] { return run_train(*arguments); }; });
+  train->callback(
+      [&command, arguments] { command = [arguments] { return run_train(*arguments); }; });
 }
 
 [[maybe_unused]] void add_plan(CLI::App& app, Command& command) {
@@ -58,8 +59,7 @@ constexpr const char* kOverridesHelp =
       ->add_option("--tokenizer", arguments->tokenizer,
                    "bytes | sentencepiece (trained on INPUT) | FILE.model | FILE.tokenizer.json")
       ->capture_default_str();
-  prepare
-      ->add_option("--vocab-size", arguments->vocab_size, "Tokens of a tokenizer trained here")
+  prepare->add_option("--vocab-size", arguments->vocab_size, "Tokens of a tokenizer trained here")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   prepare->add_option_function<std::string>(
@@ -76,14 +76,14 @@ constexpr const char* kOverridesHelp =
 [[maybe_unused]] void add_sample(CLI::App& app, Command& command) {
   auto arguments = std::make_shared<SampleArguments>();
   CLI::App* sample = app.add_subcommand("sample", "Write text with a trained model");
-  sample->add_option("CHECKPOINT", arguments->checkpoint, "Checkpoint, or run directory (its latest)")
+  sample
+      ->add_option("CHECKPOINT", arguments->checkpoint, "Checkpoint, or run directory (its latest)")
       ->required();
   sample->add_option("--prompt", arguments->prompt, "Text to go on from");
   sample->add_option("--tokens", arguments->tokens, "Tokens to write")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  sample
-      ->add_option("--temperature", arguments->temperature, "0: always the likeliest token")
+  sample->add_option("--temperature", arguments->temperature, "0: always the likeliest token")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   sample->add_option("--top-k", arguments->top_k, "Choose among the likeliest K tokens; 0: all")

@@ -13,10 +13,18 @@ std::string replace_escapes(const std::string& text) {
     }
     const char escaped = i + 1 < text.size() ? text[++i] : '\0';
     switch (escaped) {
-      case 'n': result += '\n'; break;
-      case 't': result += '\t'; break;
-      case 'r': result += '\r'; break;
-      case '\\': result += '\\'; break;
+      case 'n':
+        result += '\n';
+        break;
+      case 't':
+        result += '\t';
+        break;
+      case 'r':
+        result += '\r';
+        break;
+      case '\\':
+        result += '\\';
+        break;
       default:
         throw ConfigError(concat("command line: unknown escape in '", text,
                                  "': only \\n, \\t, \\r and \\\\ are known"));

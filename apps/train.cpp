@@ -35,9 +35,9 @@ void print_derived(const config::Config& config, const config::Derived& derived)
                    " * dp ", derived.data_parallel_size));
   print_row("micro-batches", derived.micro_batches, "per replica and step");
   print_row("segments", config.schedule.segments, "per sequence");
-  print_row("tokens per step", derived.tokens_per_step,
-            concat("global batch ", training.global_batch_size, " * sequence ",
-                   training.seq_length));
+  print_row(
+      "tokens per step", derived.tokens_per_step,
+      concat("global batch ", training.global_batch_size, " * sequence ", training.seq_length));
   print_row("total tokens", concat(std::setprecision(16), total_tokens(config, derived)),
             concat(training.train_iters, " steps"));
   print_row("warm-up", config.optimizer.lr_warmup_iters,
@@ -47,9 +47,9 @@ void print_derived(const config::Config& config, const config::Derived& derived)
                    " % of the run"));
   print_row("learning rate decay", config.optimizer.lr_decay_iters,
             "steps, " + config.optimizer.lr_decay_style);
-  print_row("head dimension", model.kv_channels,
-            concat(model.num_attention_heads, " heads, ", model.num_query_groups,
-                   " key/value heads"));
+  print_row(
+      "head dimension", model.kv_channels,
+      concat(model.num_attention_heads, " heads, ", model.num_query_groups, " key/value heads"));
   print_row("MLP width", model.ffn_hidden_size, model.activation);
 }
 
@@ -57,8 +57,9 @@ void print_derived(const config::Config& config, const config::Derived& derived)
 void require_paths(const config::Config& config) {
   std::string problems;
   if (config.data.train.empty()) {
-    problems += "data.train is empty: list the prefix of at least one .bin/.idx pair "
-                "(seq1f1b prepare writes them)";
+    problems +=
+        "data.train is empty: list the prefix of at least one .bin/.idx pair "
+        "(seq1f1b prepare writes them)";
   }
   if (config.checkpoint.directory.empty()) {
     problems += problems.empty() ? "" : "\n  ";
@@ -76,8 +77,9 @@ int run_train(const TrainArguments& arguments) {
   config::Derived derived;
   const int code = check_on_all_ranks([&] {
     if (arguments.world_size > 0 && !only_print) {
-      throw ConfigError("--world-size goes with --dry-run or --print-config; a run has as many "
-                        "ranks as mpirun or srun starts");
+      throw ConfigError(
+          "--world-size goes with --dry-run or --print-config; a run has as many "
+          "ranks as mpirun or srun starts");
     }
     loaded = config::load(arguments.config, arguments.overrides);
     config::resolve(loaded);

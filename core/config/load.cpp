@@ -82,9 +82,9 @@ class Reader {
       problems_.add(place(documents.front().Mark()), "sections are expected, not ",
                     kind_of(documents.front()));
     } else {
-      read_map(documents.front(), "the file", [this](const YAML::Node& key, const YAML::Node& value) {
-        read_section(key, value);
-      });
+      read_map(
+          documents.front(), "the file",
+          [this](const YAML::Node& key, const YAML::Node& value) { read_section(key, value); });
     }
   }
 
@@ -173,8 +173,9 @@ class Reader {
                     kind_of(value));
       return;
     }
-    read_map(value, concat("section '", section, "'"),
-             [&](const YAML::Node& name, const YAML::Node& node) { read_key(section, name, node); });
+    read_map(
+        value, concat("section '", section, "'"),
+        [&](const YAML::Node& name, const YAML::Node& node) { read_key(section, name, node); });
   }
 
   void read_key(const std::string& section, const YAML::Node& name, const YAML::Node& node) {

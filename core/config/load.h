@@ -9,7 +9,8 @@
 
 namespace seq1f1b::config {
 
-// Where each "section.key" got its value: "default", "run.yaml:12", "command line", "derived".
+// Where each "section.key" got its value: "default", "run.yaml:12", "command line", "family gpt3",
+// "derived".
 using Origins = std::map<std::string, std::string>;
 
 struct Loaded {

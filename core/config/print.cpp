@@ -20,9 +20,12 @@ std::vector<std::string> wrapped(const std::string& text, std::size_t width) {
   std::istringstream words(text);
   for (std::string word; words >> word;) {
     std::string& line = lines.back();
-    if (line.empty()) line = word;
-    else if (line.size() + 1 + word.size() <= width) line += " " + word;
-    else lines.push_back(word);
+    if (line.empty())
+      line = word;
+    else if (line.size() + 1 + word.size() <= width)
+      line += " " + word;
+    else
+      lines.push_back(word);
   }
   return lines;
 }
@@ -90,8 +93,8 @@ void print_help(std::ostream& out, const std::string& section) {
     return;
   }
   if (!is_section(section)) {
-    throw ConfigError(concat("there is no section '", section, "'; sections are ",
-                             base::join(section_names())));
+    throw ConfigError(
+        concat("there is no section '", section, "'; sections are ", base::join(section_names())));
   }
   print_section(out, section);
 }

@@ -18,7 +18,7 @@ bool is_digit(char c) { return c >= '0' && c <= '9'; }
 // A decimal number as written: sign, digits of both sides of the point, exponent.
 struct Decimal {
   bool negative = false;
-  std::string digits;         // integral and fractional
+  std::string digits;  // integral and fractional
   int fraction_digits = 0;
   int exponent = 0;
 };
@@ -132,8 +132,7 @@ std::string number_text(double value) {
   const auto result = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value);
   std::string text(buffer.data(), result.ptr);
   // YAML 1.1 readers take a number with an exponent but without a point for a text.
-  if (text.find('.') == std::string::npos)
-    text.insert(std::min(text.find('e'), text.size()), ".0");
+  if (text.find('.') == std::string::npos) text.insert(std::min(text.find('e'), text.size()), ".0");
   return text;
 }
 
@@ -142,7 +141,7 @@ std::string quoted_text(const std::string& text) {
   constexpr std::string_view kPlain =
       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-";
   // Words that YAML readers take for something else; true and false are meant when they stand here.
-  constexpr std::array<std::string_view, 9> kWords{"null", "yes", "no", "on", "off",
+  constexpr std::array<std::string_view, 9> kWords{"null", "yes", "no",  "on", "off",
                                                    "y",    "n",   "inf", "nan"};
   std::string lower = text;
   std::ranges::transform(lower, lower.begin(),

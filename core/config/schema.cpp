@@ -150,8 +150,7 @@ void schedule_rows(std::vector<Field>& fields) {
   rows.add("segment_lengths", &S::segment_lengths, "tokens per segment, with partition: lengths")
       .at_least(1)
       .also_called({"lengths"});
-  rows.add("alignment", &S::alignment,
-           "tokens; segments but the first are multiples of it")
+  rows.add("alignment", &S::alignment, "tokens; segments but the first are multiples of it")
       .at_least(1)
       .also_called({"align"});
 }
@@ -188,9 +187,7 @@ void training_rows(std::vector<Field>& fields) {
 void optimizer_rows(std::vector<Field>& fields) {
   using O = OptimizerConfig;
   Rows<O> rows(fields, "optimizer", &Config::optimizer);
-  rows.add("lr", &O::lr, "highest learning rate")
-      .above(0)
-      .also_called({"learning_rate", "max_lr"});
+  rows.add("lr", &O::lr, "highest learning rate").above(0).also_called({"learning_rate", "max_lr"});
   rows.add("min_lr", &O::min_lr, "learning rate after the decay")
       .at_least(0)
       .also_called({"lr_min", "end_lr", "min_learning_rate"});
@@ -342,9 +339,8 @@ bool is_section(const std::string& name) {
 }
 
 const Field* find_field(const std::string& section, const std::string& key) {
-  const auto found = std::ranges::find_if(schema(), [&](const Field& field) {
-    return field.section == section && field.key == key;
-  });
+  const auto found = std::ranges::find_if(
+      schema(), [&](const Field& field) { return field.section == section && field.key == key; });
   return found == schema().end() ? nullptr : &*found;
 }
 

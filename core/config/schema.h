@@ -1,6 +1,7 @@
 #pragma once
-// The one description of every configuration key. YAML reading, overrides, help, dump and the checks
-// of single values all walk this table; a new key is a member in config.h and a row in schema.cpp.
+// The one description of every configuration key. YAML reading, overrides, help, dump and the
+// checks of single values all walk this table; a new key is a member in config.h and a row in
+// schema.cpp.
 #include <cstdint>
 #include <functional>
 #include <limits>
@@ -14,10 +15,9 @@ namespace seq1f1b::config {
 
 using Slot = std::variant<int*, std::int64_t*, std::uint64_t*, double*, std::string*,
                           std::vector<std::int64_t>*, std::vector<std::string>*>;
-using ConstSlot =
-    std::variant<const int*, const std::int64_t*, const std::uint64_t*, const double*,
-                 const std::string*, const std::vector<std::int64_t>*,
-                 const std::vector<std::string>*>;
+using ConstSlot = std::variant<const int*, const std::int64_t*, const std::uint64_t*, const double*,
+                               const std::string*, const std::vector<std::int64_t>*,
+                               const std::vector<std::string>*>;
 
 // Legal numbers; of a list, of each element.
 struct Range {
@@ -32,7 +32,7 @@ struct Range {
 
 struct Field {
   std::string section, key;
-  std::string help;                  // one line, with the unit
+  std::string help;  // one line, with the unit
   std::function<Slot(Config&)> slot;
   std::function<ConstSlot(const Config&)> value;
   Range range;

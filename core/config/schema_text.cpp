@@ -21,8 +21,8 @@ std::string limit_text(double value) {
 }
 
 template <class T>
-constexpr bool kIsList = std::is_same_v<T, std::vector<std::int64_t>> ||
-                         std::is_same_v<T, std::vector<std::string>>;
+constexpr bool kIsList =
+    std::is_same_v<T, std::vector<std::int64_t>> || std::is_same_v<T, std::vector<std::string>>;
 
 template <class T>
 std::string text_of(const T& value) {
@@ -43,7 +43,8 @@ std::string text_of(const T& value) {
 template <class T>
 bool is_legal(const Field& field, const T& value) {
   if constexpr (kIsList<T>) {
-    return std::ranges::all_of(value, [&](const auto& element) { return is_legal(field, element); });
+    return std::ranges::all_of(value,
+                               [&](const auto& element) { return is_legal(field, element); });
   } else if constexpr (std::is_same_v<T, std::string>) {
     if (field.preset && value.empty()) return true;
     return field.allowed.empty() || std::ranges::find(field.allowed, value) != field.allowed.end();
@@ -110,12 +111,18 @@ std::string legal_values(const Field& field) {
   std::string type = std::visit(
       [](const auto* slot) -> std::string {
         using T = std::remove_cvref_t<decltype(*slot)>;
-        if constexpr (std::is_same_v<T, std::vector<std::int64_t>>) return "list of integers";
-        else if constexpr (std::is_same_v<T, std::vector<std::string>>) return "list of texts";
-        else if constexpr (std::is_same_v<T, std::string>) return "text";
-        else if constexpr (std::is_same_v<T, double>) return "number";
-        else if constexpr (std::is_same_v<T, std::uint64_t>) return "integer, 0 or more";
-        else return "integer";
+        if constexpr (std::is_same_v<T, std::vector<std::int64_t>>)
+          return "list of integers";
+        else if constexpr (std::is_same_v<T, std::vector<std::string>>)
+          return "list of texts";
+        else if constexpr (std::is_same_v<T, std::string>)
+          return "text";
+        else if constexpr (std::is_same_v<T, double>)
+          return "number";
+        else if constexpr (std::is_same_v<T, std::uint64_t>)
+          return "integer, 0 or more";
+        else
+          return "integer";
       },
       value);
   const std::string range = field.range.text();
@@ -126,8 +133,8 @@ std::string value_problem(const Field& field, const Config& config) {
   return std::visit(
       [&](const auto* value) -> std::string {
         if (is_legal(field, *value)) return "";
-        const std::string wanted = field.allowed.empty() ? field.range.text()
-                                                         : base::join(field.allowed, " | ");
+        const std::string wanted =
+            field.allowed.empty() ? field.range.text() : base::join(field.allowed, " | ");
         return concat("must be ", wanted, ", not ", text_of(*value));
       },
       field.value(config));
@@ -155,7 +162,8 @@ std::string advice_for_key(const std::string& section, const std::string& key) {
 
 std::string advice_for_section(const std::string& name) {
   for (const Field& field : schema())
-    if (field.key == name) return concat(" (key '", name, "' belongs to section '", field.section, "')");
+    if (field.key == name)
+      return concat(" (key '", name, "' belongs to section '", field.section, "')");
   const std::string section = nearest(name, section_names());
   if (!section.empty()) return did_you_mean(section);
   const std::string key = advice_for_key("", name);

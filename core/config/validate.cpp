@@ -117,7 +117,8 @@ class Validator {
       problems_.add("world size ", world, " = tp (", tp, ") * cp (", cp, ") * pp (", pp,
                     ") * dp gives dp = ", replicas,
                     ", but data parallelism is not there yet: start ", model_ranks,
-                    " ranks or set parallel.pipeline_model_parallel_size to ", world / (tp * cp));
+                    model_ranks == 1 ? " rank" : " ranks",
+                    " or set parallel.pipeline_model_parallel_size to ", world / (tp * cp));
     }
     derived_.world_size = static_cast<int>(world);
     derived_.data_parallel_size = static_cast<int>(std::max<std::int64_t>(replicas, 1));
@@ -162,8 +163,9 @@ class Validator {
     const std::int64_t least = std::int64_t{segments - 1} * schedule.alignment + 1;
     if (tokens < least) {
       problems_.add("training.seq_length (", tokens, ") must be at least (schedule.segments (",
-                    segments, ") - 1) * schedule.alignment (", schedule.alignment, ") + 1 = ", least,
-                    ": use at most ", (tokens - 1) / schedule.alignment + 1, " segments");
+                    segments, ") - 1) * schedule.alignment (", schedule.alignment,
+                    ") + 1 = ", least, ": use at most ", (tokens - 1) / schedule.alignment + 1,
+                    " segments");
     }
   }
 
@@ -171,8 +173,9 @@ class Validator {
     const ScheduleConfig& schedule = config_.schedule;
     const auto& lengths = schedule.segment_lengths;
     if (lengths.empty()) {
-      problems_.add("schedule.partition lengths needs schedule.segment_lengths, or write "
-                    "partition: [a, b, ...]");
+      problems_.add(
+          "schedule.partition lengths needs schedule.segment_lengths, or write "
+          "partition: [a, b, ...]");
       return;
     }
     if (lengths.size() != static_cast<std::size_t>(schedule.segments)) {
@@ -236,15 +239,17 @@ class Validator {
     const RuntimeConfig& runtime = config_.runtime;
     if (runtime.compute_dtype == "auto") return;
     if (runtime.compute_dtype == "bf16") {
-      problems_.add("runtime.compute_dtype bf16 is not there yet: use fp32 on cpu, fp64 on "
-                    "reference, or auto");
+      problems_.add(
+          "runtime.compute_dtype bf16 is not there yet: use fp32 on cpu, fp64 on "
+          "reference, or auto");
       return;
     }
     const std::string device = runtime.device == "auto" ? "cpu" : runtime.device;
     const std::string dtype = device == "reference" ? "fp64" : "fp32";
     if (runtime.compute_dtype != dtype) {
-      problems_.add("runtime.compute_dtype ", runtime.compute_dtype, " does not go with runtime.device ",
-                    runtime.device, ", which computes in ", dtype, ": use ", dtype, " or auto");
+      problems_.add("runtime.compute_dtype ", runtime.compute_dtype,
+                    " does not go with runtime.device ", runtime.device, ", which computes in ",
+                    dtype, ": use ", dtype, " or auto");
     }
   }
 

@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# Whole runs of the real program under mpirun, as a user starts them. One case per call.
+# Usage: end_to_end.sh PROGRAM SOURCE_DIR WORK_DIR CASE
+set -uo pipefail
+program=$1 source=$2 work=$3/$4 name=$4
+. "$source/scripts/mpi_env.sh"
+rm -rf "$work"
+mkdir -p "$work"
+cd "$work" || exit 1
+
+fail() {
+  echo "FAILED: $*"
+  for file in out err; do [[ -s $file ]] && sed "s/^/  $file: /" "$file"; done
+  exit 1
+}
+# run CODE COMMAND...: output to ./out and ./err; fails when the exit code is another one.
+run() {
+  local expected=$1 code=0
+  shift
+  "$@" >out 2>err || code=$?
+  ((code == expected)) || fail "exit code $code instead of $expected: $*"
+}
+says() { grep -Eq -- "$1" out err || fail "nobody said: $1"; }
+says_once() {
+  local count
+  count=$(cat out err | grep -Ec -- "$1")
+  ((count == 1)) || fail "said $count times instead of once: $1"
+}
+train() { # CODE RANKS OVERRIDES...
+  local expected=$1 ranks=$2
+  shift 2
+  run "$expected" mpirun -q -np "$ranks" "$program" train "$source/configs/tiny_cpu.yaml" \
+    data.train="[text]" data.split="80,20,0" checkpoint.directory=run training.train_iters=4 \
+    optimizer.lr_warmup_iters=1 parallel.pipeline_model_parallel_size="$ranks" \
+    runtime.deadline_seconds=20 runtime.grace_seconds=0.5 "$@"
+}
+prepare() {
+  for i in $(seq 1 400); do echo "line $i: the quick brown fox jumps over the lazy dog, $((i * 7919 % 1009)) times"; done >text.txt
+  run 0 "$program" prepare text.txt --output text --tokenizer bytes
+}
+
+prepare
+case $name in
+complete)
+  train 0 4
+  says '[0-9]\.[0-9]{3} bits per byte'
+  for file in config.resolved.yaml run_info.json metrics.jsonl schedule.svg logs/rank_00003.log \
+    checkpoints/latest checkpoints/step_00000004/COMPLETE; do
+    [[ -s run/$file ]] || fail "run/$file is missing or empty"
+  done
+  (($(grep -c '"loss"' run/metrics.jsonl) >= 4)) || fail "metrics.jsonl lacks steps"
+  grep -q . err && fail "something was written to standard error"
+  SECONDS=0
+  train 0 4
+  says 'already complete'
+  says '[0-9]\.[0-9]{3} bits per byte'
+  ((SECONDS < 20)) || fail "a finished run took $SECONDS s to say so"
+  run 0 "$program" sample run --prompt 'line 1' --tokens 20 --seed 3
+  says '^line 1'
+  cp out first
+  run 0 "$program" sample run/checkpoints/step_00000004 --prompt 'line 1' --tokens 20 --seed 3
+  cmp -s out first || fail "the same seed sampled another text"
+  ;;
+layouts)
+  train 0 4 training.train_iters=2
+  train 0 1 training.train_iters=4 schedule.name=1f1b schedule.segments=1
+  says 'resumed from .*step_00000002'
+  train 0 2 training.train_iters=6 schedule.name=terapipe schedule.segments=3 schedule.partition=even
+  says 'resumed from .*step_00000004'
+  says 'step 6: saved'
+  ;;
+resume)
+  # A rank killed in the middle; what follows must end as an undisturbed run does.
+  train 0 2 checkpoint.directory=whole training.train_iters=30
+  mpirun -q -np 2 "$program" train "$source/configs/tiny_cpu.yaml" data.train="[text]" \
+    data.split="80,20,0" checkpoint.directory=run training.train_iters=30 optimizer.lr_warmup_iters=1 \
+    parallel.pipeline_model_parallel_size=2 checkpoint.save_interval=2 >out 2>err &
+  launcher=$!
+  for _ in $(seq 200); do [[ -s run/checkpoints/latest ]] && break; sleep 0.05; done
+  pkill -KILL -P $launcher -f "checkpoint.directory=run" || fail "no rank to kill"
+  wait $launcher && fail "the launcher did not notice a killed rank"
+  train 0 2 training.train_iters=30
+  says 'resumed from'
+  for file in run/checkpoints/step_00000030/*.safetensors; do
+    cmp -s "$file" "whole/checkpoints/step_00000030/${file##*/}" || fail "$file differs"
+  done
+  ;;
+damaged)
+  train 0 2
+  file=run/checkpoints/step_00000004/layers.0001.safetensors
+  printf 'X' | dd of="$file" bs=1 seek=$(($(stat -c %s "$file") - 5)) conv=notrunc status=none
+  train 3 2 training.train_iters=6
+  says_once 'layers.0001'
+  truncate -s -100 "$file"
+  train 3 2 training.train_iters=6
+  says_once 'layers.0001'
+  truncate -s 100 text.bin
+  train 3 2 checkpoint.resume=none
+  says_once 'text\.(bin|idx)'
+  ;;
+deadline)
+  mpirun -q -np 4 "$program" train "$source/configs/tiny_cpu.yaml" data.train="[text]" \
+    data.split="80,20,0" checkpoint.directory=run training.train_iters=100000 \
+    optimizer.lr_warmup_iters=1 parallel.pipeline_model_parallel_size=4 runtime.deadline_seconds=3 \
+    runtime.grace_seconds=0.5 >out 2>err &
+  launcher=$!
+  for _ in $(seq 200); do grep -q '"step"' run/metrics.jsonl 2>/dev/null && break; sleep 0.05; done
+  mapfile -t ranks < <(pgrep -P $launcher -f "checkpoint.directory=run")
+  ((${#ranks[@]} == 4)) || fail "found ${#ranks[@]} ranks"
+  kill -STOP "${ranks[2]}"
+  code=0
+  wait $launcher || code=$?
+  kill -KILL "${ranks[2]}" 2>/dev/null
+  ((code == 124)) || fail "exit code $code instead of 124"
+  says 'rank [013].*(forward|backward) of micro-batch [0-9]+, segment [0-9]+.*pipeline rank|rank [013].*reduction'
+  ;;
+diverged)
+  train 16 2 optimizer.lr=1e30 optimizer.min_lr=1e30 optimizer.clip_grad=0 training.train_iters=20
+  says_once 'the loss is .* and the gradient norm'
+  [[ -e run/checkpoints/latest ]] && fail "a diverged run was saved"
+  ;;
+world)
+  train 2 3 parallel.pipeline_model_parallel_size=2
+  says_once 'error'
+  ;;
+*) fail "no such case" ;;
+esac
+echo "passed"

@@ -1,0 +1,108 @@
+#include <string>
+
+#include "tests/apps/run_program.h"
+#include "tests/catch.h"
+
+using seq1f1b::apps::Outcome;
+using seq1f1b::apps::run_shell;
+
+namespace {
+
+const std::string kTiny = "'" SEQ1F1B_SOURCE_DIR "/configs/tiny_cpu.yaml'";
+
+bool contains(const Outcome& outcome, const std::string& text) {
+  return outcome.output.find(text) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("help and version end well") {
+  for (const char* arguments : {"--help", "train --help", "--help-config", "--help-config model"}) {
+    CAPTURE(arguments);
+    const Outcome outcome = run_shell(std::string("seq1f1b ") + arguments);
+    CHECK(outcome.code == 0);
+    CHECK(outcome.output.size() > 100);
+  }
+  const Outcome version = run_shell("seq1f1b --version");
+  CHECK(version.code == 0);
+  CHECK(version.output.starts_with("seq1f1b "));
+}
+
+TEST_CASE("a wrong command line ends with exit code 2 and one line") {
+  struct Sample {
+    std::string arguments, message;
+  };
+  const auto sample = GENERATE_REF(values<Sample>(
+      {{"trian x", "were not expected: x trian"},
+       {"train", "CONFIG is required"},
+       {"train --no-such-flag " + kTiny, "not expected: --no-such-flag"},
+       {"train " + kTiny + " --dry-run --world-size none", "--world-size"},
+       {"train " + kTiny + " --world-size 4", "--world-size goes with --dry-run"},
+       {"train /nowhere.yaml", "cannot open /nowhere.yaml: No such file or directory"},
+       {"--help-config modle", "there is no section 'modle'"}}));
+  CAPTURE(sample.arguments);
+  const Outcome outcome = run_shell("seq1f1b " + sample.arguments);
+  CAPTURE(outcome.output);
+  CHECK(outcome.code == 2);
+  CHECK(outcome.output.starts_with("seq1f1b: error: "));
+  CHECK(contains(outcome, sample.message));
+  CHECK(outcome.output.find('\n') == outcome.output.size() - 1);
+}
+
+TEST_CASE("no command prints the help and ends with exit code 2") {
+  const Outcome outcome = run_shell("seq1f1b");
+  CHECK(outcome.code == 2);
+  CHECK(contains(outcome, "Usage: seq1f1b"));
+}
+
+TEST_CASE("a dry run prints derived values") {
+  const Outcome outcome = run_shell("seq1f1b train " + kTiny + " --dry-run training.train_iters=7");
+  CHECK(outcome.code == 0);
+  CHECK(contains(outcome, "ranks                 4  (tp 1 * cp 1 * pp 4 * dp 1)\n"));
+  CHECK(contains(outcome, "micro-batches         8  "));
+  CHECK(contains(outcome, "total tokens          14336  (7 steps)\n"));
+}
+
+TEST_CASE("a printed configuration is a configuration that prints the same") {
+  const Outcome outcome = run_shell(
+      "t=$(mktemp -d) && seq1f1b train " + kTiny +
+      " --print-config > $t/a.yaml && seq1f1b train $t/a.yaml --print-config > $t/b.yaml && "
+      "sed 's/ *#.*//' $t/a.yaml > $t/a && sed 's/ *#.*//' $t/b.yaml > $t/b && diff $t/a $t/b && "
+      "grep -c '# derived' $t/a.yaml; code=$?; rm -r $t; (exit $code)");
+  CAPTURE(outcome.output);
+  CHECK(outcome.code == 0);
+  CHECK(std::stoi(outcome.output) >= 4);
+}
+
+TEST_CASE("of several ranks only the first reports a wrong configuration, and all return 2") {
+  const std::string train = "seq1f1b train " + kTiny + " model.num_layers=0";
+  for (const std::string variables :
+       {"OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_RANK=", "SLURM_STEP_NUM_TASKS=4 SLURM_PROCID="}) {
+    CAPTURE(variables);
+    const Outcome first = run_shell("export " + variables + "0; " + train);
+    CHECK(first.code == 2);
+    CHECK(contains(first, "model.num_layers: must be 1 or more, not 0"));
+    const Outcome other = run_shell("export " + variables + "3; " + train);
+    CHECK(other.code == 2);
+    CHECK(other.output.empty());
+  }
+}
+
+TEST_CASE("the number of launched ranks is checked before anything is started") {
+  const Outcome alone = run_shell("seq1f1b train " + kTiny);
+  CHECK(alone.code == 2);
+  CHECK(contains(alone, "start 4 ranks (mpirun -np 4)"));
+  const Outcome three =
+      run_shell("export OMPI_COMM_WORLD_SIZE=3 OMPI_COMM_WORLD_RANK=0; seq1f1b train " + kTiny);
+  CHECK(three.code == 2);
+  CHECK(contains(three, "world size 3 must be"));
+}
+
+TEST_CASE("training asks for its data and its run directory before anything is started") {
+  const Outcome outcome =
+      run_shell("export OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_RANK=0; seq1f1b train " + kTiny +
+                " checkpoint.directory=");
+  CHECK(outcome.code == 2);
+  CHECK(contains(outcome, "data.train is empty"));
+  CHECK(contains(outcome, "checkpoint.directory is empty"));
+}
