@@ -90,9 +90,8 @@ int run_prepare(const PrepareArguments& arguments) {
   base::atomic_write_file(arguments.output + ".tokenizer.json", tokenizer->to_json());
   writer.finish();
 
-  const std::string empty = counts.empty_documents == 0
-                                ? ""
-                                : concat(" (", counts.empty_documents, " empty ones left out)");
+  const std::string empty =
+      counts.empty_documents == 0 ? "" : concat(" (", counts.empty_documents, " empty left out)");
   char rates[64];
   std::snprintf(rates, sizeof rates, "%.2f bytes per token, %.1f s",
                 static_cast<double>(counts.bytes) / static_cast<double>(counts.tokens),

@@ -1,5 +1,6 @@
 #pragma once
 // Texts to train and to torment tokenizers with.
+#include <cstdint>
 #include <random>
 #include <string>
 #include <vector>
@@ -92,7 +93,8 @@ inline std::string random_utf8(std::mt19937& random) {
   };
   const std::vector<std::uint32_t> limits{0x21, 0x80, 0x800, 0x2600, 0x10000, 0x110000};
   for (std::uint32_t left = random() % 100; left > 0; --left) {
-    const std::uint32_t code = random() % limits[random() % limits.size()];
+    const std::uint32_t limit = limits[random() % limits.size()];
+    const std::uint32_t code = static_cast<std::uint32_t>(random()) % limit;
     append(code >= 0xD800 && code < 0xE000 ? 0x2581 : code);
   }
   return text;

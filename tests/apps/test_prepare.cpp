@@ -1,0 +1,109 @@
+#include <filesystem>
+#include <string>
+
+#include "tests/apps/run_program.h"
+#include "tests/catch.h"
+#include "tests/core/data/temporary_folder.h"
+
+using namespace seq1f1b;
+using apps::Outcome;
+using data::TemporaryFolder;
+
+namespace {
+
+// Runs in `folder`, so that messages name files without it.
+Outcome prepare(const TemporaryFolder& folder, const std::string& arguments) {
+  return apps::run_shell("cd '" + folder.file("") + "' && seq1f1b prepare " + arguments);
+}
+
+}  // namespace
+
+TEST_CASE("prepare writes three files and one line") {
+  const TemporaryFolder folder;
+  data::write_bytes(folder.file("text"), "one\n\ntwo\nthree");
+  const Outcome outcome = prepare(folder, "text --output new/folder/x");
+  CAPTURE(outcome.output);
+  CHECK(outcome.code == 0);
+  const std::string line =
+      "prepared new/folder/x: 3 documents (1 empty left out), 14 tokens of a vocabulary of "
+      "257, "
+      "1.00 bytes per token, ";
+  CHECK(outcome.output.substr(0, line.size()) == line);
+  CHECK(outcome.output.find('\n') == outcome.output.size() - 1);
+  for (const char* file : {"new/folder/x.bin", "new/folder/x.idx", "new/folder/x.tokenizer.json"})
+    CHECK(std::filesystem::file_size(folder.file(file)) > 0);
+  CHECK(std::distance(std::filesystem::directory_iterator(folder.file("new/folder")), {}) == 3);
+}
+
+TEST_CASE("prepare trains quietly, and its tokenizer serves another text") {
+  const TemporaryFolder folder;
+  std::string text;
+  for (int i = 0; i < 200; ++i)
+    text += "the ship and the harbour, line " + std::to_string(i * 37) + "\n";
+  data::write_bytes(folder.file("text"), text);
+  const Outcome trained =
+      prepare(folder, "text --output a --tokenizer sentencepiece --vocab-size 300");
+  CAPTURE(trained.output);
+  REQUIRE(trained.code == 0);
+  CHECK(trained.output.find("prepared a: 200 documents, ") == 0);
+  CHECK(trained.output.find('\n') == trained.output.size() - 1);
+  // Again with the tokenizer given, the text arriving through a pipe.
+  const Outcome piped = apps::run_shell("cd '" + folder.file("") +
+                                        "' && cat text | seq1f1b prepare /dev/stdin --output b "
+                                        "--tokenizer a.tokenizer.json");
+  REQUIRE(piped.code == 0);
+  for (const std::string kind : {".bin", ".idx", ".tokenizer.json"})
+    CHECK(data::read_bytes(folder.file("a" + kind)) == data::read_bytes(folder.file("b" + kind)));
+}
+
+TEST_CASE("prepare splits at another separator") {
+  const TemporaryFolder folder;
+  data::write_bytes(folder.file("text"), "a\nb\n\nc\n");
+  const Outcome outcome = prepare(folder, "text --output x --document-separator '\\n\\n'");
+  CAPTURE(outcome.output);
+  CHECK(outcome.code == 0);
+  CHECK(outcome.output.find("prepared x: 2 documents, 7 tokens ") == 0);
+}
+
+TEST_CASE("prepare says in one line what it cannot do") {
+  const TemporaryFolder folder;
+  data::write_bytes(folder.file("text"), "hello world\n");
+  data::write_bytes(folder.file("empty"), "");
+  data::write_bytes(folder.file("blank"), "\n\n\n");
+  data::write_bytes(folder.file("bad.json"), "{}");
+  data::write_bytes(folder.file("bad.model"), "no model");
+  REQUIRE(prepare(folder, "text --output lines").code == 0);
+  struct Sample {
+    std::string arguments;
+    int code;
+    std::string message;
+  };
+  const auto sample = GENERATE_REF(values<Sample>({
+      {"none --output x", 3, "cannot open none: No such file or directory"},
+      {". --output x", 3, "cannot read .: Is a directory"},
+      {"empty --output x", 3, "empty: the input is empty"},
+      {"blank --output x", 3, "blank: holds document separators only, no document"},
+      {"text --output text/x", 3, "cannot make folder text: "},
+      {"text --output /proc/x", 3, "cannot create /proc/x.tmp."},
+      {"text --output x --tokenizer sentencepiece --vocab-size 5000", 3,
+       "a vocabulary of 5000 is too large for this text, which yields at most 284 tokens"},
+      {"text --output x --tokenizer sentencepiece --vocab-size 9", 3,
+       "a vocabulary of 9 is too small for this text, which needs at least 266 tokens"},
+      {"text --output x --tokenizer bad.json", 3, "bad.json: is not a tokenizer file: "},
+      {"text --output x --tokenizer bad.model", 3, "bad.model: is not a sentencepiece model: "},
+      {"text --output x --tokenizer gpt2", 2,
+       "--tokenizer: 'gpt2' is not bytes, sentencepiece, a .model file or a .tokenizer.json file"},
+      {"text --output x --document-separator ''", 2, "the document separator is empty"},
+      {"text --output x --tokenizer lines.tokenizer.json --document-separator ';'", 2,
+       "--document-separator: lines.tokenizer.json was made with another separator"},
+  }));
+  CAPTURE(sample.arguments);
+  const Outcome outcome = prepare(folder, sample.arguments);
+  CAPTURE(outcome.output);
+  CHECK(outcome.code == sample.code);
+  CHECK(outcome.output.find("seq1f1b: error: " + sample.message) == 0);
+  CHECK(outcome.output.find('\n') == outcome.output.size() - 1);
+  // No half-made files stay behind.
+  for (const auto& entry : std::filesystem::directory_iterator(folder.file("")))
+    CHECK(entry.path().filename().string().find("x.") != 0);
+}
