@@ -1,4 +1,4 @@
-# Every target is made by one of these two functions, so that warnings, sanitizers and include roots
+# Every target is made by one of these functions, so that warnings, sanitizers and include roots
 # are said once.
 
 add_library(seq1f1b_options INTERFACE)
@@ -35,4 +35,25 @@ function(seq1f1b_test name)
     set(ARG_TIMEOUT 120)
   endif()
   catch_discover_tests(${name} TEST_PREFIX "${name}: " PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
+endfunction()
+
+# seq1f1b_mpi_test(NAME RANKS n ... SOURCES a.cpp ... [LINKS target ...] [LABELS label ...]
+#                  [TIMEOUT seconds] [ENVIRONMENT NAME=value ...])
+# One program with its own main, run by mpirun once per number of ranks; it passes when mpirun
+# returns 0. A failed check must abort the job, which Catch's do not, so they stay out of it.
+function(seq1f1b_mpi_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "RANKS;SOURCES;LINKS;LABELS;ENVIRONMENT" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE seq1f1b_options ${ARG_LINKS})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  foreach(ranks IN LISTS ARG_RANKS)
+    set(test "${name}: ${ranks} ranks")
+    add_test(NAME ${test}
+      COMMAND bash -c ". '${CMAKE_SOURCE_DIR}/scripts/mpi_env.sh' && exec \"$@\"" ${name}
+              ${MPIEXEC_EXECUTABLE} -q -n ${ranks} $<TARGET_FILE:${name}>)
+    set_tests_properties(${test} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "mpi;${ARG_LABELS}"
+      PROCESSORS 2 ENVIRONMENT "${ARG_ENVIRONMENT}")
+  endforeach()
 endfunction()

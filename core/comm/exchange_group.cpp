@@ -26,7 +26,7 @@ ExchangeGroup::ExchangeGroup(Transport& transport, std::vector<int> members, int
   if (size() == 1) return;
   const auto peers = static_cast<std::size_t>(size() - 1);
   scratch_bytes_ = std::max(kScratchBytes, peers * sizeof(double));
-  scratch_ = std::make_unique<std::byte[]>(scratch_bytes_);
+  scratch_ = std::make_unique_for_overwrite<std::byte[]>(scratch_bytes_);
   round_.reserve(2 * peers);
 }
 

@@ -13,12 +13,6 @@ namespace {
 
 using Seconds = std::chrono::duration<double>;
 
-std::string host_name() {
-  std::array<char, 256> buffer{};
-  if (gethostname(buffer.data(), buffer.size() - 1) != 0) return "unknown host";
-  return buffer.data();
-}
-
 // "rank 1" or "ranks 0, 3": those that the unfinished transfers wait for.
 std::string missing_peers(std::span<const Transfer> transfers) {
   std::set<int> peers;
@@ -33,6 +27,12 @@ std::string missing_peers(std::span<const Transfer> transfers) {
 }
 
 }  // namespace
+
+std::string Transport::host_name() {
+  std::array<char, 256> buffer{};
+  if (gethostname(buffer.data(), buffer.size() - 1) != 0) return "unknown host";
+  return buffer.data();
+}
 
 Transport::Transport(const WorldOptions& options) : options_(options) {}
 

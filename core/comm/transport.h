@@ -66,9 +66,9 @@ class Transport {
 
   // "rank 2 (host)"
   std::string name() const;
-  std::chrono::duration<double> deadline() const { return options_.deadline; }
 
  protected:
+  static std::string host_name();
   void complete(Transfer& transfer);
   void fail(std::exception_ptr failure);
   // Sleeps until `over` (called under the lock) or the deadline; says whether `over` came true.

@@ -1,0 +1,18 @@
+#pragma once
+// What the launcher says about the job, to be compared with what MPI finds.
+#include <functional>
+#include <string>
+
+namespace seq1f1b::comm {
+
+// Value of an environment variable, null when it is not set; std::getenv but for tests.
+using Environment = std::function<const char*(const char*)>;
+
+// True when a launcher (mpirun, srun) started this process as one of its tasks.
+bool started_by_launcher(const Environment& environment);
+
+// Empty when the two agree. Otherwise the launcher started several tasks and MPI sees one rank in
+// each: every task would train on its own. Says what to do about it.
+std::string launcher_mismatch(int mpi_size, const Environment& environment);
+
+}  // namespace seq1f1b::comm

@@ -1,0 +1,401 @@
+#include "core/comm/mpi_transport.h"
+
+#include <mpi.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+
+#include "core/comm/launcher.h"
+#include "kernels/common/errors.h"
+
+namespace seq1f1b::comm {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::microseconds;
+
+// Larger messages travel in pieces: MPI counts in int, and one long copy would hold up the others.
+constexpr std::size_t kPieceBytes = std::size_t{8} << 20;
+// How long a message that has begun may take to be withdrawn.
+constexpr std::chrono::seconds kWithdrawTime{1};
+// After MPI_Abort was ordered, how long it may take to end this process.
+constexpr std::chrono::seconds kAbortTime{5};
+
+// Polling. A pause is a sixteenth of the time since something last moved, so that it lengthens a
+// wait by a few percent, within these bounds. The upper ones decide what an idle rank costs the
+// others on the same cores: about 2 % of a core while it waits, 0.5 % while it computes.
+constexpr int kYields = 3;
+constexpr microseconds kShortestPause{10};
+constexpr microseconds kLongestPauseWaiting{200};
+constexpr microseconds kLongestPauseComputing{1000};
+constexpr unsigned long kTimerSlackNanoseconds = 1000;  // Linux adds 50 us to a sleep else
+
+void check(int result, const char* call) {
+  if (result == MPI_SUCCESS) return;
+  std::array<char, MPI_MAX_ERROR_STRING> text{};
+  int length = 0;
+  MPI_Error_string(result, text.data(), &length);
+  throw Error(kExitUnexpected, concat(call, ": ", text.data()));
+}
+
+std::size_t resident_bytes() {
+  std::size_t total_pages = 0;
+  std::size_t resident_pages = 0;
+  std::ifstream("/proc/self/statm") >> total_pages >> resident_pages;
+  return resident_pages * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+}
+
+}  // namespace
+
+// All requests in flight, in arrays as MPI_Testsome wants them.
+class MpiTransport::Requests {
+ public:
+  explicit Requests(const MpiTransport& transport) : transport_(transport) {
+    for (MPI_Comm& lane : lanes_) {
+      check(MPI_Comm_dup(MPI_COMM_WORLD, &lane), "MPI_Comm_dup");
+      check(MPI_Comm_set_errhandler(lane, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+    }
+  }
+
+  bool empty() const { return requests_.empty(); }
+
+  void start(Transfer& transfer) {
+    const bool sends = transfer.direction == Transfer::Direction::kSend;
+    const MPI_Comm lane = lanes_[static_cast<std::size_t>(transfer.lane)];
+    std::span<std::byte> rest = transfer.bytes;
+    transfer.pending_pieces = 0;
+    do {  // a message without bytes is one piece too
+      const std::span<std::byte> piece = rest.first(std::min(rest.size(), kPieceBytes));
+      rest = rest.subspan(piece.size());
+      const int count = static_cast<int>(piece.size());
+      MPI_Request request = MPI_REQUEST_NULL;
+      if (!sends) {
+        check(MPI_Irecv(piece.data(), count, MPI_BYTE, transfer.peer, transfer.tag, lane, &request),
+              "MPI_Irecv");
+      } else if (transfer.lane == Lane::kChannel) {
+        // Synchronous: a channel's buffer is free again when the receiver has taken the message.
+        check(
+            MPI_Issend(piece.data(), count, MPI_BYTE, transfer.peer, transfer.tag, lane, &request),
+            "MPI_Issend");
+      } else {
+        check(MPI_Isend(piece.data(), count, MPI_BYTE, transfer.peer, transfer.tag, lane, &request),
+              "MPI_Isend");
+      }
+      requests_.push_back(request);
+      pieces_.push_back({&transfer, piece.size()});
+      ++transfer.pending_pieces;
+    } while (!rest.empty());
+  }
+
+  // A receive that nothing has matched yet ends soon after; everything else takes its course.
+  void cancel(const Transfer& transfer) {
+    if (transfer.direction != Transfer::Direction::kReceive) return;
+    for (std::size_t i = 0; i < requests_.size(); ++i) {
+      if (pieces_[i].transfer == &transfer) check(MPI_Cancel(&requests_[i]), "MPI_Cancel");
+    }
+  }
+
+  // Lets MPI move data; appends the transfers that are done. Says whether anything was completed.
+  bool poll(std::vector<Transfer*>& done) {
+    if (requests_.empty()) return false;
+    indices_.resize(requests_.size());
+    statuses_.resize(requests_.size());
+    int completed = 0;
+    const int result = MPI_Testsome(static_cast<int>(requests_.size()), requests_.data(),
+                                    &completed, indices_.data(), statuses_.data());
+    if (result != MPI_ERR_IN_STATUS) check(result, "MPI_Testsome");
+    if (completed <= 0) return false;
+    for (std::size_t i = 0; i < static_cast<std::size_t>(completed); ++i) {
+      Piece& piece = pieces_[static_cast<std::size_t>(indices_[i])];
+      check_piece(piece, statuses_[i], result == MPI_ERR_IN_STATUS);
+      if (--piece.transfer->pending_pieces == 0) done.push_back(piece.transfer);
+      piece.transfer = nullptr;
+    }
+    forget_completed();
+    return true;
+  }
+
+ private:
+  struct Piece {
+    Transfer* transfer;  // null when completed
+    std::size_t bytes;
+  };
+
+  void check_piece(const Piece& piece, MPI_Status& status, bool has_error) const {
+    const Transfer& transfer = *piece.transfer;
+    int error_class = MPI_SUCCESS;
+    if (has_error) MPI_Error_class(status.MPI_ERROR, &error_class);
+    if (error_class != MPI_SUCCESS && error_class != MPI_ERR_TRUNCATE) {
+      check(status.MPI_ERROR, concat("message with rank ", transfer.peer).c_str());
+    }
+    if (transfer.direction == Transfer::Direction::kSend) return;
+    int cancelled = 0;
+    check(MPI_Test_cancelled(&status, &cancelled), "MPI_Test_cancelled");
+    if (cancelled != 0) return;
+    int received = 0;
+    check(MPI_Get_count(&status, MPI_BYTE, &received), "MPI_Get_count");
+    const bool too_long = error_class == MPI_ERR_TRUNCATE;
+    if (!too_long && received == static_cast<int>(piece.bytes)) return;
+    throw MismatchError(concat(transport_.name(), ": rank ", transfer.peer, " sent ",
+                               too_long ? concat("more than ", piece.bytes) : concat(received),
+                               " bytes where ", piece.bytes, " were expected"));
+  }
+
+  void forget_completed() {
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < pieces_.size(); ++i) {
+      if (pieces_[i].transfer == nullptr) continue;
+      pieces_[kept] = pieces_[i];
+      requests_[kept] = requests_[i];
+      ++kept;
+    }
+    pieces_.resize(kept);
+    requests_.resize(kept);
+  }
+
+  const MpiTransport& transport_;
+  std::array<MPI_Comm, kLanes> lanes_{};  // freed by MPI_Finalize
+  std::vector<MPI_Request> requests_;
+  std::vector<Piece> pieces_;  // of the same index
+  std::vector<int> indices_;
+  std::vector<MPI_Status> statuses_;
+};
+
+MpiTransport::MpiTransport(const WorldOptions& options) : Transport(options) {
+  if (!started_by_launcher(std::getenv)) {
+    // A single process needs no daemon beside it, nor ssh to start one with.
+    setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+  }
+  thread_ = std::thread([this] { progress(); });
+  std::unique_lock lock(mutex_);
+  if (!sleep_until(lock, [&] { return phase_ != Phase::kStarting; })) {
+    lock.unlock();
+    give_up(concat("process ", getpid(), " (", host_name(), ")"), "all ranks to start");
+  }
+  if (phase_ == Phase::kServing) return;
+  const std::exception_ptr failure = failure_;
+  lock.unlock();
+  thread_.join();
+  std::rethrow_exception(failure);
+}
+
+MpiTransport::~MpiTransport() {
+  if (!thread_.joinable()) return;
+  if (size() > 1 || !healthy()) {
+    std::cerr << name() << ": left the job without finalize()" << std::endl;
+    abort(kExitUnexpected);
+  }
+  finish();
+}
+
+void MpiTransport::enter(Phase phase) {
+  const std::lock_guard lock(mutex_);
+  phase_ = phase;
+  changed_.notify_all();
+}
+
+// All that the progress thread does, from MPI_Init to MPI_Finalize.
+void MpiTransport::progress() {
+  std::unique_ptr<Requests> requests;
+  try {
+    prctl(PR_SET_TIMERSLACK, kTimerSlackNanoseconds);
+    place_ = start();
+    requests = std::make_unique<Requests>(*this);
+  } catch (...) {
+    fail(std::current_exception());
+    enter(Phase::kFinished);
+    return;
+  }
+  enter(Phase::kServing);
+  try {
+    serve(*requests);
+  } catch (...) {
+    fail(std::current_exception());
+  }
+  enter(Phase::kStopped);
+  std::unique_lock lock(mutex_);
+  wake_.wait(lock, [&] { return order_ != Order::kServe; });
+  const Order order = order_;
+  lock.unlock();
+  if (order == Order::kAbort) MPI_Abort(MPI_COMM_WORLD, exit_code_);
+  MPI_Finalize();
+  enter(Phase::kFinished);
+}
+
+MpiTransport::Place MpiTransport::start() {
+  // Asked before MPI_Init, which may set such variables itself.
+  const std::string mismatch = launcher_mismatch(1, std::getenv);
+  const std::size_t resident_before = resident_bytes();
+  int provided = 0;
+  check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
+  Place place;
+  check(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  check(MPI_Comm_rank(MPI_COMM_WORLD, &place.rank), "MPI_Comm_rank");
+  check(MPI_Comm_size(MPI_COMM_WORLD, &place.size), "MPI_Comm_size");
+  if (place.size == 1 && !mismatch.empty()) {
+    MPI_Finalize();
+    throw ConfigError(mismatch);
+  }
+  if (provided < MPI_THREAD_FUNNELED) {
+    throw ConfigError("this MPI does not support threads (MPI_THREAD_FUNNELED)");
+  }
+  MPI_Comm node = MPI_COMM_NULL;
+  check(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node),
+        "MPI_Comm_split_type");
+  check(MPI_Comm_rank(node, &place.local_rank), "MPI_Comm_rank");
+  check(MPI_Comm_size(node, &place.local_size), "MPI_Comm_size");
+  check(MPI_Comm_free(&node), "MPI_Comm_free");
+  int* max_tag = nullptr;
+  int found = 0;
+  check(MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, &max_tag, &found), "MPI_Comm_get_attr");
+  place.max_tag = found != 0 ? *max_tag : 32767;  // the least that MPI guarantees
+  const std::size_t resident = resident_bytes();
+  place.start_up_bytes = resident - std::min(resident, resident_before);
+  return place;
+}
+
+void MpiTransport::serve(Requests& requests) {
+  std::vector<Transfer*> posted;
+  std::vector<Transfer*> unwanted;
+  std::vector<Transfer*> done;
+  Clock::time_point last_event = Clock::now();
+  int yields = 0;
+  std::unique_lock lock(mutex_);
+  const auto called = [&] {
+    return order_ != Order::kServe || halted_ || nudged_ || !posted_.empty() || !unwanted_.empty();
+  };
+  for (;;) {
+    if (requests.empty()) wake_.wait(lock, called);
+    if (halted_ || order_ == Order::kAbort) return;
+    if (order_ == Order::kFinalize) {
+      SEQ1F1B_ASSERT(requests.empty(), "finalize() with channels open");
+      return;
+    }
+    bool event = called();
+    nudged_ = false;
+    posted.swap(posted_);
+    unwanted.swap(unwanted_);
+    lock.unlock();
+    for (Transfer* transfer : posted) requests.start(*transfer);
+    for (const Transfer* transfer : unwanted) requests.cancel(*transfer);
+    posted.clear();
+    unwanted.clear();
+    if (requests.poll(done)) event = true;
+    lock.lock();
+    for (Transfer* transfer : done) transfer->state = Transfer::State::kDone;
+    if (!done.empty()) changed_.notify_all();
+    done.clear();
+    const Clock::time_point now = Clock::now();
+    if (event) {
+      last_event = now;
+      yields = 0;
+    } else if (yields < kYields) {
+      ++yields;
+      lock.unlock();
+      sched_yield();
+      lock.lock();
+    } else {
+      const auto quiet = std::chrono::duration_cast<microseconds>(now - last_event);
+      const microseconds longest = waited_for_ ? kLongestPauseWaiting : kLongestPauseComputing;
+      wake_.wait_for(lock, std::clamp(quiet / 16, kShortestPause, longest), called);
+    }
+  }
+}
+
+void MpiTransport::attend(bool waiting) {
+  waited_for_ = waiting;
+  if (!waiting) return;
+  nudged_ = true;
+  wake_.notify_one();
+}
+
+void MpiTransport::post(std::span<Transfer> transfers) {
+  if (transfers.empty()) return;
+  const std::lock_guard lock(mutex_);
+  if (failure_) std::rethrow_exception(failure_);
+  for (Transfer& transfer : transfers) {
+    transfer.state = Transfer::State::kActive;
+    posted_.push_back(&transfer);
+  }
+  wake_.notify_one();
+}
+
+void MpiTransport::withdraw(std::span<Transfer> transfers) noexcept {
+  const auto is_ours = [&](const Transfer* transfer) {
+    return transfer >= transfers.data() && transfer < transfers.data() + transfers.size();
+  };
+  std::unique_lock lock(mutex_);
+  for (Transfer* transfer : posted_) {
+    if (is_ours(transfer)) transfer->state = Transfer::State::kIdle;
+  }
+  std::erase_if(posted_, is_ours);
+  for (Transfer& transfer : transfers) {
+    if (transfer.state == Transfer::State::kActive) unwanted_.push_back(&transfer);
+  }
+  const auto over = [&] {
+    return phase_ != Phase::kServing ||
+           std::none_of(transfers.begin(), transfers.end(), [](const Transfer& transfer) {
+             return transfer.state == Transfer::State::kActive;
+           });
+  };
+  wake_.notify_one();
+  if (!changed_.wait_for(lock, kWithdrawTime, over)) {
+    // A message is half sent or received. Nothing may touch its bytes any more, so nothing can be
+    // sent at all from now on: the job has to be aborted.
+    halted_ = true;
+    if (!failure_) {
+      failure_ = std::make_exception_ptr(
+          InternalError(concat(name(), ": a channel was closed with a message under way")));
+    }
+    wake_.notify_one();
+    changed_.wait_for(lock, kAbortTime, [&] { return phase_ != Phase::kServing; });
+  }
+  std::erase_if(unwanted_, is_ours);
+  for (Transfer& transfer : transfers) transfer.state = Transfer::State::kIdle;
+}
+
+void MpiTransport::finish() {
+  std::unique_lock lock(mutex_);
+  if (failure_) std::rethrow_exception(failure_);
+  order_ = Order::kFinalize;
+  wake_.notify_one();
+  if (!sleep_until(lock, [&] { return phase_ == Phase::kFinished || failure_; })) {
+    lock.unlock();
+    give_up(name(), "all ranks to finalize");
+  }
+  if (failure_) std::rethrow_exception(failure_);
+  lock.unlock();
+  thread_.join();
+}
+
+void MpiTransport::abort(int exit_code) {
+  std::fflush(nullptr);
+  if (exit_code == kExitDeadline) {
+    // The peers' deadlines expire at about the same time: let them say what they waited for.
+    std::this_thread::sleep_for(options_.grace);
+  }
+  std::unique_lock lock(mutex_);
+  order_ = Order::kAbort;
+  exit_code_ = exit_code;
+  wake_.notify_one();
+  // MPI_Abort does not return; nor does it end the process if the thread hangs in another call.
+  changed_.wait_for(lock, kAbortTime, [&] { return phase_ == Phase::kFinished; });
+  _exit(exit_code);
+}
+
+void MpiTransport::give_up(const std::string& who, const std::string& what) {
+  const std::string message = concat(who, ": waited ", options_.deadline.count(), " s for ", what);
+  if (options_.on_deadline) options_.on_deadline(message);
+  std::cerr << message << std::endl;
+  std::fflush(nullptr);
+  _exit(kExitDeadline);
+}
+
+}  // namespace seq1f1b::comm

@@ -1,0 +1,31 @@
+# Sourced, not run: what quiet runs of Open MPI need on one machine, as root or not, with more ranks
+# than cores. What the caller has set already stays.
+export OMPI_ALLOW_RUN_AS_ROOT="${OMPI_ALLOW_RUN_AS_ROOT:-1}"
+export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="${OMPI_ALLOW_RUN_AS_ROOT_CONFIRM:-1}"
+
+# More ranks than cores, none tied to a core, and MPI gives its core away while it waits: a rank that
+# spins costs the others milliseconds per message.
+export OMPI_MCA_rmaps_base_oversubscribe="${OMPI_MCA_rmaps_base_oversubscribe:-1}"
+export OMPI_MCA_hwloc_base_binding_policy="${OMPI_MCA_hwloc_base_binding_policy:-none}"
+export OMPI_MCA_mpi_yield_when_idle="${OMPI_MCA_mpi_yield_when_idle:-1}"
+
+# Shared memory and TCP; the other transports warn where their hardware is missing.
+export OMPI_MCA_pml="${OMPI_MCA_pml:-ob1}"
+export OMPI_MCA_btl="${OMPI_MCA_btl:-self,vader,tcp}"
+
+# Copies between processes need cross-memory attach (process_vm_readv), which containers often refuse:
+# then through a shared buffer, without a warning. Yama allows it from parent to child only, unless
+# its scope is 0; a seccomp filter may refuse the call itself.
+seq1f1b_cross_memory_attach() {
+  [ "$(cat /proc/sys/kernel/yama/ptrace_scope 2>/dev/null || echo 0)" = 0 ] || return 1
+  [ "$(awk '$1 == "Seccomp:" { print $2 }' /proc/self/status 2>/dev/null)" != 2 ] || return 1
+}
+if [ -z "${OMPI_MCA_btl_vader_single_copy_mechanism:-}" ] && ! seq1f1b_cross_memory_attach; then
+  export OMPI_MCA_btl_vader_single_copy_mechanism=none
+fi
+unset -f seq1f1b_cross_memory_attach
+
+# mpirun looks for ssh even when it starts no other machine's ranks.
+if ! command -v ssh >/dev/null 2>&1 && ! command -v rsh >/dev/null 2>&1; then
+  export OMPI_MCA_plm="${OMPI_MCA_plm:-isolated}"
+fi

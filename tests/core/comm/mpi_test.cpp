@@ -1,0 +1,66 @@
+// Under mpirun: the same bodies as in worlds of threads, and what only a job of processes has.
+#include <array>
+#include <iostream>
+#include <numeric>
+
+#include "tests/core/comm/mpi_job.h"
+#include "tests/core/comm/world_bodies.h"
+
+using namespace seq1f1b;
+using namespace seq1f1b::comm;
+
+namespace {
+
+// Longer than any piece that a message may be cut into, and no multiple of one.
+void large_messages(World& world) {
+  constexpr std::size_t kBytes = (std::size_t{20} << 20) + 12'345;
+  if (world.rank() > 1) return;
+  testing::Ring ring(1, kBytes);
+  const auto value_at = [](std::size_t i) {
+    return static_cast<std::byte>((i * 7 + i / 4096) & 255);
+  };
+  if (world.rank() == 0) {
+    const auto sender = world.make_sender(1, 0, ring.buffers());
+    for (int repeat = 0; repeat < 2; ++repeat) {
+      std::byte* buffer = sender->acquire(testing::nothing_special);
+      for (std::size_t i = 0; i < kBytes; ++i) buffer[i] = value_at(i);
+      sender->commit(kBytes);
+    }
+  } else {
+    const auto receiver = world.make_receiver(0, 0, ring.buffers());
+    receiver->expect(std::array<std::size_t, 2>{kBytes, kBytes});
+    for (int repeat = 0; repeat < 2; ++repeat) {
+      const std::byte* message = receiver->wait(testing::nothing_special);
+      std::size_t wrong = 0;
+      for (std::size_t i = 0; i < kBytes; ++i) wrong += message[i] != value_at(i) ? 1 : 0;
+      EXPECT(wrong == 0);
+      receiver->release();
+    }
+  }
+}
+
+void places(World& world) {
+  EXPECT(world.local_size() == world.size());
+  EXPECT(world.local_rank() == world.rank());
+  EXPECT(world.library_bytes() > 0);
+}
+
+}  // namespace
+
+int main() {
+  WorldOptions options;
+  options.deadline = std::chrono::seconds(60);
+  return testing::run_job(options, [](World& world) {
+    std::vector<testing::Body> bodies = {{"places", places}, {"large messages", large_messages}};
+    for (testing::Body& body : testing::channel_bodies()) bodies.push_back(std::move(body));
+    for (testing::Body& body : testing::group_bodies()) bodies.push_back(std::move(body));
+    std::vector<int> everybody(static_cast<std::size_t>(world.size()));
+    std::iota(everybody.begin(), everybody.end(), 0);
+    const auto all = world.make_group(everybody);
+    for (const testing::Body& body : bodies) {
+      body.run(world);
+      all->barrier([&] { return concat("leaving the body '", body.name, "'"); });
+    }
+    if (world.rank() == 0) std::cout << bodies.size() << " bodies passed" << std::endl;
+  });
+}
