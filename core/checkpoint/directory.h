@@ -5,11 +5,13 @@
 // COMPLETE is on disk. Writing happens in a temporary folder ".tmp-step_00000500"; a crash at any
 // moment leaves the previous checkpoint as the newest.
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "core/base/files.h"
 #include "core/checkpoint/safetensors.h"
 #include "core/comm/channel.h"
 
@@ -17,43 +19,68 @@ namespace seq1f1b::checkpoint {
 
 // What is needed besides tensors to go on exactly where the run stopped.
 struct TrainingState {
-  std::int64_t step = 0;              // optimizer steps done
+  std::int64_t step = 0;  // optimizer steps done
   std::int64_t consumed_samples = 0;
   std::int64_t consumed_tokens = 0;
-  std::string model_json;             // the resolved model section: compared on load
-  std::string extra_json = "{}";      // measured and tuned choices, for later versions
+  std::string model_json = "{}";  // the resolved model section: compared on load
+  std::string extra_json = "{}";  // measured and tuned choices, for later versions
 };
 
 // Small files stored beside the tensors, by name, e.g. {"config.resolved.yaml", ...}.
 using Attachments = std::map<std::string, std::string>;
 
+// One line of index.json's list of tensors, for tools that look without opening the files.
+struct TensorEntry {
+  std::string name;
+  kernels::Dtype dtype = kernels::Dtype::kF32;
+  std::vector<std::int64_t> shape;
+  std::string file;  // without extension
+};
+
+struct Index;  // index.h
+
+// A DataError of one rank, a full disk for instance, is thrown by the next collective call on all
+// ranks, with the same message; what was complete before stays complete.
 class Writer {
  public:
-  // Collective. Rank 0 makes a fresh temporary folder (an older one of the same name is removed).
-  Writer(const std::string& run_directory, std::int64_t step, comm::Group& group);
-  // Any rank, any number of times; names are unique over the ranks.
+  // Collective. Rank 0 clears away what interrupted saves have left and makes a fresh temporary
+  // folder. `observer` sees every step that this rank takes on the disk; tests stop there.
+  Writer(const std::string& run_directory, std::int64_t step, comm::Group& group,
+         base::DiskObserver observer = {});
+  // Any rank, any number of times. `file_name` is without extension, as in parameters::Row; names
+  // of files and of tensors are unique over the ranks. After a DataError, which commit() reports,
+  // nothing more is written.
   void write(const std::string& file_name, const std::vector<StoredTensor>& tensors);
-  // Collective: gathers the records, rank 0 writes index.json and attachments, fsyncs, renames, writes
-  // COMPLETE, then the marker, and applies the retention. Returns the final path on all ranks. A
-  // checkpoint of the same step that is already complete is replaced.
+  // Collective: gathers the records, rank 0 writes index.json and attachments, fsyncs, renames,
+  // writes COMPLETE, then the marker, and applies the retention. Returns the final path on all
+  // ranks. A checkpoint of the same step that is already complete is replaced.
   std::string commit(const TrainingState& state, const Attachments& attachments, int keep_last,
                      std::int64_t keep_every);
 
  private:
-  std::string run_directory_, temporary_;
+  void attempt(const std::function<void()>& body);
+  void agree(const char* what);
+  void publish(Index index, const Attachments& attachments);
+
+  std::string run_directory_, checkpoints_, temporary_, final_;
   std::int64_t step_;
   comm::Group& group_;
+  base::Disk disk_;
+  std::string failure_;  // of this rank, not yet reported
   std::vector<FileRecord> records_;
+  std::vector<TensorEntry> tensors_;
 };
 
-// A complete checkpoint, opened for reading. The constructor checks COMPLETE, index.json and the size
-// of every listed file; tensors of a file are checked against its checksum when the file is first
-// used. Throws DataError with the file and what differs.
+// A complete checkpoint, opened for reading. The constructor checks COMPLETE, index.json and the
+// size of every listed file; tensors of a file are checked against its checksum when the file is
+// first used. Throws DataError with the file and what differs.
 class Reader {
  public:
   explicit Reader(const std::string& path);
   const std::string& path() const { return path_; }
   const TrainingState& state() const { return state_; }
+  const std::vector<TensorEntry>& tensors() const { return tensors_; }
+  const std::vector<FileRecord>& records() const { return records_; }  // tensors and attachments
   const SafetensorsFile& file(const std::string& name);  // without extension, as in parameters::Row
   bool has_attachment(const std::string& name) const;
   std::string attachment(const std::string& name) const;
@@ -62,16 +89,22 @@ class Reader {
   std::string path_;
   TrainingState state_;
   std::vector<FileRecord> records_;
+  std::vector<TensorEntry> tensors_;
   std::map<std::string, SafetensorsFile> open_;
 };
 
-// The newest complete checkpoint of a run directory; empty when there never was one. Throws DataError
-// when there are step folders but none is complete, or the marker names one that is damaged and no
-// older complete one exists; falls back to the previous complete one, and says so through `notice`.
+// The checkpoint to go on from: the one that the marker names. Empty when there never was one. When
+// it is damaged or unfinished, the newest complete one before it; when there is no readable marker,
+// the newest complete one of all; either is said through `notice`, as are newer ones that the
+// marker passes over. Throws DataError when there are step folders or a marker, but nothing is
+// found so. Looks at COMPLETE, index.json and sizes; checksums of files are the Reader's.
 std::optional<std::string> find_latest(const std::string& run_directory, std::string* notice);
 
 // Removes complete checkpoints beyond the newest `keep_last` (0: keep all), never multiples of
-// `keep_every`, never folders whose name is not exactly "step_" and 8 or more digits.
-void apply_retention(const std::string& run_directory, int keep_last, std::int64_t keep_every);
+// `keep_every`, never the one that the marker names, never links, never folders whose name is not
+// exactly "step_" and 8 or more digits. What cannot be removed stays, in a temporary folder that
+// the next save clears away.
+void apply_retention(const std::string& run_directory, int keep_last, std::int64_t keep_every,
+                     const base::Disk& disk = base::Disk());
 
 }  // namespace seq1f1b::checkpoint

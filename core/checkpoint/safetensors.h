@@ -1,14 +1,18 @@
 #pragma once
-// The safetensors format (huggingface/safetensors): u64 header length, JSON header padded with spaces
-// to a multiple of 8, then the tensors back to back, little-endian, row-major.
+// The safetensors format (huggingface/safetensors): u64 header length, JSON header padded with
+// spaces to a multiple of 8, then the tensors back to back, little-endian, row-major.
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "core/base/files.h"
+#include "core/checkpoint/checksum.h"
 #include "kernels/common/tensor.h"
 
 namespace seq1f1b::checkpoint {
@@ -20,8 +24,14 @@ struct StoredTensor {
   std::span<const std::byte> data;  // host memory
 };
 
+// The format's names: F64, F32, BF16, I32. Others exist but this program neither writes nor reads
+// them.
+const char* stored_name(kernels::Dtype dtype);
+std::optional<kernels::Dtype> dtype_of_stored_name(std::string_view name);
+
 // Writes the file completely, fsyncs it, and returns its size and XXH3-64 checksum (16 hex digits).
-// Tensors are laid out by descending dtype size, then name. Byte-identical for equal input. Throws
+// Tensors are laid out by descending dtype size, then name, so that each is aligned to its element.
+// Byte-identical for equal input, whatever its order. The data is never copied as a whole. Throws
 // DataError naming file, bytes needed and free when the disk is full.
 struct FileRecord {
   std::string name;  // within the checkpoint folder
@@ -29,16 +39,17 @@ struct FileRecord {
   std::string checksum;
 };
 FileRecord write_safetensors(const std::string& path, std::span<const StoredTensor> tensors,
-                             const std::map<std::string, std::string>& metadata);
+                             const std::map<std::string, std::string>& metadata,
+                             const base::Disk& disk = base::Disk());
 
 // Maps a file. Throws DataError with file and byte offset for a bad header, holes, overlaps, wrong
-// sizes.
+// sizes. Files of other writers need not align their tensors: copy before reading elements.
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(const std::string& path);
   ~SafetensorsFile();
   SafetensorsFile(SafetensorsFile&&) noexcept;
-  std::span<const StoredTensor> tensors() const;          // in file order
+  std::span<const StoredTensor> tensors() const;            // in file order
   const StoredTensor& find(const std::string& name) const;  // throws DataError when absent
   const std::map<std::string, std::string>& metadata() const;
 
@@ -46,8 +57,5 @@ class SafetensorsFile {
   struct State;
   std::unique_ptr<State> state_;
 };
-
-// XXH3-64 of a whole file, 16 hex digits.
-std::string file_checksum(const std::string& path);
 
 }  // namespace seq1f1b::checkpoint

@@ -1,0 +1,93 @@
+#include <algorithm>
+#include <filesystem>
+
+#include "core/base/text.h"
+#include "core/checkpoint/directory.h"
+#include "core/checkpoint/folders.h"
+#include "core/checkpoint/index.h"
+#include "kernels/common/errors.h"
+
+namespace seq1f1b::checkpoint {
+namespace {
+
+// What is wrong with a checkpoint; nothing for a complete one.
+std::optional<std::string> problem_of(const StepFolder& folder) {
+  try {
+    open_complete(folder.path);
+    return std::nullopt;
+  } catch (const DataError& error) {
+    return error.what();
+  }
+}
+
+// Newest first. Of one step, the checkpoint before its replacement is the second choice.
+std::vector<StepFolder> candidates(const std::string& folder) {
+  std::vector<StepFolder> all = list_steps(folder);
+  const auto replaced = list_steps(folder, kReplacedPrefix);
+  all.insert(all.end(), replaced.begin(), replaced.end());
+  std::stable_sort(all.begin(), all.end(),
+                   [](const StepFolder& a, const StepFolder& b) { return a.step > b.step; });
+  return all;
+}
+
+constexpr const char* kHowToStartAnew =
+    "; to start anew, name another checkpoint.directory or set checkpoint.resume: none";
+
+}  // namespace
+
+std::optional<std::string> find_latest(const std::string& run_directory, std::string* notice) {
+  const std::string folder = checkpoints_folder(run_directory);
+  const std::string marker_path = folder + "/" + kMarker;
+  const auto marker = read_marker(folder);
+  const bool marker_exists = std::filesystem::exists(marker_path);
+  const auto all = candidates(folder);
+  if (all.empty() && !marker_exists) return std::nullopt;
+
+  std::vector<std::string> notes;  // why something newer is passed over
+  if (!marker)
+    notes.push_back(concat(marker_path, marker_exists ? " names no checkpoint" : " is missing"));
+  else if (std::none_of(all.begin(), all.end(),
+                        [&](const StepFolder& candidate) { return candidate.step == *marker; }))
+    notes.push_back(concat(marker_path, " names ", step_name(*marker), ", which is not there"));
+  bool fell_back = !notes.empty();
+  for (const StepFolder& candidate : all) {
+    const auto problem = problem_of(candidate);
+    const bool passed_over = marker && candidate.step > *marker;
+    if (passed_over) {
+      if (!problem)
+        notes.push_back(concat(candidate.path, " is complete but newer than what ", marker_path,
+                               " names: to use it, set checkpoint.resume to its path"));
+    } else if (problem) {
+      notes.push_back(*problem);
+      fell_back = true;
+    } else {
+      if (notice != nullptr && !notes.empty())
+        *notice = concat(base::join(notes, "; "),
+                         fell_back ? "; falling back to " : "; going on from ", candidate.path);
+      return candidate.path;
+    }
+  }
+  throw DataError(
+      concat("no usable checkpoint in ", folder, ": ", base::join(notes, "; "), kHowToStartAnew));
+}
+
+void apply_retention(const std::string& run_directory, int keep_last, std::int64_t keep_every,
+                     const base::Disk& disk) {
+  if (keep_last <= 0) return;
+  const std::string folder = checkpoints_folder(run_directory);
+  const auto marker = read_marker(folder);
+  int newer = 0;
+  for (const StepFolder& candidate : list_steps(folder)) {
+    const bool permanent = keep_every > 0 && candidate.step % keep_every == 0;
+    if (std::filesystem::is_symlink(candidate.path) || !is_complete(candidate.path)) continue;
+    const bool keep = newer++ < keep_last || permanent || candidate.step == marker;
+    if (keep) continue;
+    try {
+      remove_step(candidate, disk);
+    } catch (
+        const DataError&) {  // a full or read-only corner must not end a run that has just saved
+    }
+  }
+}
+
+}  // namespace seq1f1b::checkpoint

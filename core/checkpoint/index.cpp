@@ -1,0 +1,151 @@
+#include "core/checkpoint/index.h"
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "kernels/common/errors.h"
+
+namespace seq1f1b::checkpoint {
+namespace {
+
+// Ordered, so that the file reads from the general to the particular and the model section comes
+// back as it was given.
+using Json = nlohmann::ordered_json;
+
+constexpr int kVersion = 1;
+constexpr const char* kFormat = "seq1f1b checkpoint";
+
+Json files_json(const std::vector<FileRecord>& files) {
+  Json list = Json::array();
+  for (const FileRecord& file : files)
+    list.push_back({{"name", file.name}, {"bytes", file.bytes}, {"xxh3_64", file.checksum}});
+  return list;
+}
+
+Json tensors_json(const std::vector<TensorEntry>& tensors) {
+  Json list = Json::array();
+  for (const TensorEntry& tensor : tensors)
+    list.push_back({{"name", tensor.name},
+                    {"dtype", stored_name(tensor.dtype)},
+                    {"shape", tensor.shape},
+                    {"file", tensor.file}});
+  return list;
+}
+
+// A name that leaves its folder would make a foreign index read or write anywhere.
+void check_plain(const std::string& name) {
+  if (name.empty() || name.front() == '.' || name.find('/') != std::string::npos)
+    throw DataError(concat("\"", name, "\" is not a plain file name"));
+}
+
+void add_files(const Json& list, std::vector<FileRecord>& files) {
+  for (const Json& entry : list) {
+    files.push_back({entry.at("name").get<std::string>(), entry.at("bytes").get<std::uint64_t>(),
+                     entry.at("xxh3_64").get<std::string>()});
+    check_plain(files.back().name);
+  }
+}
+
+void add_tensors(const Json& list, std::vector<TensorEntry>& tensors) {
+  for (const Json& entry : list) {
+    const auto dtype_name = entry.at("dtype").get<std::string>();
+    const auto dtype = dtype_of_stored_name(dtype_name);
+    if (!dtype) throw DataError(concat("unknown dtype ", dtype_name));
+    tensors.push_back({entry.at("name").get<std::string>(), *dtype,
+                       entry.at("shape").get<std::vector<std::int64_t>>(),
+                       entry.at("file").get<std::string>()});
+  }
+}
+
+void check_file(const std::string& folder, const FileRecord& record) {
+  const std::string path = folder + "/" + record.name;
+  std::error_code why;
+  const std::uint64_t bytes = std::filesystem::file_size(path, why);
+  if (why)
+    throw DataError(concat(path, ": missing or unreadable (", why.message(),
+                           "); index.json lists it with ", record.bytes, " bytes"));
+  if (bytes != record.bytes)
+    throw DataError(concat(path, ": has ", bytes, " bytes, index.json says ", record.bytes,
+                           ": the ",
+                           bytes < record.bytes ? "file is truncated" : "file was altered"));
+}
+
+}  // namespace
+
+std::string index_text(const Index& index) {
+  Json root;
+  root["format"] = kFormat;
+  root["version"] = kVersion;
+  root["step"] = index.state.step;
+  root["consumed_samples"] = index.state.consumed_samples;
+  root["consumed_tokens"] = index.state.consumed_tokens;
+  root["model"] = Json::parse(index.state.model_json);
+  root["extra"] = Json::parse(index.state.extra_json);
+  root["files"] = files_json(index.files);
+  root["tensors"] = tensors_json(index.tensors);
+  return root.dump(1) + "\n";
+}
+
+Index parse_index(const std::string& text, const std::string& path) {
+  Index index;
+  try {
+    const Json root = Json::parse(text);
+    if (root.at("format") != kFormat) throw DataError("not the index of a checkpoint");
+    const int version = root.at("version").get<int>();
+    if (version != kVersion)
+      throw DataError(concat("format version ", version, ", this program reads ", kVersion));
+    index.state.step = root.at("step").get<std::int64_t>();
+    index.state.consumed_samples = root.at("consumed_samples").get<std::int64_t>();
+    index.state.consumed_tokens = root.at("consumed_tokens").get<std::int64_t>();
+    index.state.model_json = root.at("model").dump();
+    index.state.extra_json = root.at("extra").dump();
+    add_files(root.at("files"), index.files);
+    add_tensors(root.at("tensors"), index.tensors);
+  } catch (const Json::exception& error) {
+    throw DataError(concat(path, ": ", error.what()));
+  } catch (const DataError& error) {
+    throw DataError(concat(path, ": ", error.what()));
+  }
+  return index;
+}
+
+std::string records_text(const std::vector<FileRecord>& files,
+                         const std::vector<TensorEntry>& tensors) {
+  return Json{{"files", files_json(files)}, {"tensors", tensors_json(tensors)}}.dump();
+}
+
+void add_records(const std::string& text, Index& index) {
+  const Json root = Json::parse(text);
+  add_files(root.at("files"), index.files);
+  add_tensors(root.at("tensors"), index.tensors);
+}
+
+std::string completion_text(const std::string& index_text) {
+  return text_checksum(index_text) + "  index.json\n";
+}
+
+Index open_complete(const std::string& folder) {
+  if (!std::filesystem::is_directory(folder)) throw DataError(concat(folder, ": no such folder"));
+  const std::string complete = folder + "/COMPLETE", index_path = folder + "/index.json";
+  if (!std::filesystem::exists(complete))
+    throw DataError(concat(folder, ": COMPLETE is missing: the checkpoint was not finished"));
+  const std::string text = base::read_file(index_path);
+  const std::string expected = base::read_file(complete);
+  if (completion_text(text) != expected)
+    throw DataError(concat(index_path, ": checksum is ", text_checksum(text), ", COMPLETE says ",
+                           expected.substr(0, 16), ": one of the two was altered or damaged"));
+  Index index = parse_index(text, index_path);
+  for (const FileRecord& record : index.files) check_file(folder, record);
+  return index;
+}
+
+bool is_complete(const std::string& folder) {
+  try {
+    open_complete(folder);
+    return true;
+  } catch (const DataError&) {
+    return false;
+  }
+}
+
+}  // namespace seq1f1b::checkpoint
