@@ -2,16 +2,16 @@
 // What a run shows and leaves behind: the progress line, metrics.jsonl, one log file per rank.
 #include <cstdint>
 #include <cstdio>
-#include <fstream>
-#include <memory>
 #include <string>
+
+#include "core/metrics/line_file.h"
 
 namespace seq1f1b::metrics {
 
 struct StepMetrics {
   std::int64_t step = 0, total_steps = 0;
-  double loss = 0;               // mean over the step's tokens, nats
-  double grad_norm = 0;          // before clipping
+  double loss = 0;       // mean over the step's tokens, nats
+  double grad_norm = 0;  // before clipping
   double learning_rate = 0;
   double step_seconds = 0;
   double tokens_per_second = 0;
@@ -27,7 +27,12 @@ struct StepMetrics {
 std::string progress_line(const StepMetrics& metrics);
 std::string duration_text(double seconds);  // "42s", "5m12s", "3h07m"
 
-// One JSON object per step, flushed; appended on resume.
+// One JSON object per step, flushed; appended on resume, when a line that a kill has cut short is
+// removed first. Numbers read back exactly. JSON has no NaN and no infinity: such a value is null,
+// and the field "non_finite" tells which it was, e.g. {"loss": "nan"}.
+//
+// The constructors of both files throw DataError when the file cannot be opened. Later failures (a
+// full disk) are said once on stderr and do not stop the run.
 class MetricsFile {
  public:
   MetricsFile(const std::string& path, bool append);
@@ -36,7 +41,7 @@ class MetricsFile {
   void write_event(const std::string& kind, const std::string& fields_json);
 
  private:
-  std::ofstream out_;
+  LineFile out_;
 };
 
 // RUN/logs/rank_00000.log: every line with time since start. Not for the hot path.
@@ -46,21 +51,29 @@ class RankLog {
   void line(const std::string& text);
 
  private:
-  std::ofstream out_;
+  LineFile out_;
   double start_;
 };
 
-// The live line on a terminal (rewritten in place when stdout is a terminal, a plain line every
-// `interval` steps otherwise).
+// The live line: rewritten in place on a terminal; elsewhere a plain line for the first step, every
+// `interval` steps and for the last.
 class Progress {
  public:
+  // Shows on stdout. mpirun gives every rank a terminal without a size, wherever its own output
+  // goes: that counts as none. SEQ1F1B_PROGRESS=live or lines in the environment decides otherwise.
   explicit Progress(std::int64_t interval);
+  // `columns`: width of the terminal behind `out`, 0 for none.
+  Progress(std::int64_t interval, std::FILE* out, int columns);
   void show(const StepMetrics& metrics);
   void message(const std::string& text);  // a full line of its own, between progress lines
 
  private:
+  void end_line();
+
   std::int64_t interval_;
-  bool terminal_;
+  std::FILE* out_;
+  int columns_;
+  bool first_ = true;
   bool open_line_ = false;
 };
 
