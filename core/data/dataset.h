@@ -25,8 +25,8 @@ struct DatasetSpec {
 
 class Dataset {
  public:
-  // Throws DataError: files unreadable, or too few tokens in the share for one window (says how many
-  // there are and how many are needed).
+  // Throws DataError: files unreadable, or too few tokens in the share for one window (says how
+  // many there are and how many are needed).
   explicit Dataset(const DatasetSpec& spec);
   ~Dataset();
   Dataset(Dataset&&) noexcept;
@@ -35,9 +35,9 @@ class Dataset {
   std::int64_t tokens() const;
   // Windows in one epoch: (tokens - 1) / seq_length. Window i + 1 starts on the last token of i.
   std::int64_t windows() const;
-  // Sample `index` (>= 0, any epoch): epoch = index / windows(); within an epoch a permutation of all
-  // windows drawn from (seed, epoch). Share::kValidation and kTest are read in order, unshuffled.
-  // output: seq_length + 1 tokens.
+  // Sample `index` (>= 0, any epoch): epoch = index / windows(); within an epoch a permutation of
+  // all windows drawn from (seed, epoch). Share::kValidation and kTest are read in order,
+  // unshuffled. output: seq_length + 1 tokens.
   void sample(std::int64_t index, std::span<std::int32_t> output) const;
 
  private:

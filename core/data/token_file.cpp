@@ -30,8 +30,9 @@ std::int64_t copy_tokens(const std::byte* from, std::uint64_t vocab_size,
                          std::span<std::int32_t> output) {
   std::int64_t outside = -1;
   for (std::size_t i = 0; i < output.size(); ++i) {
-    const auto token = load<Token>(from, static_cast<std::int64_t>(i * sizeof(Token)));
-    if (static_cast<std::uint64_t>(token) >= vocab_size) [[unlikely]] {
+    const auto token =
+        static_cast<std::uint64_t>(load<Token>(from, static_cast<std::int64_t>(i * sizeof(Token))));
+    if (token >= vocab_size) [[unlikely]] {
       outside = static_cast<std::int64_t>(i);
       break;
     }

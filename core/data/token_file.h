@@ -1,8 +1,9 @@
 #pragma once
-// Megatron's indexed dataset: PREFIX.bin holds tokens back to back, PREFIX.idx lengths and offsets of
-// the documents. Layout as written by Megatron-LM (megatron/core/datasets/indexed_dataset.py):
-// little-endian; 9-byte magic "MMIDIDX\0\0", u64 version 1, u8 dtype code, u64 sequences, u64 entries of
-// the document array, i32 lengths, i64 byte offsets, i64 document array. One sequence per document here.
+// Megatron's indexed dataset: PREFIX.bin holds tokens back to back, PREFIX.idx lengths and offsets
+// of the documents. Layout as written by Megatron-LM (megatron/core/datasets/indexed_dataset.py):
+// little-endian; 9-byte magic "MMIDIDX\0\0", u64 version 1, u8 dtype code, u64 sequences, u64
+// entries of the document array, i32 lengths, i64 byte offsets, i64 document array. One sequence
+// per document here.
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -37,8 +38,8 @@ class TokenFile {
   std::int64_t documents() const;
   std::int64_t document_tokens(std::int64_t document) const;
   std::int64_t tokens() const;
-  // Tokens [first, first + output.size()) of a document. Throws DataError naming file and byte offset
-  // for a token < 0 or >= vocab_size.
+  // Tokens [first, first + output.size()) of a document. Throws DataError naming file and byte
+  // offset for a token < 0 or >= vocab_size.
   void read(std::int64_t document, std::int64_t first, int vocab_size,
             std::span<std::int32_t> output) const;
 
