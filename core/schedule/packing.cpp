@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
+#include <map>
+#include <memory>
 #include <numeric>
 
 namespace seq1f1b::schedule {
@@ -80,6 +83,80 @@ class Packer {
   std::vector<Range> neighbours_;
 };
 
+// Sizes in few classes: every interval grows to the largest size of its class, so that what one
+// leaves another fits exactly, however slightly their sizes differ. Classes are ranges of the
+// sorted sizes, chosen by dynamic programming to minimise the sum over classes of (largest size) *
+// (most alive at once), which is what the arena would be if every class had slots of its own.
+std::vector<Interval> grow_to_classes(std::span<const Interval> intervals, bool momentary_too) {
+  std::vector<Interval> grown(intervals.begin(), intervals.end());
+  const auto takes_part = [&](const Interval& interval) {
+    return interval.bytes > 0 && (momentary_too || interval.first < interval.last);
+  };
+  std::map<std::size_t, Sequence, std::greater<>> by_size;
+  std::int32_t end = 0;
+  for (std::size_t i = 0; i < intervals.size(); ++i) {
+    end = std::max(end, intervals[i].last + 1);
+    if (takes_part(intervals[i])) by_size[intervals[i].bytes].push_back(i);
+  }
+  const std::vector<std::pair<std::size_t, Sequence>> sizes(by_size.begin(), by_size.end());
+
+  constexpr std::size_t kMostSizes = 100;  // the work is their square times the length of time
+  if (sizes.size() > kMostSizes) return grown;
+  // cheapest[j]: slots of the j largest sizes, of which the last class begins at begin[j].
+  std::vector<double> cheapest(sizes.size() + 1, std::numeric_limits<double>::infinity());
+  std::vector<std::size_t> begin(sizes.size() + 1);
+  cheapest[0] = 0;
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    std::vector<int> change(static_cast<std::size_t>(end) + 1);
+    for (std::size_t j = i; j < sizes.size(); ++j) {
+      for (const std::size_t member : sizes[j].second) {
+        ++change[static_cast<std::size_t>(intervals[member].first)];
+        --change[static_cast<std::size_t>(intervals[member].last) + 1];
+      }
+      int alive = 0, most = 0;
+      for (const int difference : change) most = std::max(most, alive += difference);
+      const double cost = cheapest[i] + static_cast<double>(sizes[i].first) * most;
+      if (cost >= cheapest[j + 1]) continue;
+      cheapest[j + 1] = cost;
+      begin[j + 1] = i;
+    }
+  }
+  for (std::size_t j = sizes.size(); j > 0; j = begin[j])
+    for (std::size_t size = begin[j]; size < j; ++size)
+      for (const std::size_t member : sizes[size].second)
+        grown[member].bytes = sizes[begin[j]].first;
+  return grown;
+}
+
+// One way of placing: sizes as they are or grown, in a first sequence, with a fit.
+struct Strategy {
+  std::shared_ptr<Packer> packer;
+  Sequence sequence;
+  Fit fit;
+};
+
+std::vector<Strategy> make_strategies(const std::vector<std::vector<Interval>>& sizes) {
+  const auto bytes = [](const Interval& interval) { return static_cast<double>(interval.bytes); };
+  const auto length = [](const Interval& i) { return static_cast<double>(i.last - i.first + 1); };
+  const auto area = [&](const Interval& i) { return bytes(i) * length(i); };
+  std::vector<Strategy> strategies;
+  for (const std::vector<Interval>& intervals : sizes) {
+    const auto packer = std::make_shared<Packer>(intervals);
+    std::vector<Sequence> sequences{packer->by_start()};
+    const auto add = [&](const auto& weight) {
+      sequences.push_back(packer->by_start());
+      std::ranges::stable_sort(sequences.back(), std::greater{},
+                               [&](std::size_t i) { return weight(intervals[i]); });
+    };
+    add(bytes);
+    add(length);
+    add(area);
+    for (const Sequence& sequence : sequences)
+      for (const Fit fit : {Fit::kFirst, Fit::kBest}) strategies.push_back({packer, sequence, fit});
+  }
+  return strategies;
+}
+
 }  // namespace
 
 std::size_t live_maximum(std::span<const Interval> intervals) {
@@ -99,30 +176,49 @@ std::size_t live_maximum(std::span<const Interval> intervals) {
 }
 
 Packing pack(std::span<const Interval> intervals) {
-  Packer packer(intervals);
-  const std::size_t bound = live_maximum(intervals);
-  Packing best;
-  const auto attempt = [&](const Sequence& sequence) {
-    for (const Fit fit : {Fit::kFirst, Fit::kBest}) {
-      if (!best.offsets.empty() && best.bytes == bound) return;
-      Packing packing = packer.place(sequence, fit);
-      if (best.offsets.empty() || packing.bytes < best.bytes) best = std::move(packing);
+  // Good enough to stop at, over the bound; what one more round may still look at, in placements
+  // (about a microsecond each); rounds per strategy.
+  constexpr double kGood = 1.05, kAcceptable = 1.10;
+  constexpr std::size_t kMostPlacements = 300'000;
+  constexpr int kRounds = 30;
+
+  const auto bound = static_cast<double>(live_maximum(intervals));
+  const std::vector<std::vector<Interval>> sizes{{intervals.begin(), intervals.end()},
+                                                 grow_to_classes(intervals, true),
+                                                 grow_to_classes(intervals, false)};
+  Packing best{.offsets = std::vector<std::size_t>(intervals.size()),
+               .bytes = std::numeric_limits<std::size_t>::max()};
+  const auto within = [&](double factor) {
+    return static_cast<double>(best.bytes) <= factor * bound;
+  };
+  const auto end_of = [&](const Packing& packing, std::size_t i) {
+    return packing.offsets[i] + intervals[i].bytes;  // the size as it is, not as it was grown
+  };
+  const auto attempt = [&](const Strategy& strategy) {
+    Packing packing = strategy.packer->place(strategy.sequence, strategy.fit);
+    packing.bytes = 0;
+    for (std::size_t i = 0; i < intervals.size(); ++i)
+      packing.bytes = std::max(packing.bytes, end_of(packing, i));
+    if (packing.bytes < best.bytes) best = packing;
+    return packing;
+  };
+
+  std::vector<Strategy> strategies = make_strategies(sizes);
+  for (const Strategy& strategy : strategies)
+    if (!within(kGood)) attempt(strategy);
+
+  // Whatever stuck out above the bound is placed earlier in the next round.
+  std::size_t placements = 0;
+  for (Strategy& strategy : strategies)
+    for (int round = 0; round < kRounds && !within(kAcceptable); ++round) {
+      placements += intervals.size();
+      if (placements > kMostPlacements) return best;
+      const Packing packing = attempt(strategy);
+      const double limit = std::min(kGood * bound, static_cast<double>(packing.bytes) - 1);
+      std::ranges::stable_partition(strategy.sequence, [&](std::size_t i) {
+        return static_cast<double>(end_of(packing, i)) > limit;
+      });
     }
-  };
-  attempt(packer.by_start());
-  const auto largest_first = [&](const std::function<double(const Interval&)>& size) {
-    Sequence sequence = packer.by_start();
-    std::ranges::stable_sort(sequence, std::greater{},
-                             [&](std::size_t i) { return size(intervals[i]); });
-    attempt(sequence);
-  };
-  const auto bytes = [](const Interval& interval) { return static_cast<double>(interval.bytes); };
-  const auto length = [](const Interval& interval) {
-    return double(interval.last) - interval.first + 1;
-  };
-  largest_first(bytes);
-  largest_first(length);
-  largest_first([&](const Interval& interval) { return bytes(interval) * length(interval); });
   return best;
 }
 
