@@ -1,0 +1,240 @@
+#include "tests/kernels/bench.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "kernels/common/philox.h"
+#include "kernels/cpu/cpu_ops.h"
+#include "tests/catch.h"
+
+namespace seq1f1b::kernels::testing {
+namespace {
+
+constexpr std::size_t kMarginBytes = 1024;  // more than any vector or cache line
+
+double load(const Tensor& tensor, std::int64_t i) {
+  return tensor.dtype == Dtype::kF64 ? tensor.as<double>()[i]
+                                     : static_cast<double>(tensor.as<float>()[i]);
+}
+
+void store(const Tensor& tensor, std::int64_t i, double value) {
+  if (tensor.dtype == Dtype::kF64)
+    tensor.as<double>()[i] = value;
+  else
+    tensor.as<float>()[i] = static_cast<float>(value);
+}
+
+double draw(std::uint64_t key, std::int64_t i, double scale, double shift) {
+  const double value = philox_normal(key, static_cast<std::uint64_t>(i)) * scale + shift;
+  return static_cast<double>(static_cast<float>(value));
+}
+
+// 0xFF in every byte: a NaN as fp32, fp64 and bf16, and -1 as int32.
+bool all_poison(const std::byte* begin, std::size_t count) {
+  return std::all_of(begin, begin + count, [](std::byte b) { return b == std::byte{0xFF}; });
+}
+
+double rounding_error(Dtype dtype) {
+  return dtype == Dtype::kF64 ? std::numeric_limits<double>::epsilon()
+                              : std::numeric_limits<float>::epsilon();
+}
+
+// Rounding errors of a sum of n terms wander like sqrt(n); 8 covers what happens around the sum.
+double allowance_for(std::int64_t length, double condition) {
+  return condition * (8 + 4 * std::sqrt(static_cast<double>(length)));
+}
+
+struct NamedBackend {
+  std::string name;
+  std::function<Backend()> make;
+  bool same_bits_as_previous;  // thread counts
+};
+
+Backend make_cpu_with(cpu::Isa isa) {
+  Backend backend = make_cpu_backend(2);
+  backend.ops = cpu::make_cpu_ops(2, isa);
+  return backend;
+}
+
+std::vector<NamedBackend> back_ends() {
+  std::vector<NamedBackend> list;
+  list.push_back({"reference fp32", [] { return make_reference_backend(Dtype::kF32); }, false});
+  for (int threads : {1, 2, 3})
+    list.push_back({concat("cpu, ", threads, " threads"),
+                    [threads] { return make_cpu_backend(threads); }, threads > 1});
+  for (cpu::Isa isa : cpu::kAllIsas)
+    if (cpu::isa_available(isa) && isa != cpu::best_isa())
+      list.push_back(
+          {concat("cpu, ", cpu::isa_name(isa)), [isa] { return make_cpu_with(isa); }, false});
+  return list;
+}
+
+void compare(const std::vector<Result>& truth, const std::vector<Result>& found, Dtype dtype) {
+  REQUIRE(truth.size() == found.size());
+  for (std::size_t r = 0; r < truth.size(); ++r) {
+    const auto& expected = truth[r].values;
+    const auto& actual = found[r].values;
+    REQUIRE(expected.size() == actual.size());
+    double largest = 0;
+    for (double value : expected) largest = std::max(largest, std::abs(value));
+    const double tolerance = truth[r].allowance * rounding_error(dtype) * largest;
+    double worst = 0;
+    std::size_t at = 0;
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      const double error = std::abs(actual[i] - expected[i]);
+      if (error <= worst) continue;  // false for NaN
+      worst = error;
+      at = i;
+      if (std::isnan(error)) break;
+    }
+    INFO(found[r].name << "[" << at << "] of " << expected.size() << ": " << actual[at]
+                       << ", expected " << expected[at] << ", error " << worst << ", tolerance "
+                       << tolerance);
+    CHECK(worst <= tolerance);
+  }
+}
+
+void compare_bits(const std::vector<Result>& one, const std::vector<Result>& other) {
+  REQUIRE(one.size() == other.size());
+  for (std::size_t r = 0; r < one.size(); ++r) {
+    INFO(one[r].name);
+    CHECK(one[r].bytes == other[r].bytes);
+  }
+}
+
+}  // namespace
+
+std::vector<double> values_of(const Tensor& tensor) {
+  std::vector<double> values(static_cast<std::size_t>(tensor.elements()));
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] = load(tensor, static_cast<std::int64_t>(i));
+  return values;
+}
+
+Tensor Run::poisoned(Dims dims, Dtype dtype) {
+  Tensor tensor(nullptr, dtype, dims);
+  Memory& memory = memory_.emplace_back();
+  memory.bytes.assign(tensor.bytes() + 2 * kMarginBytes, std::byte{0xFF});
+  tensor.data = memory.bytes.data() + kMarginBytes;
+  memory.tensor = tensor;
+  return tensor;
+}
+
+Tensor Run::input(Dims dims, std::uint64_t key, double scale, double shift) {
+  const Tensor tensor = poisoned(dims, backend_.compute);
+  for (std::int64_t i = 0; i < tensor.elements(); ++i) store(tensor, i, draw(key, i, scale, shift));
+  memory_.back().original.assign(tensor.as<std::byte>(), tensor.as<std::byte>() + tensor.bytes());
+  return tensor;
+}
+
+Tensor Run::inout(Dims dims, std::uint64_t key, Role role, double scale) {
+  const Tensor tensor = poisoned(dims, dtype(role));
+  for (std::int64_t i = 0; i < tensor.elements(); ++i) store(tensor, i, draw(key, i, scale, 0));
+  return tensor;
+}
+
+Tensor Run::output(Dims dims, Role role) { return poisoned(dims, dtype(role)); }
+
+Tensor Run::integers(Dims dims, const std::function<std::int64_t(std::int64_t)>& value) {
+  const Tensor tensor = poisoned(dims, Dtype::kI32);
+  for (std::int64_t i = 0; i < tensor.elements(); ++i)
+    tensor.as<std::int32_t>()[i] = static_cast<std::int32_t>(value(i));
+  memory_.back().original.assign(tensor.as<std::byte>(), tensor.as<std::byte>() + tensor.bytes());
+  return tensor;
+}
+
+Tensor Run::carry(Dims dims, std::int64_t first, std::int64_t last, std::uint64_t key, Role role) {
+  const Tensor tensor = poisoned(dims, dtype(role));
+  const std::int64_t capacity = tensor.dim(2), head_dim = tensor.dim(3);
+  for (std::int64_t i = 0; i < tensor.elements(); ++i) {
+    const std::int64_t row = i / head_dim % capacity;
+    if (row >= first && row < last) store(tensor, i, draw(key, i, 1, 0));
+  }
+  return tensor;
+}
+
+double* Run::scalar(double value) { return &scalars_.emplace_back(value); }
+
+void Run::add_result(const std::string& name, const Tensor& tensor, std::int64_t first,
+                     std::int64_t count, std::int64_t length, double condition) {
+  const auto width = static_cast<std::int64_t>(dtype_bytes(tensor.dtype));
+  const auto* bytes = tensor.as<std::byte>() + first * width;
+  Result result{name, {}, {bytes, bytes + count * width}, allowance_for(length, condition)};
+  for (std::int64_t i = first; i < first + count; ++i) result.values.push_back(load(tensor, i));
+  results_.push_back(std::move(result));
+}
+
+void Run::result(const std::string& name, const Tensor& tensor, std::int64_t length,
+                 double condition) {
+  add_result(name, tensor, 0, tensor.elements(), length, condition);
+}
+
+void Run::result_rows(const std::string& name, const Tensor& tensor, std::int64_t first,
+                      std::int64_t last, std::int64_t length, double condition) {
+  const std::int64_t capacity = tensor.dim(2), head_dim = tensor.dim(3);
+  for (std::int64_t slab = 0; slab < tensor.dim(0) * tensor.dim(1); ++slab) {
+    const std::int64_t begin = slab * capacity * head_dim;
+    add_result(concat(name, " of key head ", slab), tensor, begin + first * head_dim,
+               (last - first) * head_dim, length, condition);
+    const auto width = static_cast<std::int64_t>(dtype_bytes(tensor.dtype)) * head_dim;
+    const auto* rows = tensor.as<std::byte>() + slab * capacity * width;
+    INFO(name << " outside rows " << first << " to " << last);
+    CHECK(all_poison(rows, static_cast<std::size_t>(first * width)));
+    CHECK(all_poison(rows + last * width, static_cast<std::size_t>((capacity - last) * width)));
+  }
+}
+
+void Run::result_scalar(const std::string& name, const double* value, std::int64_t length) {
+  add_result(name, Tensor(const_cast<double*>(value), Dtype::kF64, {1}), 0, 1, length, 1);
+}
+
+std::vector<Result> Run::finish() {
+  for (const Memory& memory : memory_) {
+    INFO(describe(memory.tensor));
+    const std::size_t size = memory.bytes.size();
+    CHECK(all_poison(memory.bytes.data(), kMarginBytes));
+    CHECK(all_poison(memory.bytes.data() + size - kMarginBytes, kMarginBytes));
+    if (!memory.original.empty())
+      CHECK(std::memcmp(memory.original.data(), memory.tensor.data, memory.original.size()) == 0);
+  }
+  return results_;
+}
+
+void on_every_back_end(const Body& body) {
+  const auto run_on = [&](Backend& backend) {
+    Run run(backend);
+    body(run);
+    return run.finish();
+  };
+  Backend reference = make_reference_backend(Dtype::kF64);
+  const std::vector<Result> truth = run_on(reference);
+  for (const Result& result : truth) {
+    INFO(result.name << " of the reference");
+    CHECK(std::all_of(result.values.begin(), result.values.end(),
+                      [](double value) { return std::isfinite(value); }));
+  }
+  std::vector<Result> previous;
+  for (const NamedBackend& candidate : back_ends()) {
+    INFO(candidate.name);
+    Backend backend = candidate.make();
+    const std::vector<Result> found = run_on(backend);
+    compare(truth, found, backend.compute);
+    compare_bits(found, run_on(backend));
+    if (candidate.same_bits_as_previous) compare_bits(previous, found);
+    previous = found;
+  }
+}
+
+void for_each_back_end(const std::function<void(Backend&)>& body) {
+  Backend reference = make_reference_backend(Dtype::kF64);
+  body(reference);
+  for (const NamedBackend& candidate : back_ends()) {
+    INFO(candidate.name);
+    Backend backend = candidate.make();
+    body(backend);
+  }
+}
+
+}  // namespace seq1f1b::kernels::testing

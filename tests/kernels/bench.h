@@ -1,0 +1,88 @@
+#pragma once
+// One test body, every back end: a body builds its tensors through Run, calls operations, and names
+// the results. Outputs start as NaN, every tensor sits between margins of NaN, and inputs must come
+// out as they went in.
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/device.h"
+#include "kernels/ops.h"
+
+namespace seq1f1b::kernels::testing {
+
+enum class Role { kCompute, kAccumulate };
+using Dims = std::initializer_list<std::int64_t>;
+
+struct Result {
+  std::string name;
+  std::vector<double> values;
+  std::vector<std::byte> bytes;
+  double allowance;  // in rounding errors of the dtype, relative to the largest value
+};
+
+// A body's view of one back end.
+class Run {
+ public:
+  explicit Run(Backend& backend) : ops(*backend.ops), backend_(backend) {}
+  Ops& ops;
+
+  // Normal draws times `scale` plus `shift`, rounded to fp32 so that every back end gets the same
+  // ones.
+  Tensor input(Dims dims, std::uint64_t key, double scale = 1, double shift = 0);
+  Tensor inout(Dims dims, std::uint64_t key, Role role = Role::kCompute, double scale = 1);
+  Tensor output(Dims dims, Role role = Role::kCompute);
+  Tensor integers(Dims dims, const std::function<std::int64_t(std::int64_t)>& value);
+  // [micro_batch, kv_heads, capacity, head_dim] with only rows [first, last) filled, the others
+  // NaN.
+  Tensor carry(Dims dims, std::int64_t first, std::int64_t last, std::uint64_t key,
+               Role role = Role::kCompute);
+  double* scalar(double value);
+
+  // What is compared. `length`: how many terms one value sums; `condition`: how much the operation
+  // amplifies a relative error of its operands.
+  void result(const std::string& name, const Tensor& tensor, std::int64_t length,
+              double condition = 1);
+  // Rows [first, last) of a carry; all other rows must still be NaN.
+  void result_rows(const std::string& name, const Tensor& tensor, std::int64_t first,
+                   std::int64_t last, std::int64_t length, double condition = 1);
+  void result_scalar(const std::string& name, const double* value, std::int64_t length);
+
+  // Checks margins and inputs, and returns the results.
+  std::vector<Result> finish();
+
+ private:
+  struct Memory {
+    std::vector<std::byte> bytes;  // margin, tensor, margin
+    Tensor tensor;
+    std::vector<std::byte> original;  // of an input
+  };
+  Dtype dtype(Role role) const {
+    return role == Role::kCompute ? backend_.compute : backend_.accumulate;
+  }
+  Tensor poisoned(Dims dims, Dtype dtype);
+  void add_result(const std::string& name, const Tensor& tensor, std::int64_t first,
+                  std::int64_t count, std::int64_t length, double condition);
+
+  Backend& backend_;
+  std::deque<Memory> memory_;
+  std::deque<double> scalars_;
+  std::vector<Result> results_;
+};
+
+using Body = std::function<void(Run&)>;
+
+// Runs `body` on the fp64 reference, then twice on every back end present (reference fp32, cpu with
+// 1, 2 and 3 threads, cpu with every lesser instruction set). All must agree with the reference;
+// the second run, and the cpu runs of other thread counts, must give the same bits.
+void on_every_back_end(const Body& body);
+
+// As above without comparison: for properties that hold within one back end.
+void for_each_back_end(const std::function<void(Backend&)>& body);
+
+// The values of a floating-point tensor.
+std::vector<double> values_of(const Tensor& tensor);
+
+}  // namespace seq1f1b::kernels::testing

@@ -1,0 +1,35 @@
+#include "tests/catch.h"
+#include "tests/kernels/bench.h"
+
+namespace seq1f1b::kernels::testing {
+
+TEST_CASE("fill, copy and accumulate", "[movement]") {
+  for (std::int64_t count : {1, 17, 40009}) {
+    on_every_back_end([&](Run& run) {
+      const Tensor filled = run.output({count});
+      run.ops.fill(filled, -0.375);
+      const Tensor copied = run.output({count, 3});
+      run.ops.copy(run.input({count, 3}, 1), copied);
+      const Tensor sum = run.inout({count}, 2, Role::kAccumulate);
+      const Tensor addend = run.inout({count}, 3, Role::kAccumulate);
+      run.ops.accumulate(addend, sum);
+      run.result("filled", filled, 0, 0);
+      run.result("copied", copied, 0, 0);
+      run.result("sum", sum, 1);
+    });
+  }
+}
+
+TEST_CASE("fill and copy of integers", "[movement]") {
+  for_each_back_end([](Backend& backend) {
+    Run run(backend);
+    const Tensor numbers = run.integers({5}, [](std::int64_t i) { return i - 2; });
+    std::vector<std::int32_t> copied(5, 99), filled(5, 99);
+    backend.ops->copy(numbers, Tensor(copied.data(), Dtype::kI32, {5}));
+    backend.ops->fill(Tensor(filled.data(), Dtype::kI32, {5}), -1);
+    CHECK(copied == std::vector<std::int32_t>{-2, -1, 0, 1, 2});
+    CHECK(filled == std::vector<std::int32_t>(5, -1));
+  });
+}
+
+}  // namespace seq1f1b::kernels::testing
