@@ -11,6 +11,7 @@ namespace seq1f1b::apps {
 struct TrainArguments {
   std::string config;                  // YAML file
   std::vector<std::string> overrides;  // "section.key=value", applied in order
+  std::string command_line;            // the whole of it, for the record
   bool dry_run = false;                // check and print derived values only
   bool print_config = false;           // print the resolved configuration as YAML only
   int world_size = 0;  // ranks assumed by dry_run and print_config; 0: launched, else tp * cp * pp
@@ -33,7 +34,6 @@ struct PrepareArguments {
   std::string tokenizer = "bytes";
   int vocab_size = 8192;                  // of a tokenizer trained here
   std::string document_separator = "\n";  // escapes already replaced
-  std::uint64_t seed = 1234;              // order of the documents
 };
 int run_prepare(const PrepareArguments& arguments);
 

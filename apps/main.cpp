@@ -20,8 +20,9 @@ using Command = std::function<int()>;  // what the parsed command line asks for
 constexpr const char* kOverridesHelp =
     "Overrides section.key=value, applied in order (keys: seq1f1b --help-config)";
 
-[[maybe_unused]] void add_train(CLI::App& app, Command& command) {
+void add_train(CLI::App& app, Command& command, const std::string& command_line) {
   auto arguments = std::make_shared<TrainArguments>();
+  arguments->command_line = command_line;
   CLI::App* train = app.add_subcommand("train", "Train a model as a YAML file says");
   train->add_option("CONFIG", arguments->config, "YAML file")->required();
   train->add_option("OVERRIDES", arguments->overrides, kOverridesHelp);
@@ -50,14 +51,15 @@ constexpr const char* kOverridesHelp =
   plan->callback([&command, arguments] { command = [arguments] { return run_plan(*arguments); }; });
 }
 
-[[maybe_unused]] void add_prepare(CLI::App& app, Command& command) {
+void add_prepare(CLI::App& app, Command& command) {
   auto arguments = std::make_shared<PrepareArguments>();
   CLI::App* prepare = app.add_subcommand("prepare", "Turn a text file into token files");
   prepare->add_option("INPUT", arguments->input, "Text file")->required();
   prepare->add_option("--output", arguments->output, "Prefix of the files to write")->required();
   prepare
       ->add_option("--tokenizer", arguments->tokenizer,
-                   "bytes | sentencepiece (trained on INPUT) | FILE.model | FILE.tokenizer.json")
+                   "bytes | sentencepiece (trained on all of INPUT, held-out documents included) | "
+                   "FILE.model | FILE.tokenizer.json")
       ->capture_default_str();
   prepare->add_option("--vocab-size", arguments->vocab_size, "Tokens of a tokenizer trained here")
       ->check(CLI::PositiveNumber)
@@ -68,12 +70,11 @@ constexpr const char* kOverridesHelp =
         arguments->document_separator = replace_escapes(text);
       },
       "Text between documents, with \\n, \\t, \\r, \\\\ (default: \\n, a line is a document)");
-  prepare->add_option("--seed", arguments->seed, "Order of the documents")->capture_default_str();
   prepare->callback(
       [&command, arguments] { command = [arguments] { return run_prepare(*arguments); }; });
 }
 
-[[maybe_unused]] void add_sample(CLI::App& app, Command& command) {
+void add_sample(CLI::App& app, Command& command) {
   auto arguments = std::make_shared<SampleArguments>();
   CLI::App* sample = app.add_subcommand("sample", "Write text with a trained model");
   sample
@@ -114,18 +115,14 @@ int run(int argc, char** argv) {
           ->expected(0, 1)
           ->type_name("[SECTION]");
   Command command;
-#ifdef SEQ1F1B_COMMAND_TRAIN
-  add_train(app, command);
-#endif
+  std::string command_line;
+  for (int i = 0; i < argc; ++i) command_line += (i > 0 ? " " : "") + std::string(argv[i]);
+  add_train(app, command, command_line);
 #ifdef SEQ1F1B_COMMAND_PLAN
   add_plan(app, command);
 #endif
-#ifdef SEQ1F1B_COMMAND_PREPARE
   add_prepare(app, command);
-#endif
-#ifdef SEQ1F1B_COMMAND_SAMPLE
   add_sample(app, command);
-#endif
   app.require_subcommand(0, 1);
   try {
     app.parse(argc, argv);

@@ -51,6 +51,7 @@ int run_sample(const SampleArguments& arguments) {
                      {.tokens = arguments.tokens,
                       .temperature = arguments.temperature,
                       .top_k = arguments.top_k,
+                      .vocabulary = tokenizer->vocab_size(),
                       .seed = arguments.seed},
                      [&](std::int32_t token) {
                        std::cout << tokenizer->decode(std::span(&token, 1)) << std::flush;

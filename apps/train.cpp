@@ -6,6 +6,7 @@
 #include "apps/commands.h"
 #include "apps/launch.h"
 #include "core/config/load.h"
+#include "core/train/run.h"
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::apps {
@@ -95,7 +96,7 @@ int run_train(const TrainArguments& arguments) {
     if (arguments.dry_run) print_derived(loaded.config, derived);
     return kExitComplete;
   }
-  throw ConfigError("this build checks configurations but cannot train yet: use --dry-run");
+  return train::run({.loaded = std::move(loaded), .command_line = arguments.command_line});
 }
 
 }  // namespace seq1f1b::apps

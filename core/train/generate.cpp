@@ -23,6 +23,7 @@ std::size_t aligned(std::size_t bytes) {
 
 std::int32_t choose_token(std::span<const double> logits, const Sampling& sampling,
                           double uniform) {
+  if (sampling.vocabulary > 0) logits = logits.first(static_cast<std::size_t>(sampling.vocabulary));
   const auto larger = [&](std::int32_t a, std::int32_t b) {
     const double x = logits[static_cast<std::size_t>(a)], y = logits[static_cast<std::size_t>(b)];
     return x != y ? x > y : a < b;

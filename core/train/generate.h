@@ -20,6 +20,7 @@ struct Sampling {
   int tokens = 200;
   double temperature = 1.0;  // 0: always the likeliest token
   int top_k = 0;             // 0: all tokens
+  int vocabulary = 0;        // tokens below this may be drawn (a model's can be padded); 0: all
   std::uint64_t seed = 1234;
 };
 

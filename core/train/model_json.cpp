@@ -45,22 +45,45 @@ std::string model_differences(const std::string& stored, const config::ModelConf
   return sentences;
 }
 
-std::string evaluation_json(const std::optional<Evaluation>& evaluation) {
-  if (!evaluation) return "{}";
-  return nlohmann::ordered_json{{"validation_loss", evaluation->loss},
-                                {"validation_bits_per_byte", evaluation->bits_per_byte},
-                                {"validation_tokens", evaluation->tokens}}
-      .dump();
+namespace {
+
+nlohmann::ordered_json to_json(const Evaluation& evaluation) {
+  return {{"validation_loss", evaluation.loss},
+          {"validation_bits_per_byte", evaluation.bits_per_byte},
+          {"validation_tokens", evaluation.tokens}};
 }
 
-std::optional<Evaluation> evaluation_from_json(const std::string& json) {
-  const auto stored = nlohmann::ordered_json::parse(json, nullptr, false);
-  if (!stored.is_object() || !stored.contains("validation_loss")) return std::nullopt;
-  Evaluation evaluation;
-  evaluation.loss = stored.value("validation_loss", 0.0);
-  evaluation.bits_per_byte = stored.value("validation_bits_per_byte", 0.0);
-  evaluation.tokens = stored.value("validation_tokens", std::int64_t{0});
-  return evaluation;
+}  // namespace
+
+std::string evaluation_json(const Evaluation& evaluation) { return to_json(evaluation).dump(); }
+
+std::string extra_json(const config::Config& config, const std::optional<Evaluation>& evaluation) {
+  nlohmann::ordered_json extra{{"seed", config.training.seed}, {"split", config.data.split}};
+  if (evaluation) extra["evaluation"] = to_json(*evaluation);
+  return extra.dump();
+}
+
+std::optional<Evaluation> evaluation_of_extra(const std::string& extra) {
+  const auto stored = nlohmann::ordered_json::parse(extra, nullptr, false);
+  if (!stored.is_object() || !stored.contains("evaluation")) return std::nullopt;
+  const auto& found = stored["evaluation"];
+  return Evaluation{.loss = found.value("validation_loss", 0.0),
+                    .bits_per_byte = found.value("validation_bits_per_byte", 0.0),
+                    .tokens = found.value("validation_tokens", std::int64_t{0})};
+}
+
+std::string split_differences(const std::string& extra, const config::Config& configured) {
+  const auto stored = nlohmann::ordered_json::parse(extra, nullptr, false);
+  if (!stored.is_object()) return "";
+  std::string sentences;
+  const auto compare = [&](const char* key, const char* path, const nlohmann::ordered_json& ours) {
+    if (!stored.contains(key) || stored[key] == ours) return;
+    sentences += concat(sentences.empty() ? "" : "; ", path, " is ", stored[key].dump(),
+                        " in the checkpoint and ", ours.dump(), " in the configuration");
+  };
+  compare("seed", "training.seed", configured.training.seed);
+  compare("split", "data.split", configured.data.split);
+  return sentences;
 }
 
 }  // namespace seq1f1b::train

@@ -12,8 +12,14 @@ std::string model_json(const config::ModelConfig& model);
 // configuration"; empty when none does. Throws DataError when `stored` is not such an object.
 std::string model_differences(const std::string& stored, const config::ModelConfig& configured);
 
-// What a finished run needs to report again without evaluating: the checkpoint's extra state.
-std::string evaluation_json(const std::optional<Evaluation>& evaluation);
-std::optional<Evaluation> evaluation_from_json(const std::string& json);
+std::string evaluation_json(const Evaluation& evaluation);
+
+// A checkpoint's extra state: what decides which documents are held out (compared on resume, because
+// another split would train on text that validated before), and the last evaluation, so that a
+// finished run can report it again.
+std::string extra_json(const config::Config& config, const std::optional<Evaluation>& evaluation);
+std::optional<Evaluation> evaluation_of_extra(const std::string& extra);
+// A sentence per difference, as model_differences.
+std::string split_differences(const std::string& extra, const config::Config& configured);
 
 }  // namespace seq1f1b::train

@@ -148,11 +148,15 @@ bool Trainer::already_complete() {
     const checkpoint::Reader reader(resumed_from_);
     step_ = reader.state().step;
     consumed_samples_ = reader.state().consumed_samples;
-    last_evaluation_ = evaluation_from_json(reader.state().extra_json);
+    last_evaluation_ = evaluation_of_extra(reader.state().extra_json);
     const std::string differences = model_differences(reader.state().model_json, config.model);
     if (!differences.empty())
       throw DataError(concat(resumed_from_, " holds another model: ", differences,
                              ". Use another checkpoint.directory, or checkpoint.resume: none"));
+    const std::string moved = split_differences(reader.state().extra_json, config);
+    if (!moved.empty())
+      throw ConfigError(concat(resumed_from_, ": ", moved,
+                               ". Documents would move between training and validation: keep both"));
   });
   return step_ >= config.training.train_iters;
 }
@@ -324,7 +328,7 @@ void Trainer::save() {
   state.consumed_samples = consumed_samples_;
   state.consumed_tokens = consumed_samples_ * loaded_.config.training.seq_length;
   state.model_json = model_json(loaded_.config.model);
-  state.extra_json = evaluation_json(last_evaluation_);
+  state.extra_json = extra_json(loaded_.config, last_evaluation_);
   checkpoint::Attachments attachments;
   attachments["config.resolved.yaml"] = config::to_yaml(loaded_.config);
   if (tokenizer_) attachments["tokenizer.json"] = tokenizer_->to_json();
