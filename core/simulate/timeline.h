@@ -1,6 +1,7 @@
 #pragma once
 // A schedule on a cost model: when every action starts and ends, and the bubble. Communication is
 // free. Source of the definition of bubble: 1 - busy / (P * makespan).
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -21,7 +22,8 @@ Cost unit_cost(const schedule::Schedule& schedule);
 struct StageFlops {
   double linear_forward = 0, linear_backward = 0;        // per token
   double attention_forward = 0, attention_backward = 0;  // per visible pair
-  // Extra work per token of the last stage's head: in training it all happens in the backward.
+  // Extra work per token of the last stage's head. In training all of it, its forward included, is
+  // head_backward and happens in the backward; a schedule of forwards alone does head_forward.
   double head_forward = 0, head_backward = 0;
 };
 Cost flops_cost(const schedule::Schedule& schedule, std::vector<StageFlops> stages,
@@ -33,19 +35,21 @@ struct Timeline {
   };
   std::vector<std::vector<Span>> spans;  // [rank][index in order]
   double makespan = 0;
-  double bubble = 0;  // 1 - busy / (ranks * makespan)
+  double bubble = 0;         // 1 - busy / (ranks * makespan)
   std::vector<double> idle;  // per rank, within the makespan
 };
 // The schedule must be valid.
 Timeline simulate(const schedule::Schedule& schedule, const Cost& cost);
 
-// Peak of live units on a rank: (stage-local) forwards minus backwards.
+// Peak of live units per rank: forwards whose activations are still needed, by a backward or, where
+// it is split, by a weight gradient. Units of different chunks count apart.
 std::vector<int> peak_live_units(const schedule::Schedule& schedule);
 // Peak of live tokens in micro-batches: tokens of live units / tokens of a sequence.
 std::vector<double> peak_live_micro_batches(const schedule::Schedule& schedule,
                                             const std::vector<std::int64_t>& segment_lengths);
 
-// A picture: one row per rank, one box per action, labelled, with title, legend, axis and the bubble.
+// A picture: one row per rank, one box per action, labelled, with title, legend, axis and the
+// bubble.
 std::string to_svg(const schedule::Schedule& schedule, const Timeline& timeline,
                    const std::string& title);
 
