@@ -16,7 +16,7 @@ using schedule::Schedule;
 
 constexpr double kWidth = 1000, kMargin = 20, kLeft = 82, kRight = 926;  // kLeft..kRight: time
 constexpr double kTop = 96, kRowPitch = 36, kRowHeight = 28, kBelow = 52;
-constexpr double kLargestFont = 12, kSmallestFont = 8;
+constexpr double kLargestFont = 12, kStackedFont = 10, kSmallestFont = 8;
 constexpr double kCharacter = 0.58;        // width of a digit, in font sizes
 constexpr std::size_t kMostHints = 4'000;  // boxes up to which each has a hint for the mouse
 
@@ -128,7 +128,8 @@ class Picture {
       }
     entry("idle", concat("idle: bubble ", percent(timeline_.bubble)));
     text("s", x, y,
-         schedule_.spec.segments > 1 ? "numbers: micro-batch.segment" : "numbers: micro-batch");
+         schedule_.spec.segments > 1 ? "numbers: micro-batch.segment (stacked where narrow)"
+                                     : "numbers: micro-batch");
     add("<text class=\"p\" x=\"", kRight + 8, "\" y=\"", kTop - 8, "\">idle</text>\n");
   }
 
@@ -171,16 +172,31 @@ class Picture {
       add("><title>", schedule::row_of(action.kind).name, ' ', name, "</title></rect>");
     else
       add("/>");
-    const std::string label = schedule_.spec.segments > 1 || action.chunk > 0
-                                  ? name
-                                  : std::to_string(action.unit.micro_batch + 1);
-    const double size = std::min(
-        kLargestFont, (width - gap - 2) / (kCharacter * static_cast<double>(label.size())));
-    if (size >= kSmallestFont)
-      add("<text x=\"", number(x + (width - gap) / 2), "\" y=\"",
-          number(y + kRowHeight / 2 + 0.35 * size), "\" font-size=\"", number(size), "\">", label,
-          "</text>");
+    draw_label(name, x + (width - gap) / 2, width - gap - 2, y + kRowHeight / 2);
     add('\n');
+  }
+
+  // "3.2" centred on (x, y), or "3" above "2" where that is too wide, or nothing.
+  void draw_label(const std::string& name, double x, double space, double y) {
+    const std::size_t point = name.find('.');
+    const std::string above = name.substr(0, point), below = name.substr(point + 1);
+    const auto font = [&](std::size_t characters) {
+      return std::min(kLargestFont, space / (kCharacter * static_cast<double>(characters)));
+    };
+    const auto line = [&](const std::string& label, double size, double middle) {
+      add("<text x=\"", number(x), "\" y=\"", number(middle + 0.35 * size), "\" font-size=\"",
+          number(size), "\">", label, "</text>");
+    };
+    if (schedule_.spec.segments == 1 && schedule_.spec.chunks == 1) {
+      if (const double size = font(above.size()); size >= kSmallestFont) line(above, size, y);
+    } else if (const double size = font(name.size()); size >= kSmallestFont) {
+      line(name, size, y);
+    } else if (const double stacked =
+                   std::min(kStackedFont, font(std::max(above.size(), below.size())));
+               stacked >= kSmallestFont) {
+      line(above, stacked, y - kRowHeight / 4);
+      line(below, stacked, y + kRowHeight / 4);
+    }
   }
 
   const Schedule& schedule_;
