@@ -121,7 +121,7 @@ class Validator {
                     " or set parallel.pipeline_model_parallel_size to ", world / (tp * cp));
     }
     derived_.world_size = static_cast<int>(world);
-    derived_.data_parallel_size = static_cast<int>(std::max<std::int64_t>(replicas, 1));
+    derived_.data_parallel_size = 1;  // more was refused, and makes no sense of the batch below
   }
 
   void refuse_size(const char* key, std::int64_t value, const char* what) {

@@ -163,7 +163,7 @@ TEST_CASE("all failing equations are told at once") {
         "108, or set model.kv_channels\n"
         "  world size 3 = tp (1) * cp (1) * pp (1) * dp gives dp = 3, but data parallelism is not "
         "there yet: start 1 rank or set parallel.pipeline_model_parallel_size to 3\n"
-        "  training.global_batch_size (9) must be training.micro_batch_size (2) * dp (3) * a whole "
-        "number of micro-batches: use 6 or 12\n"
+        "  training.global_batch_size (9) must be training.micro_batch_size (2) * dp (1) * a whole "
+        "number of micro-batches: use 8 or 10\n"
         "  optimizer.lr_warmup_iters (101) must be at most training.train_iters (100)");
 }
