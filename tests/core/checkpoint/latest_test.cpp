@@ -1,0 +1,192 @@
+#include "core/checkpoint/directory.h"
+#include "kernels/common/errors.h"
+#include "tests/catch.h"
+#include "tests/core/checkpoint/example.h"
+#include "tests/support/temporary_folder.h"
+
+using namespace seq1f1b;
+using namespace seq1f1b::checkpoint;
+using namespace seq1f1b::testing;
+
+namespace fs = std::filesystem;
+
+namespace {
+
+struct Run {
+  TemporaryFolder folder;
+  std::string checkpoints = folder.file("checkpoints");
+
+  std::string step(int number) const {
+    std::string digits = std::to_string(number);
+    return checkpoints + "/step_" + std::string(8 - digits.size(), '0') + digits;
+  }
+  void save(std::initializer_list<int> steps) const {
+    for (int number : steps) save_example(folder.path(), number, number);
+  }
+  // The path found, with the run directory as RUN, and the notice; or the error.
+  std::string latest() const {
+    std::string notice;
+    std::string text;
+    try {
+      const auto found = find_latest(folder.path(), &notice);
+      text = found ? *found : "none";
+      if (!notice.empty()) text += " NOTICE " + notice;
+    } catch (const DataError& error) {
+      text = std::string("ERROR ") + error.what();
+    }
+    for (std::size_t at; (at = text.find(folder.path())) != std::string::npos;)
+      text.replace(at, folder.path().size(), "RUN");
+    return text;
+  }
+  std::vector<std::string> names() const {
+    std::vector<std::string> names;
+    for (const auto& entry : fs::directory_iterator(checkpoints))
+      names.push_back(entry.path().filename());
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+};
+
+using Names = std::vector<std::string>;
+
+const std::string kHint =
+    "; to start anew, name another checkpoint.directory or set checkpoint.resume: none";
+
+}  // namespace
+
+TEST_CASE("Where there never was a checkpoint none is found") {
+  const Run run;
+  CHECK(run.latest() == "none");
+  fs::create_directories(run.checkpoints + "/.tmp-step_00000003");
+  fs::create_directories(run.checkpoints + "/step_3");
+  fs::create_directories(run.checkpoints + "/step_00000003.backup");
+  write_bytes(run.step(4), "a file");
+  CHECK(run.latest() == "none");
+}
+
+TEST_CASE("The marker decides; a newer checkpoint is mentioned") {
+  const Run run;
+  run.save({1, 3, 2});
+  CHECK(
+      run.latest() ==
+      "RUN/checkpoints/step_00000002 NOTICE RUN/checkpoints/step_00000003 is complete but newer "
+      "than what RUN/checkpoints/latest names: to use it, set checkpoint.resume to its path; going "
+      "on from RUN/checkpoints/step_00000002");
+}
+
+TEST_CASE("Without a readable marker the newest complete checkpoint is taken, and this is said") {
+  const Run run;
+  run.save({1, 2, 3});
+  fs::remove(run.step(3) + "/COMPLETE");
+  fs::remove(run.checkpoints + "/latest");
+  const std::string rest =
+      "; RUN/checkpoints/step_00000003: COMPLETE is missing: the checkpoint was not finished; "
+      "falling back to RUN/checkpoints/step_00000002";
+  CHECK(run.latest() ==
+        "RUN/checkpoints/step_00000002 NOTICE RUN/checkpoints/latest is missing" + rest);
+  write_bytes(run.checkpoints + "/latest", "step_3\n");
+  CHECK(run.latest() ==
+        "RUN/checkpoints/step_00000002 NOTICE RUN/checkpoints/latest names no checkpoint" + rest);
+}
+
+TEST_CASE("A marker that points nowhere, or to damage, falls back to an older checkpoint") {
+  const Run run;
+  run.save({1, 2});
+  SECTION("nowhere") {
+    fs::remove_all(run.step(2));
+    CHECK(
+        run.latest() ==
+        "RUN/checkpoints/step_00000001 NOTICE RUN/checkpoints/latest names step_00000002, which is "
+        "not there; falling back to RUN/checkpoints/step_00000001");
+  }
+  SECTION("to an unfinished one") {
+    fs::remove(run.step(2) + "/COMPLETE");
+    CHECK(
+        run.latest() ==
+        "RUN/checkpoints/step_00000001 NOTICE RUN/checkpoints/step_00000002: COMPLETE is missing: "
+        "the checkpoint was not finished; falling back to RUN/checkpoints/step_00000001");
+  }
+  SECTION("to a truncated file") {
+    fs::resize_file(run.step(2) + "/note.txt", 3);
+    CHECK(
+        run.latest() ==
+        "RUN/checkpoints/step_00000001 NOTICE RUN/checkpoints/step_00000002/note.txt: has 3 bytes, "
+        "index.json says 9: the file is truncated; falling back to "
+        "RUN/checkpoints/step_00000001");
+  }
+}
+
+TEST_CASE("When nothing complete is left the run is not silently started anew") {
+  const Run run;
+  run.save({1});
+  SECTION("damaged") {
+    fs::remove(run.step(1) + "/COMPLETE");
+    CHECK(run.latest() ==
+          "ERROR no usable checkpoint in RUN/checkpoints: RUN/checkpoints/"
+          "step_00000001: COMPLETE is missing: the checkpoint was not finished" +
+              kHint);
+  }
+  SECTION("gone") {
+    fs::remove_all(run.step(1));
+    CHECK(run.latest() ==
+          "ERROR no usable checkpoint in RUN/checkpoints: RUN/checkpoints/latest "
+          "names step_00000001, which is not there" +
+              kHint);
+  }
+  SECTION("only newer ones than the marker names") {
+    write_bytes(run.checkpoints + "/latest", "step_00000000\n");
+    CHECK(run.latest() ==
+          "ERROR no usable checkpoint in RUN/checkpoints: RUN/checkpoints/latest names "
+          "step_00000000, which is not there; RUN/checkpoints/step_00000001 is complete but newer "
+          "than what RUN/checkpoints/latest names: to use it, set checkpoint.resume to its path" +
+              kHint);
+  }
+}
+
+TEST_CASE("Retention keeps the newest, the multiples, and everything it does not know") {
+  const Run run;
+  run.save({10, 20, 30, 40, 50});
+  fs::create_directories(run.checkpoints + "/step_00000010.backup");
+  fs::create_directories(run.checkpoints + "/step_5");
+  fs::remove(run.step(10) + "/COMPLETE");  // not complete: neither counted nor removed
+  SECTION("keep_last 0 keeps all") {
+    apply_retention(run.folder.path(), 0, 0);
+    CHECK(run.names().size() == 8);
+  }
+  SECTION("keep_last") {
+    apply_retention(run.folder.path(), 2, 0);
+    CHECK(run.names() == Names{"latest", "step_00000010", "step_00000010.backup", "step_00000040",
+                               "step_00000050", "step_5"});
+  }
+  SECTION("keep_every") {
+    apply_retention(run.folder.path(), 1, 20);
+    CHECK(run.names() == Names{"latest", "step_00000010", "step_00000010.backup", "step_00000020",
+                               "step_00000040", "step_00000050", "step_5"});
+  }
+  SECTION("the marker's own, though others have a higher step") {
+    write_bytes(run.checkpoints + "/latest", "step_00000020\n");
+    apply_retention(run.folder.path(), 1, 0);
+    CHECK(run.names() == Names{"latest", "step_00000010", "step_00000010.backup", "step_00000020",
+                               "step_00000050", "step_5"});
+  }
+  SECTION("links are left alone") {
+    const TemporaryFolder elsewhere;
+    fs::rename(run.step(20), elsewhere.file("moved"));
+    fs::create_directory_symlink(elsewhere.file("moved"), run.step(20));
+    apply_retention(run.folder.path(), 1, 0);
+    CHECK(read_example(run.step(20)) == 20);
+  }
+  SECTION("a run directory without checkpoints") {
+    const TemporaryFolder empty;
+    CHECK_NOTHROW(apply_retention(empty.path(), 1, 0));
+  }
+}
+
+TEST_CASE("A save applies the retention and clears away what crashed saves left") {
+  const Run run;
+  run.save({1, 2});
+  fs::create_directories(run.checkpoints + "/.tmp-step_00000009/inner");
+  fs::create_directories(run.checkpoints + "/.tmp-mine");
+  save_example(run.folder.path(), 3, 3, {.keep_last = 2});
+  CHECK(run.names() == Names{".tmp-mine", "latest", "step_00000002", "step_00000003"});
+}

@@ -1,0 +1,20 @@
+#pragma once
+// The group of a job with one rank: nothing to wait for, no thread, so that a test may fork.
+#include "core/comm/channel.h"
+
+namespace seq1f1b::testing {
+
+class SoloGroup final : public comm::Group {
+ public:
+  int rank() const override { return 0; }
+  int size() const override { return 1; }
+  void all_reduce_sum(std::span<double>, const comm::Describe&) override {}
+  void all_reduce_sum(std::span<float>, const comm::Describe&) override {}
+  void broadcast(std::span<std::byte>, int, const comm::Describe&) override {}
+  std::vector<std::string> all_gather(const std::string& mine, const comm::Describe&) override {
+    return {mine};
+  }
+  void barrier(const comm::Describe&) override {}
+};
+
+}  // namespace seq1f1b::testing
