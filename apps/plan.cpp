@@ -1,0 +1,195 @@
+// `seq1f1b plan`: what a configuration means, computed and proved without starting anything.
+#include <algorithm>
+#include <filesystem>
+#include <iomanip>
+#include <iostream>
+
+#include "apps/commands.h"
+#include "core/base/files.h"
+#include "core/base/text.h"
+#include "core/config/load.h"
+#include "core/data/tokenizer.h"
+#include "core/runtime/job_plan.h"
+#include "core/schedule/json.h"
+#include "core/simulate/timeline.h"
+#include "kernels/common/errors.h"
+
+namespace seq1f1b::apps {
+namespace {
+
+using runtime::JobPlan;
+using runtime::RankPlan;
+
+template <class... Parts>
+void print_row(const std::string& name, const Parts&... parts) {
+  std::cout << "  " << std::left << std::setw(10) << name << concat(parts...) << "\n";
+}
+
+std::string percent(double share) {
+  return concat(std::fixed, std::setprecision(1), 100 * share, " %");
+}
+
+// Names by which a run finds its tokenizer: given, or beside the first token file.
+std::string tokenizer_path(const config::DataConfig& data) {
+  if (!data.tokenizer.empty()) return data.tokenizer;
+  if (data.train.empty()) return "";
+  const std::string beside = data.train.front() + ".tokenizer.json";
+  return std::filesystem::exists(beside) ? beside : "";
+}
+
+void find_vocabulary(config::Config& config) {
+  if (config.model.vocab_size > 0) return;
+  const std::string path = tokenizer_path(config.data);
+  if (path.empty())
+    throw ConfigError(
+        "model.vocab_size is 0 (the tokenizer's), but data names no tokenizer: add "
+        "model.vocab_size=N, data.tokenizer=FILE or data.train=[PREFIX]");
+  config.model.vocab_size = data::load_tokenizer(path)->vocab_size();
+}
+
+std::string title_of(const JobPlan& job) {
+  const schedule::Spec& spec = job.training.spec;
+  const auto count = [](int number, const char* one, const char* many) {
+    return concat(number, ' ', number == 1 ? one : many);
+  };
+  const std::string title = concat(spec.name, ": ", count(spec.ranks, "rank", "ranks"), ", ",
+                                   count(spec.micro_batches, "micro-batch", "micro-batches"));
+  if (spec.segments == 1) return title;
+  return concat(title, " of ", spec.segments, " segments");
+}
+
+// What the segments alone would give; the head works on one stage and no partition evens that out.
+double bubble_of_layers(const JobPlan& job) {
+  std::vector<simulate::StageFlops> stages = job.stage_flops();
+  for (simulate::StageFlops& stage : stages) stage.head_forward = stage.head_backward = 0;
+  const simulate::Cost cost = simulate::flops_cost(job.training, stages, job.segment_lengths,
+                                                   job.config.training.micro_batch_size);
+  return simulate::simulate(job.training, cost).bubble;
+}
+
+void print_schedule(const JobPlan& job) {
+  const config::Config& config = job.config;
+  const config::ParallelConfig& parallel = config.parallel;
+  std::cout << "schedule\n";
+  print_row("job", config.model.family, ", ", job.parameters(), " parameters on ",
+            job.derived.world_size, " rank", job.derived.world_size == 1 ? "" : "s", " = tp ",
+            parallel.tensor_model_parallel_size, " * cp ", parallel.context_parallel_size, " * pp ",
+            parallel.pipeline_model_parallel_size, " * dp ", job.derived.data_parallel_size);
+  print_row("order", title_of(job), ", each micro-batch ", config.training.micro_batch_size, " x ",
+            config.training.seq_length, " tokens");
+  std::vector<std::string> lengths;
+  for (const std::int64_t length : job.segment_lengths) lengths.push_back(std::to_string(length));
+  print_row("segments", base::join(lengths, " "), " tokens (partition ", config.schedule.partition,
+            ", alignment ", config.schedule.alignment, ")");
+  print_row("channels", schedule::channels_of(job.training).size(), ", each with ",
+            job.depth.send_buffers, " send and ", job.depth.receive_buffers,
+            " receive buffers; proved free of deadlock");
+  const simulate::Timeline units = job.simulated(true), flops = job.simulated(false);
+  print_row("bubble", percent(units.bubble), " at unit costs (forward 1, backward 2), ",
+            percent(flops.bubble), " by FLOPs, ", percent(bubble_of_layers(job)),
+            " by FLOPs without the head; links cost nothing");
+  std::vector<std::string> idle;
+  for (const double time : flops.idle)
+    idle.push_back(percent(flops.makespan > 0 ? time / flops.makespan : 0));
+  print_row("idle", base::join(idle), " by rank, by FLOPs");
+}
+
+// A phase of an order ("|" parts them) longer than this shows its ends only.
+constexpr std::size_t kMostShown = 14, kShownFirst = 9, kShownLast = 3;
+
+std::string abbreviated(const std::vector<std::string>& phase) {
+  if (phase.size() <= kMostShown) return base::join(phase, " ");
+  const std::vector<std::string> first(phase.begin(), phase.begin() + kShownFirst);
+  const std::vector<std::string> last(phase.end() - kShownLast, phase.end());
+  return concat(base::join(first, " "), " ... ", phase.size() - kShownFirst - kShownLast,
+                " more ... ", base::join(last, " "));
+}
+
+void print_orders(const schedule::Schedule& schedule) {
+  std::cout
+      << "\norders (F forward, B backward; micro-batch.segment from 1; w forwards to warm up)\n";
+  std::istringstream lines(schedule::to_string(schedule));
+  for (std::string line; std::getline(lines, line);) {
+    const std::size_t start = line.find(':') + 1;
+    std::cout << "  " << line.substr(0, start);
+    std::istringstream words(line.substr(start));
+    std::vector<std::string> phase;
+    for (std::string word; words >> word;) {
+      if (word != "|") {
+        phase.push_back(word);
+        continue;
+      }
+      std::cout << ' ' << abbreviated(phase) << " |";
+      phase.clear();
+    }
+    std::cout << ' ' << abbreviated(phase) << '\n';
+  }
+}
+
+std::string layers_text(const JobPlan& job, int rank) {
+  std::vector<std::string> parts;
+  for (const int stage : job.stages_of(rank)) {
+    const model::StageLayers layers = job.layers_of(stage);
+    if (layers.embedding) parts.emplace_back("embedding");
+    if (layers.blocks > 0)
+      parts.push_back(concat(layers.blocks, layers.blocks == 1 ? " block" : " blocks"));
+    if (layers.head) parts.emplace_back("head");
+  }
+  return base::join(parts);
+}
+
+void print_memory(const JobPlan& job, const std::vector<RankPlan>& ranks) {
+  std::cout << "\nmemory by pipeline rank (planned: exact, allocated before the first step)\n";
+  const std::vector<double> live =
+      simulate::peak_live_micro_batches(job.training, job.segment_lengths);
+  for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
+    const RankPlan& plan = ranks[rank];
+    const std::size_t packed = plan.activations();
+    const std::size_t most = std::max(plan.training.live_bytes(), plan.evaluation.live_bytes());
+    const double excess =
+        most > 0 ? static_cast<double>(packed) / static_cast<double>(most) - 1 : 0;
+    std::cout << "rank " << rank << ": " << layers_text(job, static_cast<int>(rank)) << "\n";
+    print_row(
+        "planned", base::bytes_text(plan.planned_bytes()), " (", plan.planned_bytes(),
+        "): weights ", base::bytes_text(plan.parameters.weights), ", gradients ",
+        base::bytes_text(plan.parameters.gradients), ", moments ",
+        base::bytes_text(plan.parameters.moments), ", channels ", base::bytes_text(plan.channels),
+        ", other ", base::bytes_text(plan.scalars + plan.inputs), ", activations and scratch ",
+        base::bytes_text(packed), " packed, ", base::bytes_text(most), " live (+", percent(excess),
+        "; ", std::fixed, std::setprecision(2), live[rank], " micro-batches)");
+    print_row("library", "buffers of MPI and scratch of oneDNN, in host memory, are not planned");
+    print_row("host", base::bytes_text(plan.host_bytes), " for samples and checkpoint staging");
+  }
+}
+
+}  // namespace
+
+int run_plan(const PlanArguments& arguments) {
+  config::Loaded loaded = config::load(arguments.config, arguments.overrides);
+  config::resolve(loaded);
+  const config::Derived derived = config::validate(loaded.config, arguments.world_size);
+  find_vocabulary(loaded.config);
+  const JobPlan job = runtime::plan_job(loaded.config, derived);
+  std::vector<RankPlan> ranks;
+  for (int rank = 0; rank < job.training.spec.ranks; ++rank)
+    ranks.push_back(runtime::plan_rank(job, rank));
+
+  print_schedule(job);
+  print_orders(job.training);
+  print_memory(job, ranks);
+  if (!arguments.json.empty()) {
+    std::vector<std::size_t> planned;
+    for (const RankPlan& rank : ranks) planned.push_back(rank.planned_bytes());
+    base::atomic_write_file(arguments.json,
+                            schedule::to_json(job.training, job.segment_lengths, planned));
+    std::cout << "\nwrote " << arguments.json << "\n";
+  }
+  if (!arguments.svg.empty()) {
+    base::atomic_write_file(arguments.svg,
+                            simulate::to_svg(job.training, job.simulated(false), title_of(job)));
+    std::cout << "\nwrote " << arguments.svg << "\n";
+  }
+  return kExitComplete;
+}
+
+}  // namespace seq1f1b::apps
