@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "kernels/common/errors.h"
 
@@ -30,6 +31,22 @@ Json tensors_json(const std::vector<TensorEntry>& tensors) {
                     {"shape", tensor.shape},
                     {"file", tensor.file}});
   return list;
+}
+
+// Like dump(1), but with a line for each file and tensor: a large model has thousands.
+std::string line_by_line(const Json& root) {
+  std::string text = "{";
+  for (const auto& [key, value] : root.items()) {
+    text += concat(text.size() > 1 ? "," : "", "\n ", Json(key).dump(), ": ");
+    if (!value.is_array()) {
+      text += value.dump();
+      continue;
+    }
+    std::string before = "[\n  ";
+    for (const Json& entry : value) text += std::exchange(before, ",\n  ") + entry.dump();
+    text += value.empty() ? "[]" : "\n ]";
+  }
+  return text + "\n}\n";
 }
 
 // A name that leaves its folder would make a foreign index read or write anywhere.
@@ -83,7 +100,7 @@ std::string index_text(const Index& index) {
   root["extra"] = Json::parse(index.state.extra_json);
   root["files"] = files_json(index.files);
   root["tensors"] = tensors_json(index.tensors);
-  return root.dump(1) + "\n";
+  return line_by_line(root);
 }
 
 Index parse_index(const std::string& text, const std::string& path) {

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <set>
 
 #include "core/checkpoint/directory.h"
@@ -10,6 +11,14 @@ namespace {
 
 // A rank's report begins with one of these.
 constexpr char kGood = '+', kBad = '-';
+
+// The index does not show which rank wrote what, so that it is the same for every layout.
+void sort_by_file(Index& index) {
+  std::sort(index.files.begin(), index.files.end(),
+            [](const FileRecord& a, const FileRecord& b) { return a.name < b.name; });
+  std::stable_sort(index.tensors.begin(), index.tensors.end(),
+                   [](const TensorEntry& a, const TensorEntry& b) { return a.file < b.file; });
+}
 
 void check_unique(const Index& index) {
   std::set<std::string> names;
@@ -75,6 +84,7 @@ void Writer::publish(Index index, const Attachments& attachments) {
     disk_.write_file(temporary_ + "/" + name, text);
     index.files.push_back({name, text.size(), text_checksum(text)});
   }
+  sort_by_file(index);
   const std::string text = index_text(index);
   disk_.write_file(temporary_ + "/index.json", text);
   disk_.sync_directory(temporary_);

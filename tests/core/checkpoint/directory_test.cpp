@@ -84,6 +84,15 @@ TEST_CASE("The same contents give the same bytes") {
     CHECK(read_bytes(entry.path()) == read_bytes(in_b + "/" + entry.path().filename().string()));
 }
 
+TEST_CASE("A checkpoint does not show how many ranks wrote it") {
+  const TemporaryFolder one, two;
+  const std::string alone = save_example(one.path(), 7, 1);
+  const std::string together = save_with_two_ranks(two.path(), 7, 1, 0, {})[1];
+  for (const auto& entry : fs::directory_iterator(alone))
+    CHECK(read_bytes(entry.path()) ==
+          read_bytes(together + "/" + entry.path().filename().string()));
+}
+
 TEST_CASE("Damage is refused with the file and what differs") {
   const TemporaryFolder run;
   const std::string path = save_example(run.path(), 1, 3);
