@@ -307,7 +307,7 @@ void RankRuntime::exchange_tied_gradients(std::int64_t step) {
     const Tensor gradient = store_->gradient(row);
     const auto elements = static_cast<std::size_t>(gradient.elements());
     const auto what = [&] {
-      return concat("gradient exchange of the tied ", row.row.name, " (step ", step, ")");
+      return concat("exchanging gradients of the tied ", row.row.name, " (step ", step, ")");
     };
     if (gradient.dtype == Dtype::kF64)
       tied.group->all_reduce_sum(std::span(gradient.as<double>(), elements), what);

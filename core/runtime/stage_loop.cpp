@@ -49,9 +49,9 @@ StageLoop::StageLoop(const schedule::Schedule& schedule, int rank,
 std::string StageLoop::describe(const Action& action, std::int64_t step, const char* what,
                                 int peer) const {
   const auto& row = schedule::row_of(action.kind);
-  return concat(row.name, " of micro-batch ", action.unit.micro_batch, ", segment ",
-                action.unit.segment, ", chunk ", action.chunk, " (step ", step, ", schedule ",
-                schedule_.spec.name, "): ", what, " pipeline rank ", peer);
+  return concat("running the ", row.name, " of micro-batch ", action.unit.micro_batch,
+                ", segment ", action.unit.segment, ", chunk ", action.chunk, " (step ", step,
+                ", schedule ", schedule_.spec.name, "), which needs ", what, " pipeline rank ", peer);
 }
 
 void StageLoop::run(ActionRunner& runner, std::int64_t step) {
@@ -79,15 +79,14 @@ void StageLoop::run(ActionRunner& runner, std::int64_t step) {
       record(Phase::kWaitsToReceive);
       received = receiver->wait([&] {
         const bool activation = row.receives == Flow::kActivation;
-        return describe(action, step, activation ? "waits for the activation of"
-                                                 : "waits for the gradient of",
+        return describe(action, step, activation ? "the activation of" : "the gradient of",
                         activation ? channels.previous_rank : channels.next_rank);
       });
     }
     if (sender) {
       record(Phase::kWaitsToSend);
       output = sender->acquire([&] {
-        return describe(action, step, "waits for a free send buffer towards",
+        return describe(action, step, "a free send buffer towards",
                         row.sends == Flow::kActivation ? channels.next_rank
                                                        : channels.previous_rank);
       });

@@ -26,7 +26,7 @@ void agree(comm::Group& group, const std::string& what, const std::function<void
 }
 
 void require_equal(comm::Group& group, const std::string& what, const std::string& mine) {
-  const auto all = group.all_gather(mine, [&] { return "comparison of " + what; });
+  const auto all = group.all_gather(mine, [&] { return "comparing the " + what; });
   std::string different;
   for (std::size_t rank = 1; rank < all.size(); ++rank)
     if (all[rank] != all[0]) different += concat(different.empty() ? "" : ", ", rank);

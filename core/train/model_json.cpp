@@ -34,8 +34,9 @@ std::string model_json(const config::ModelConfig& model) { return to_json(model)
 std::string model_differences(const std::string& stored, const config::ModelConfig& configured) {
   const auto theirs = nlohmann::ordered_json::parse(stored, nullptr, false);
   if (!theirs.is_object()) throw DataError("the checkpoint does not describe its model");
+  const nlohmann::ordered_json ours = to_json(configured);
   std::string sentences;
-  for (const auto& [key, value] : to_json(configured).items()) {
+  for (const auto& [key, value] : ours.items()) {
     const auto found = theirs.find(key);
     if (found != theirs.end() && *found == value) continue;
     const std::string other = found == theirs.end() ? "absent" : found->dump();

@@ -8,8 +8,8 @@
 namespace seq1f1b::train {
 namespace {
 
-void print_error(int rank, const std::string& message) {
-  std::cerr << concat("seq1f1b: error: rank ", rank, ": ", message, "\n") << std::flush;
+void print_error(const std::string& message) {
+  std::cerr << concat("seq1f1b: error: ", message, "\n") << std::flush;  // one write: ranks share it
 }
 
 }  // namespace
@@ -22,7 +22,7 @@ int run(const Request& request) {
   const std::unique_ptr<comm::World> world = comm::connect_mpi(options);
   std::unique_ptr<Trainer> trainer;
   const auto fail = [&](int code, const std::string& message) {
-    print_error(world->rank(), message);
+    print_error(message);
     if (trainer) trainer->log("error: " + message);
     world->abort(code);
   };
@@ -32,14 +32,16 @@ int run(const Request& request) {
     world->finalize();
     return code;
   } catch (const AgreedError& error) {
-    if (world->rank() == 0) std::cerr << "seq1f1b: error: " << error.what() << "\n" << std::flush;
+    if (world->rank() == 0) print_error(error.what());
     if (trainer) trainer->log(concat("error: ", error.what()));
     world->finalize();
     return error.code();
+  } catch (const DeadlineError& error) {
+    fail(error.code(), error.what());  // says itself which rank it is
   } catch (const Error& error) {
-    fail(error.code(), error.what());
+    fail(error.code(), concat("rank ", world->rank(), ": ", error.what()));
   } catch (const std::exception& error) {
-    fail(kExitUnexpected, error.what());
+    fail(kExitUnexpected, concat("rank ", world->rank(), ": ", error.what()));
   }
   return kExitUnexpected;  // not reached: abort does not return
 }

@@ -27,7 +27,7 @@ StepResult Step::run(std::span<const std::int32_t> samples, std::int64_t number,
   rest[kLoss] = pass.loss_sum;
   rest[kBusy] = pass.busy_seconds;
   rest[kTotal] = pass.total_seconds;
-  all_.all_reduce_sum(sums_, [&] { return concat("reduction of norm and loss (step ", number, ")"); });
+  all_.all_reduce_sum(sums_, [&] { return concat("reducing norm and loss (step ", number, ")"); });
 
   StepResult result;
   result.loss = rest[kLoss] / static_cast<double>(job_.derived.tokens_per_step);

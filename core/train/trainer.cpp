@@ -141,7 +141,7 @@ bool Trainer::already_complete() {
     else if (const auto latest = checkpoint::find_latest(run_directory_, &notice))
       resumed_from_ = *latest;
   });
-  resumed_from_ = all_->all_gather(resumed_from_, [] { return "choice of the checkpoint"; }).front();
+  resumed_from_ = all_->all_gather(resumed_from_, [] { return "choosing the checkpoint"; }).front();
   if (!notice.empty()) progress_->message(notice);
   if (resumed_from_.empty()) return false;
   agree(*all_, "opening the checkpoint", [&] {
@@ -174,7 +174,7 @@ void Trainer::restore_or_initialise() {
   const auto wanted = loaded_.config.training.eval_iters;
   const auto counts = all_->all_gather(
       std::to_string(samples_ ? samples_->evaluation_batches(wanted) : -1),
-      [] { return "size of the validation share"; });
+      [] { return "comparing the size of the validation share"; });
   for (const std::string& count : counts)
     evaluation_batches_ = std::max<std::int64_t>(evaluation_batches_, std::stoll(count));
 }
@@ -182,7 +182,7 @@ void Trainer::restore_or_initialise() {
 void Trainer::announce() {
   const auto& config = loaded_.config;
   const auto memory = all_->all_gather(base::bytes_text(runtime_->plan().planned_bytes()),
-                                       [] { return "planned memory"; });
+                                       [] { return "gathering the planned memory"; });
   log(concat("device: ", backend_->device->description(), ", ", threads_, " threads; planned ",
              memory[static_cast<std::size_t>(world_.rank())], " of device memory, ",
              base::bytes_text(runtime_->plan().host_bytes), " of host memory"));
@@ -304,7 +304,7 @@ std::optional<Evaluation> Trainer::evaluate(std::int64_t step) {
     sums[1] += static_cast<double>(count.tokens);
     sums[2] += static_cast<double>(count.bytes);
   }
-  all_->all_reduce_sum(sums, [&] { return concat("reduction of an evaluation (step ", step, ")"); });
+  all_->all_reduce_sum(sums, [&] { return concat("reducing an evaluation (step ", step, ")"); });
   Evaluation evaluation;
   evaluation.tokens = static_cast<std::int64_t>(sums[1]);
   evaluation.loss = sums[0] / sums[1];

@@ -112,7 +112,7 @@ deadline)
   wait $launcher || code=$?
   kill -KILL "${ranks[2]}" 2>/dev/null
   ((code == 124)) || fail "exit code $code instead of 124"
-  says 'rank [013].*(forward|backward) of micro-batch [0-9]+, segment [0-9]+.*pipeline rank|rank [013].*reduction'
+  says 'rank [013].*(forward|backward) of micro-batch [0-9]+, segment [0-9]+.*pipeline rank|rank [013].*reducing'
   ;;
 diverged)
   train 16 2 optimizer.lr=1e30 optimizer.min_lr=1e30 optimizer.clip_grad=0 training.train_iters=20

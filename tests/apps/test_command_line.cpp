@@ -61,6 +61,11 @@ TEST_CASE("a dry run prints derived values") {
   CHECK(contains(outcome, "ranks                 4  (tp 1 * cp 1 * pp 4 * dp 1)\n"));
   CHECK(contains(outcome, "micro-batches         8  "));
   CHECK(contains(outcome, "total tokens          14336  (7 steps)\n"));
+  CHECK(contains(outcome, "parameters            known with the tokenizer"));
+  // Per block 12 h^2 + 13 h with biases; 2 h of the final norm; vocabulary and positions.
+  const Outcome sized = run_shell("seq1f1b train " + kTiny + " --dry-run model.vocab_size=257");
+  const int count = 4 * (12 * 64 * 64 + 13 * 64) + 2 * 64 + (257 + 256) * 64;
+  CHECK(contains(sized, "parameters            " + std::to_string(count) + "\n"));
 }
 
 TEST_CASE("a printed configuration is a configuration that prints the same") {

@@ -134,8 +134,8 @@ TEST_CASE("a peer that stays away ends the wait with rank, action, unit and peer
   }
   INFO(message);
   CHECK(message.find("rank 1") != std::string::npos);
-  CHECK(message.find("forward of micro-batch 0, segment 0, chunk 0 (step 12, schedule seq1f1b): "
-                     "waits for the activation of pipeline rank 0") != std::string::npos);
+  CHECK(message.find("running the forward of micro-batch 0, segment 0, chunk 0 (step 12, schedule "
+                     "seq1f1b), which needs the activation of pipeline rank 0") != std::string::npos);
 }
 
 TEST_CASE("the ring of last actions is read back from its file", "[runtime]") {
