@@ -3,6 +3,7 @@
 // and memory kept between calls.
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "kernels/cpu/rotary_table.h"
@@ -10,13 +11,14 @@
 
 namespace seq1f1b::kernels::cpu {
 
-// Grows to the largest request and stays; contents do not survive the next request.
+// Grows to the largest request and stays. New memory is NaN, so that a value read before it was
+// written shows.
 template <class T>
 class Scratch {
  public:
   T* at_least(std::int64_t count) {
     if (static_cast<std::size_t>(count) > memory_.size())
-      memory_.resize(static_cast<std::size_t>(count));
+      memory_.resize(static_cast<std::size_t>(count), std::numeric_limits<T>::quiet_NaN());
     return memory_.data();
   }
   std::size_t bytes() const { return memory_.capacity() * sizeof(T); }
