@@ -7,6 +7,9 @@ target_compile_options(seq1f1b_options INTERFACE -Wall -Wextra)
 if(SEQ1F1B_SANITIZE)
   target_compile_options(seq1f1b_options INTERFACE -fsanitize=${SEQ1F1B_SANITIZE} -fno-omit-frame-pointer)
   target_link_options(seq1f1b_options INTERFACE -fsanitize=${SEQ1F1B_SANITIZE})
+  # Built into every executable, so that it holds however that is started.
+  target_sources(seq1f1b_options INTERFACE
+    $<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:${CMAKE_SOURCE_DIR}/tests/sanitizers/options.cpp>)
 endif()
 
 find_program(SEQ1F1B_CCACHE ccache)
