@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# Checks what each folder includes against the layers of the house: dependencies point downwards only,
+# and the headers of large libraries stay in source files. Prints FILE:LINE: and the broken rule for
+# each violation; exit 1 when there is one.
+#
+#   scripts/check_layers.sh [ROOT]
+set -euo pipefail
+export LC_ALL=C
+
+root=${1:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}
+cd "$root"
+folders=()
+for folder in apps core kernels; do
+  [[ -d $folder ]] && folders+=("$folder")
+done
+[[ ${#folders[@]} -gt 0 ]] || { echo "check_layers: no sources in $root" >&2; exit 2; }
+
+# The table: a folder, then the folders whose headers it may include besides its own. "kernels" stands
+# for kernels/*.h, the contracts; back ends are never included, they are linked or loaded.
+table='
+kernels              kernels/common
+kernels/common       kernels
+kernels/reference    kernels kernels/common
+kernels/cpu          kernels kernels/common
+core/base            kernels/common
+core/config          core/base kernels/common
+core/metrics         core/base core/config kernels/common
+core/schedule        core/base kernels/common
+core/parameters      core/base kernels kernels/common
+core/comm            core/base kernels kernels/common
+core/data            core/base kernels/common
+core/optimizer       core/base core/config core/parameters core/comm kernels kernels/common
+core/checkpoint      core/base core/parameters core/comm kernels kernels/common
+core/model           core/base core/config core/schedule core/parameters core/comm
+core/model           kernels kernels/common
+core/simulate        core/base core/config core/schedule core/parameters core/model kernels/common
+core/runtime         core/base core/config core/schedule core/parameters core/comm core/optimizer
+core/runtime         core/model core/simulate kernels kernels/common
+core/train           core/* kernels kernels/common
+apps                 core/* kernels kernels/common
+'
+
+# Each costs a second or more of compilation wherever it is included.
+heavy='yaml-cpp/ CLI/ nlohmann/json.hpp oneapi/ dnnl mpi.h sentencepiece xxhash.h'
+
+find "${folders[@]}" \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -print | sort |
+  TABLE=$table HEAVY=$heavy awk '
+    # apps/main.cpp -> apps, core/comm/mpi/world.cpp -> core/comm, kernels/ops.h -> kernels
+    function folder_of(path,   parts, count) {
+      count = split(path, parts, "/")
+      return count >= 3 && parts[1] != "apps" ? parts[1] "/" parts[2] : parts[1]
+    }
+    function violation(rule) {
+      print file ":" line ": " rule
+      violations++
+    }
+    function check_own(target,   to) {
+      to = folder_of(target)
+      if (target !~ /^(apps|core|kernels)\//)
+        violation("\"" target "\" is not named from the root of the repository")
+      else if (to != from && !((from, to) in allowed) &&
+               !(to ~ /^core\// && (from, "core/*") in allowed))
+        violation(from " may not include " to " (" target ")")
+    }
+    function check_heavy(target,   i) {
+      if (file !~ /\.(h|cuh)$/) return
+      for (i = 1; i <= heavy_count; i++)
+        if (index(target, heavy[i]) == 1) violation("<" target "> belongs in a source file")
+    }
+    BEGIN {
+      rows = split(ENVIRON["TABLE"], row, "\n")
+      for (i = 1; i <= rows; i++) {
+        count = split(row[i], cell, " ")
+        if (count > 0) known[cell[1]] = 1
+        for (j = 2; j <= count; j++) allowed[cell[1], cell[j]] = 1
+      }
+      heavy_count = split(ENVIRON["HEAVY"], heavy, " ")
+    }
+    {
+      file = $0
+      from = folder_of(file)
+      line = 0
+      if (!(from in known)) {
+        line = 1
+        violation("no rule for the folder " from "; add it to the table of scripts/check_layers.sh")
+      } else {
+        while ((getline text < file) > 0) {
+          line++
+          if (text !~ /^[ \t]*#[ \t]*include[ \t]*["<]/) continue
+          own = text ~ /^[^<"]*"/
+          target = text
+          sub(/^[^<"]*["<]/, "", target)
+          sub(/[">].*$/, "", target)
+          check_heavy(target)
+          if (own) check_own(target)
+        }
+      }
+      close(file)
+      files++
+    }
+    END {
+      if (violations) exit 1
+      print "check_layers: " files " files keep to the layers"
+    }'

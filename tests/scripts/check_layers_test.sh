@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# check_layers.sh accepts a tree that keeps to the layers and names every violation of one that does not.
+set -euo pipefail
+source_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+tree=$(mktemp -d)
+trap 'rm -rf "$tree"' EXIT
+
+# put FILE LINE...
+put() {
+  mkdir -p "$tree/$(dirname "$1")"
+  printf '%s\n' "${@:2}" > "$tree/$1"
+}
+expect() {  # CODE TEXT
+  local code=0 text
+  text=$("$source_root/scripts/check_layers.sh" "$tree") || code=$?
+  if [[ $code != "$1" || $text != "$2" ]]; then
+    diff <(echo "exit $1"; echo "$2") <(echo "exit $code"; echo "$text") || true
+    exit 1
+  fi
+}
+
+put apps/main.cpp '#include "core/train/run.h"' '#include <CLI/CLI.hpp>'
+put core/train/run.h '#include <string>' '#include "core/train/step.h"' '#include "kernels/ops.h"'
+put core/data/json.h '#include <nlohmann/json_fwd.hpp>'
+put core/data/json.cpp '#include <nlohmann/json.hpp>' '// #include "core/train/run.h"'
+put kernels/cpu/gemm/pack.cpp '#include "kernels/cpu/pool.h"' '#include "kernels/common/errors.h"'
+expect 0 'check_layers: 5 files keep to the layers'
+
+put core/schedule/bad.cpp '// x' '#include "core/config/config.h"'
+put core/model/bad.h '  #  include "core/runtime/stage_loop.h"'
+put kernels/ops.h '#include "core/base/text.h"'
+put kernels/cpu/bad.cpp '#include "kernels/reference/linear.h"'
+put core/comm/bad.h '#include <mpi.h>' '#include "channel.h"'
+put core/attic/bad.h '#include <string>'
+expect 1 'core/attic/bad.h:1: no rule for the folder core/attic; add it to the table of scripts/check_layers.sh
+core/comm/bad.h:1: <mpi.h> belongs in a source file
+core/comm/bad.h:2: "channel.h" is not named from the root of the repository
+core/model/bad.h:1: core/model may not include core/runtime (core/runtime/stage_loop.h)
+core/schedule/bad.cpp:2: core/schedule may not include core/config (core/config/config.h)
+kernels/cpu/bad.cpp:1: kernels/cpu may not include kernels/reference (kernels/reference/linear.h)
+kernels/ops.h:1: kernels may not include core/base (core/base/text.h)'
