@@ -1,4 +1,5 @@
 // `seq1f1b train`: reads and checks the configuration before anything is started.
+#include <cstdint>
 #include <iomanip>
 #include <iostream>
 #include <string>
@@ -6,6 +7,7 @@
 #include "apps/commands.h"
 #include "apps/launch.h"
 #include "core/config/load.h"
+#include "core/model/spec.h"
 #include "core/train/run.h"
 #include "kernels/common/errors.h"
 
@@ -23,6 +25,15 @@ void print_row(const std::string& name, const Value& value, const std::string& n
 double total_tokens(const config::Config& config, const config::Derived& derived) {
   return static_cast<double>(derived.tokens_per_step) *
          static_cast<double>(config.training.train_iters);
+}
+
+// Of the whole model, tied tensors once; unknown as long as only the tokenizer knows the
+// vocabulary.
+std::string parameter_count(const config::ModelConfig& model) {
+  if (model.vocab_size == 0) return "known with the tokenizer, or with model.vocab_size";
+  std::int64_t count = 0;
+  for (const auto& row : model::parameter_table(model::model_spec(model))) count += row.elements();
+  return std::to_string(count);
 }
 
 void print_derived(const config::Config& config, const config::Derived& derived) {
@@ -52,6 +63,7 @@ void print_derived(const config::Config& config, const config::Derived& derived)
       "head dimension", model.kv_channels,
       concat(model.num_attention_heads, " heads, ", model.num_query_groups, " key/value heads"));
   print_row("MLP width", model.ffn_hidden_size, model.activation);
+  print_row("parameters", parameter_count(model));
 }
 
 // What only training needs; `plan` and --dry-run do without.

@@ -19,6 +19,7 @@
 #include "core/train/agreement.h"
 #include "core/train/model_json.h"
 #include "kernels/common/errors.h"
+#include "kernels/ops.h"
 
 namespace seq1f1b::train {
 namespace {
@@ -237,9 +238,15 @@ int Trainer::run() {
   });
   agree(*all_, "writing the run directory", [&] { announce(); });
 
+  const std::int64_t first_step = step_;
   while (step_ < training.train_iters) {
+    const bool warm_up = step_ == first_step;
     const metrics::StepMetrics shown = step(step_ + 1);
     ++step_;
+    if (warm_up)
+      log(concat("after the first step libraries hold ",
+                 base::bytes_text(backend_->ops->library_bytes() + world_.library_bytes()),
+                 " beside the plan"));
     consumed_samples_ += training.global_batch_size;
     if (first()) {
       progress_->show(shown);
