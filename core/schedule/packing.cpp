@@ -183,6 +183,7 @@ Packing pack(std::span<const Interval> intervals) {
   constexpr int kRounds = 30;
 
   const auto bound = static_cast<double>(live_maximum(intervals));
+  if (bound == 0) return {.offsets = std::vector<std::size_t>(intervals.size()), .bytes = 0};
   const std::vector<std::vector<Interval>> sizes{{intervals.begin(), intervals.end()},
                                                  grow_to_classes(intervals, true),
                                                  grow_to_classes(intervals, false)};

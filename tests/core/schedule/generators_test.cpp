@@ -1,0 +1,111 @@
+#include <string>
+
+#include "core/schedule/schedule.h"
+#include "kernels/common/errors.h"
+#include "tests/catch.h"
+#include "tests/core/schedule/hand_made.h"
+
+using namespace seq1f1b;
+using namespace seq1f1b::schedule;
+
+namespace {
+
+std::string message_of(const Spec& spec) {
+  try {
+    make_schedule(spec);
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "";
+}
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("the worked example of METHOD section 2, word for word") {
+  CHECK(to_string(make_schedule({"seq1f1b", 4, 1, 4, 2})) ==
+        "p0 (w=4): F1.1 F1.2 F2.1 F2.2 | F3.1 B1.2 F3.2 B1.1 F4.1 B2.2 F4.2 B2.1"
+        " | B3.2 B3.1 B4.2 B4.1\n"
+        "p1 (w=3): F1.1 F1.2 F2.1 | F2.2 B1.2 F3.1 B1.1 F3.2 B2.2 F4.1 B2.1 F4.2 B3.2"
+        " | B3.1 B4.2 B4.1\n"
+        "p2 (w=2): F1.1 F1.2 | F2.1 B1.2 F2.2 B1.1 F3.1 B2.2 F3.2 B2.1 F4.1 B3.2 F4.2 B3.1"
+        " | B4.2 B4.1\n"
+        "p3 (w=1): F1.1 | F1.2 B1.2 F2.1 B1.1 F2.2 B2.2 F3.1 B2.1 F3.2 B3.2 F4.1 B3.1 F4.2 B4.2"
+        " | B4.1\n");
+}
+
+TEST_CASE("the other orders, in words") {
+  CHECK(to_string(make_schedule({"gpipe", 2, 1, 3, 1})) ==
+        "p0 (w=3): F1.1 F2.1 F3.1 | B1.1 B2.1 B3.1\n"
+        "p1 (w=3): F1.1 F2.1 F3.1 | B1.1 B2.1 B3.1\n");
+  CHECK(to_string(make_schedule({"1f1b", 3, 1, 4, 1})) ==
+        "p0 (w=2): F1.1 F2.1 | F3.1 B1.1 F4.1 B2.1 | B3.1 B4.1\n"
+        "p1 (w=1): F1.1 | F2.1 B1.1 F3.1 B2.1 F4.1 B3.1 | B4.1\n"
+        "p2 (w=0): F1.1 B1.1 F2.1 B2.1 F3.1 B3.1 F4.1 B4.1\n");
+  CHECK(to_string(make_schedule({"terapipe", 1, 1, 2, 2})) ==
+        "p0 (w=4): F1.1 F1.2 F2.1 F2.2 | B1.2 B1.1 B2.2 B2.1\n");
+  CHECK(to_string(make_schedule({"forward_only", 2, 1, 1, 2})) ==
+        "p0 (w=2): F1.1 F1.2\np1 (w=2): F1.1 F1.2\n");
+}
+
+TEST_CASE("one segment makes seq1f1b 1f1b, and terapipe gpipe") {
+  for (const int ranks : {1, 2, 5})
+    for (const int micro_batches : {1, 3, 9}) {
+      CHECK(make_schedule({"seq1f1b", ranks, 1, micro_batches, 1}).orders ==
+            make_schedule({"1f1b", ranks, 1, micro_batches, 1}).orders);
+      CHECK(make_schedule({"terapipe", ranks, 1, micro_batches, 1}).orders ==
+            make_schedule({"gpipe", ranks, 1, micro_batches, 1}).orders);
+    }
+}
+
+TEST_CASE("every schedule adds up gradients in the same order") {
+  const auto backwards = [](const Schedule& schedule) {
+    Order order;
+    for (const Action& action : schedule.orders[0])
+      if (action.kind == Kind::kBackward) order.push_back(action);
+    return order;
+  };
+  CHECK(backwards(make_schedule({"seq1f1b", 3, 1, 4, 3})) ==
+        backwards(make_schedule({"terapipe", 2, 1, 4, 3})));
+}
+
+TEST_CASE("a refusal names the key, the number and a way out") {
+  const std::string unknown = message_of({"1f1", 2, 1, 2, 1});
+  CHECK(contains(unknown, "'1f1'"));
+  for (const std::string& name : schedule_names()) CHECK(contains(unknown, name));
+
+  const std::string segments = message_of({"1f1b", 2, 1, 2, 4});
+  CHECK(contains(segments, "schedule.segments = 4"));
+  CHECK(contains(segments, "seq1f1b"));
+  CHECK(contains(message_of({"gpipe", 2, 1, 2, 2}), "terapipe"));
+
+  const std::string chunks = message_of({"seq1f1b", 2, 2, 2, 1});
+  CHECK(contains(chunks, "virtual_pipeline_model_parallel_size = 2"));
+
+  CHECK(contains(message_of({"seq1f1b", 0, 1, 1, 1}), "at least 1"));
+  CHECK(contains(message_of({"seq1f1b", 1, 1, 0, 1}), "at least 1"));
+  CHECK(contains(message_of({"seq1f1b", 1, 1, 1, -3}), "-3"));
+  CHECK(contains(message_of({"seq1f1b", 1, 1, 1 << 20, 1 << 20}), "units"));
+}
+
+TEST_CASE("channels belong to edges between ranks and to directions in use") {
+  const auto describe = [](const Schedule& schedule) {
+    std::string text;
+    for (const Channel& c : channels_of(schedule))
+      text += concat(c.producing_stage, c.direction == Direction::kActivation ? 'a' : 'g',
+                     c.from_rank, c.to_rank, ' ');
+    return text;
+  };
+  CHECK(describe(make_schedule({"seq1f1b", 3, 1, 2, 2})) == "0a01 1g10 1a12 2g21 ");
+  CHECK(describe(make_schedule({"forward_only", 3, 1, 2, 2})) == "0a01 1a12 ");
+  CHECK(describe(make_schedule({"seq1f1b", 1, 1, 2, 2})).empty());
+  // V placement of four stages on two ranks: stages 1 and 2 share rank 1.
+  CHECK(describe(v_placement(2, 1)) == "0a01 1g10 2a10 3g01 ");
+}
+
+TEST_CASE("a chunk above the first shows") {
+  CHECK(to_string(Action{Kind::kBackward, 1, {2, 0}}) == "B3.1'");
+  CHECK(to_string(Action{Kind::kWeightGrad, 0, {0, 4}}) == "W1.5");
+}
