@@ -15,6 +15,7 @@ class Device {
  public:
   virtual ~Device() = default;
   virtual std::string description() const = 0;  // e.g. "CPU, 2 threads, avx512"
+  virtual std::size_t memory_bytes() const = 0;  // all there is, whoever uses it; 0: unknown
   // Uninitialised memory, aligned to at least 256 bytes, in huge pages where the system has them.
   // Throws Error(kExitUnexpected) naming the size when there is not enough.
   virtual void* allocate(std::size_t bytes) = 0;

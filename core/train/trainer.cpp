@@ -16,6 +16,7 @@
 #include "core/metrics/run_info.h"
 #include "core/optimizer/lr_schedule.h"
 #include "core/parameters/initialise.h"
+#include "core/runtime/knobs.h"
 #include "core/train/agreement.h"
 #include "core/train/model_json.h"
 #include "kernels/common/errors.h"
@@ -82,6 +83,10 @@ Trainer::Trainer(const Request& request, comm::World& world)
     backend_.emplace(config.runtime.device == "reference"
                          ? kernels::make_reference_backend(kernels::Dtype::kF64)
                          : kernels::make_cpu_backend(threads_));
+    // One arena per rank of the node; every rank checks its own.
+    runtime::require_fits(job_, runtime::plan_rank(job_, world_.rank()).planned_bytes(),
+                          backend_->device->memory_bytes() /
+                              static_cast<std::size_t>(world_.local_size()));
   });
   runtime_ = std::make_unique<runtime::RankRuntime>(
       job_, *backend_, world_, rank_file(run_directory_, "logs", world_.rank(), ".ring"));

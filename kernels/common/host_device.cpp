@@ -1,9 +1,13 @@
 #include "kernels/common/host_device.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <fstream>
+#include <limits>
 
 namespace seq1f1b::kernels {
 namespace {
@@ -20,7 +24,23 @@ std::size_t mapped_bytes(std::size_t bytes) {
   return (bytes + page - 1) / page * page;
 }
 
+// Control groups of version 2 and 1 say "max" or a huge number where there is no limit.
+std::size_t container_limit() {
+  for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+    std::ifstream in(path);
+    if (std::size_t limit = 0; in >> limit) return limit;
+  }
+  return std::numeric_limits<std::size_t>::max();
+}
+
 }  // namespace
+
+std::size_t HostDevice::memory_bytes() const {
+  const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+  if (pages <= 0 || page <= 0) return 0;
+  return std::min(static_cast<std::size_t>(pages) * static_cast<std::size_t>(page),
+                  container_limit());
+}
 
 void* HostDevice::allocate(std::size_t bytes) {
   if (bytes == 0) return nullptr;

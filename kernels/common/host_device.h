@@ -12,6 +12,7 @@ class HostDevice final : public Device {
  public:
   explicit HostDevice(std::string description) : description_(std::move(description)) {}
   std::string description() const override { return description_; }
+  std::size_t memory_bytes() const override;  // of the machine, or the container's limit
   void* allocate(std::size_t bytes) override;
   void release(void* pointer, std::size_t bytes) noexcept override;
   void upload(void* device, const void* host, std::size_t bytes) override;

@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "core/parameters/initialise.h"
+#include "core/runtime/knobs.h"
 #include "core/train/step.h"
 #include "tests/catch.h"
 #include "tests/support/harness.h"
@@ -33,6 +34,7 @@ class CountingDevice final : public kernels::Device {
   CountingDevice(std::unique_ptr<kernels::Device> inner, std::atomic<int>& allocations)
       : inner_(std::move(inner)), allocations_(allocations) {}
   std::string description() const override { return inner_->description(); }
+  std::size_t memory_bytes() const override { return inner_->memory_bytes(); }
   void* allocate(std::size_t bytes) override {
     ++allocations_;
     return inner_->allocate(bytes);
@@ -92,6 +94,30 @@ TEST_CASE("a step touches what was planned, and nothing more", "[runtime][memory
         CHECK(static_cast<double>(touched) >= 0.97 * static_cast<double>(plan.training.live_bytes()));
       });
     }
+}
+
+TEST_CASE("a plan that does not fit is refused with the knobs that make it fit", "[runtime]") {
+  config::Config config = larger_config("llama");
+  config.schedule.name = "1f1b";
+  config.schedule.segments = 1;
+  config.training.micro_batch_size = 2;
+  config.training.global_batch_size = 16;
+  const runtime::JobPlan job = plan_with(config);
+  const std::size_t needed = runtime::fullest_rank_bytes(job);
+  CHECK_NOTHROW(runtime::require_fits(job, needed, needed));
+  CHECK_NOTHROW(runtime::require_fits(job, needed, 0));
+  const auto knobs = runtime::cheapest_knobs(job, needed - 1);
+  REQUIRE(knobs.size() >= 2);
+  for (const auto& knob : knobs) CHECK(knob.planned_bytes < needed);
+  CHECK(knobs[0].setting == "schedule.name=seq1f1b schedule.segments=4");
+  CHECK(knobs[1].setting == "training.micro_batch_size=1");
+  std::string message;
+  try {
+    runtime::require_fits(job, needed, needed - 1);
+  } catch (const ConfigError& error) {
+    message = error.what();
+  }
+  CHECK(message.find("training.micro_batch_size=1 would need") != std::string::npos);
 }
 
 TEST_CASE("after the first step nothing large is allocated", "[runtime][memory]") {
