@@ -6,13 +6,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
 
 #include "core/comm/launcher.h"
+#include "core/comm/mpi_requests.h"
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::comm {
@@ -21,9 +21,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::microseconds;
 
-// Larger messages travel in pieces: MPI counts in int, one long copy would hold up the others, and
-// every piece that arrives shortens the pauses below.
-constexpr std::size_t kPieceBytes = std::size_t{1} << 20;
 // How long a message that has begun may take to be withdrawn.
 constexpr std::chrono::seconds kWithdrawTime{1};
 // After MPI_Abort was ordered, how long it may take to end this process.
@@ -31,21 +28,13 @@ constexpr std::chrono::seconds kAbortTime{5};
 
 // Polling. A pause is a sixteenth of the time since something was last completed, so that it
 // lengthens a wait by a few percent, within these bounds. The upper ones decide what an idle rank
-// costs the others on the same cores: measured 3 % of a core while it waits, 1.5 % while it computes
-// with a receive posted (tests/core/comm/mpi_latency.cpp).
+// costs the others on the same cores: measured 3 % of a core while it waits, 1.5 % while it
+// computes with a receive posted (tests/core/comm/mpi_latency.cpp).
 constexpr int kYields = 3;
 constexpr microseconds kShortestPause{10};
 constexpr microseconds kLongestPauseWaiting{200};
 constexpr microseconds kLongestPauseComputing{1000};
 constexpr unsigned long kTimerSlackNanoseconds = 1000;  // Linux adds 50 us to a sleep else
-
-void check(int result, const char* call) {
-  if (result == MPI_SUCCESS) return;
-  std::array<char, MPI_MAX_ERROR_STRING> text{};
-  int length = 0;
-  MPI_Error_string(result, text.data(), &length);
-  throw Error(kExitUnexpected, concat(call, ": ", text.data()));
-}
 
 std::size_t resident_bytes() {
   std::size_t total_pages = 0;
@@ -55,120 +44,6 @@ std::size_t resident_bytes() {
 }
 
 }  // namespace
-
-// All requests in flight, in arrays as MPI_Testsome wants them.
-class MpiTransport::Requests {
- public:
-  explicit Requests(const MpiTransport& transport) : transport_(transport) {
-    for (MPI_Comm& lane : lanes_) {
-      check(MPI_Comm_dup(MPI_COMM_WORLD, &lane), "MPI_Comm_dup");
-      check(MPI_Comm_set_errhandler(lane, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
-    }
-  }
-
-  bool empty() const { return requests_.empty(); }
-
-  void start(Transfer& transfer) {
-    const bool sends = transfer.direction == Transfer::Direction::kSend;
-    const MPI_Comm lane = lanes_[static_cast<std::size_t>(transfer.lane)];
-    std::span<std::byte> rest = transfer.bytes;
-    transfer.pending_pieces = 0;
-    do {  // a message without bytes is one piece too
-      const std::span<std::byte> piece = rest.first(std::min(rest.size(), kPieceBytes));
-      rest = rest.subspan(piece.size());
-      const int count = static_cast<int>(piece.size());
-      MPI_Request request = MPI_REQUEST_NULL;
-      if (!sends) {
-        check(MPI_Irecv(piece.data(), count, MPI_BYTE, transfer.peer, transfer.tag, lane, &request),
-              "MPI_Irecv");
-      } else if (transfer.lane == Lane::kChannel) {
-        // Synchronous: a channel's buffer is free again when the receiver has taken the message.
-        check(
-            MPI_Issend(piece.data(), count, MPI_BYTE, transfer.peer, transfer.tag, lane, &request),
-            "MPI_Issend");
-      } else {
-        check(MPI_Isend(piece.data(), count, MPI_BYTE, transfer.peer, transfer.tag, lane, &request),
-              "MPI_Isend");
-      }
-      requests_.push_back(request);
-      pieces_.push_back({&transfer, piece.size()});
-      ++transfer.pending_pieces;
-    } while (!rest.empty());
-  }
-
-  // A receive that nothing has matched yet ends soon after; everything else takes its course.
-  void cancel(const Transfer& transfer) {
-    if (transfer.direction != Transfer::Direction::kReceive) return;
-    for (std::size_t i = 0; i < requests_.size(); ++i) {
-      if (pieces_[i].transfer == &transfer) check(MPI_Cancel(&requests_[i]), "MPI_Cancel");
-    }
-  }
-
-  // Lets MPI move data; appends the transfers that are done. Says whether anything was completed.
-  bool poll(std::vector<Transfer*>& done) {
-    if (requests_.empty()) return false;
-    indices_.resize(requests_.size());
-    statuses_.resize(requests_.size());
-    int completed = 0;
-    const int result = MPI_Testsome(static_cast<int>(requests_.size()), requests_.data(),
-                                    &completed, indices_.data(), statuses_.data());
-    if (result != MPI_ERR_IN_STATUS) check(result, "MPI_Testsome");
-    if (completed <= 0) return false;
-    for (std::size_t i = 0; i < static_cast<std::size_t>(completed); ++i) {
-      Piece& piece = pieces_[static_cast<std::size_t>(indices_[i])];
-      check_piece(piece, statuses_[i], result == MPI_ERR_IN_STATUS);
-      if (--piece.transfer->pending_pieces == 0) done.push_back(piece.transfer);
-      piece.transfer = nullptr;
-    }
-    forget_completed();
-    return true;
-  }
-
- private:
-  struct Piece {
-    Transfer* transfer;  // null when completed
-    std::size_t bytes;
-  };
-
-  void check_piece(const Piece& piece, MPI_Status& status, bool has_error) const {
-    const Transfer& transfer = *piece.transfer;
-    int error_class = MPI_SUCCESS;
-    if (has_error) MPI_Error_class(status.MPI_ERROR, &error_class);
-    if (error_class != MPI_SUCCESS && error_class != MPI_ERR_TRUNCATE) {
-      check(status.MPI_ERROR, concat("message with rank ", transfer.peer).c_str());
-    }
-    if (transfer.direction == Transfer::Direction::kSend) return;
-    int cancelled = 0;
-    check(MPI_Test_cancelled(&status, &cancelled), "MPI_Test_cancelled");
-    if (cancelled != 0) return;
-    int received = 0;
-    check(MPI_Get_count(&status, MPI_BYTE, &received), "MPI_Get_count");
-    const bool too_long = error_class == MPI_ERR_TRUNCATE;
-    if (!too_long && received == static_cast<int>(piece.bytes)) return;
-    throw MismatchError(concat(transport_.name(), ": rank ", transfer.peer, " sent ",
-                               too_long ? concat("more than ", piece.bytes) : concat(received),
-                               " bytes where ", piece.bytes, " were expected"));
-  }
-
-  void forget_completed() {
-    std::size_t kept = 0;
-    for (std::size_t i = 0; i < pieces_.size(); ++i) {
-      if (pieces_[i].transfer == nullptr) continue;
-      pieces_[kept] = pieces_[i];
-      requests_[kept] = requests_[i];
-      ++kept;
-    }
-    pieces_.resize(kept);
-    requests_.resize(kept);
-  }
-
-  const MpiTransport& transport_;
-  std::array<MPI_Comm, kLanes> lanes_{};  // freed by MPI_Finalize
-  std::vector<MPI_Request> requests_;
-  std::vector<Piece> pieces_;  // of the same index
-  std::vector<int> indices_;
-  std::vector<MPI_Status> statuses_;
-};
 
 MpiTransport::MpiTransport(const WorldOptions& options) : Transport(options) {
   if (!started_by_launcher(std::getenv)) {
@@ -205,11 +80,11 @@ void MpiTransport::enter(Phase phase) {
 
 // All that the progress thread does, from MPI_Init to MPI_Finalize.
 void MpiTransport::progress() {
-  std::unique_ptr<Requests> requests;
+  std::unique_ptr<MpiRequests> requests;
   try {
     prctl(PR_SET_TIMERSLACK, kTimerSlackNanoseconds);
     place_ = start();
-    requests = std::make_unique<Requests>(*this);
+    requests = std::make_unique<MpiRequests>(name());
   } catch (...) {
     fail(std::current_exception());
     enter(Phase::kFinished);
@@ -236,11 +111,11 @@ MpiTransport::Place MpiTransport::start() {
   const std::string mismatch = launcher_mismatch(1, std::getenv);
   const std::size_t resident_before = resident_bytes();
   int provided = 0;
-  check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
+  check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
   Place place;
-  check(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
-  check(MPI_Comm_rank(MPI_COMM_WORLD, &place.rank), "MPI_Comm_rank");
-  check(MPI_Comm_size(MPI_COMM_WORLD, &place.size), "MPI_Comm_size");
+  check_mpi(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  check_mpi(MPI_Comm_rank(MPI_COMM_WORLD, &place.rank), "MPI_Comm_rank");
+  check_mpi(MPI_Comm_size(MPI_COMM_WORLD, &place.size), "MPI_Comm_size");
   if (place.size == 1 && !mismatch.empty()) {
     MPI_Finalize();
     throw ConfigError(mismatch);
@@ -249,21 +124,21 @@ MpiTransport::Place MpiTransport::start() {
     throw ConfigError("this MPI does not support threads (MPI_THREAD_FUNNELED)");
   }
   MPI_Comm node = MPI_COMM_NULL;
-  check(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node),
-        "MPI_Comm_split_type");
-  check(MPI_Comm_rank(node, &place.local_rank), "MPI_Comm_rank");
-  check(MPI_Comm_size(node, &place.local_size), "MPI_Comm_size");
-  check(MPI_Comm_free(&node), "MPI_Comm_free");
+  check_mpi(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node),
+            "MPI_Comm_split_type");
+  check_mpi(MPI_Comm_rank(node, &place.local_rank), "MPI_Comm_rank");
+  check_mpi(MPI_Comm_size(node, &place.local_size), "MPI_Comm_size");
+  check_mpi(MPI_Comm_free(&node), "MPI_Comm_free");
   int* max_tag = nullptr;
   int found = 0;
-  check(MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, &max_tag, &found), "MPI_Comm_get_attr");
+  check_mpi(MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, &max_tag, &found), "MPI_Comm_get_attr");
   place.max_tag = found != 0 ? *max_tag : 32767;  // the least that MPI guarantees
   const std::size_t resident = resident_bytes();
   place.start_up_bytes = resident - std::min(resident, resident_before);
   return place;
 }
 
-void MpiTransport::serve(Requests& requests) {
+void MpiTransport::serve(MpiRequests& requests) {
   std::vector<Transfer*> posted;
   std::vector<Transfer*> unwanted;
   std::vector<Transfer*> done;

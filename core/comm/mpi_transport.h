@@ -11,6 +11,8 @@
 
 namespace seq1f1b::comm {
 
+class MpiRequests;
+
 class MpiTransport final : public Transport {
  public:
   // Starts the thread and, in it, MPI. A start that takes longer than the deadline ends the
@@ -43,12 +45,11 @@ class MpiTransport final : public Transport {
   // What the thread is to do; the ones below kServe end its service.
   enum class Order : std::uint8_t { kServe, kFinalize, kAbort };
   enum class Phase : std::uint8_t { kStarting, kServing, kStopped, kFinished };
-  class Requests;  // the MPI side, used by the progress thread only
 
   void progress();
   void enter(Phase phase);
   Place start();
-  void serve(Requests& requests);
+  void serve(MpiRequests& requests);
   void attend(bool waiting) override;
   // Ends the process at once: for waits in which the progress thread hangs inside MPI.
   [[noreturn]] void give_up(const std::string& who, const std::string& what);

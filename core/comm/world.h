@@ -13,13 +13,16 @@ namespace seq1f1b::comm {
 struct WorldOptions {
   std::chrono::duration<double> deadline{600};
   std::chrono::duration<double> grace{2};
-  // Called with the whole message before the job is aborted for an expired deadline, so that it also
-  // reaches the log file.
+  // Called with the whole message before the job is aborted for an expired deadline, so that it
+  // also reaches the log file.
   std::function<void(const std::string&)> on_deadline;
 };
 
+// A world outlives its channels and groups.
 class World {
  public:
+  // A world of several processes that is destroyed without finalize() aborts the job, whose other
+  // ranks would wait for this one.
   virtual ~World() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
@@ -29,7 +32,8 @@ class World {
   // Both ends of a channel make it with the same `id` (unique per direction and pair of ranks, the
   // producing stage and direction combined), in any order. `buffers` are the ring, in device memory
   // planned by the caller; they outlive the channel.
-  virtual std::unique_ptr<Sender> make_sender(int to, int id, std::vector<std::span<std::byte>> buffers) = 0;
+  virtual std::unique_ptr<Sender> make_sender(int to, int id,
+                                              std::vector<std::span<std::byte>> buffers) = 0;
   virtual std::unique_ptr<Receiver> make_receiver(int from, int id,
                                                   std::vector<std::span<std::byte>> buffers) = 0;
   // Collective over the world, same member lists in the same order on all ranks; null on ranks that
@@ -37,7 +41,9 @@ class World {
   virtual std::unique_ptr<Group> make_group(std::span<const int> members) = 0;
 
   // A wait longer than the deadline throws DeadlineError whose message names this rank, what it was
-  // doing and the peer. abort() ends the whole job with `exit_code`; it does not return.
+  // doing and the peer; after it every other wait fails too. Time in which the process is suspended
+  // does not count. abort() ends the whole job with `exit_code`; it does not return. For an expired
+  // deadline it first waits the grace period, in which the peers can write what they waited for.
   [[noreturn]] virtual void abort(int exit_code) = 0;
   // Leaves the job in good order: collective; waits for all at most the deadline.
   virtual void finalize() = 0;
@@ -46,11 +52,14 @@ class World {
 };
 
 // The job started by mpirun or srun (or a single process). One progress thread per rank makes every
-// MPI call, sleeps while nothing is outstanding and polls with growing pauses else.
+// MPI call, sleeps while nothing is outstanding and polls with growing pauses else. Throws
+// ConfigError when a launcher started several tasks and MPI sees one rank in each. If MPI does not
+// start or finalize within the deadline, the process says so and ends with kExitDeadline.
 std::unique_ptr<World> connect_mpi(const WorldOptions& options);
 
-// `size` worlds in one process, one per thread; for tests. abort() of one makes the waits of all
-// others throw DeadlineError.
-std::vector<std::unique_ptr<World>> make_in_process_worlds(int size, const WorldOptions& options = {});
+// `size` worlds in one process, one per thread; for tests. abort() of one throws Error with the
+// exit code, and makes the waits of all others throw DeadlineError.
+std::vector<std::unique_ptr<World>> make_in_process_worlds(int size,
+                                                           const WorldOptions& options = {});
 
 }  // namespace seq1f1b::comm

@@ -1,5 +1,5 @@
-// Measures, under mpirun -n 4: the round trip of a message between two ranks while the other two wait
-// for one, what such a wait costs, and the rate of large messages while both ends compute.
+// Measures, under mpirun -n 4: the round trip of a message between two ranks while the other two
+// wait for one, what such a wait costs, and the rate of large messages while both ends compute.
 //   . scripts/mpi_env.sh && mpirun -q -n 4 build/release/comm_latency
 #include <sys/resource.h>
 
@@ -107,7 +107,8 @@ void measure(World& world) {
   const double cpu_before = cpu_seconds();
   const auto begin = Clock::now();
   if (world.rank() == 0 || world.rank() == 3) {
-    for (const std::size_t bytes : {std::size_t{4096}, std::size_t{262'144}, std::size_t{1} << 22}) {
+    for (const std::size_t bytes :
+         {std::size_t{4096}, std::size_t{262'144}, std::size_t{1} << 22}) {
       for (const int computed : {0, 300, 3000}) {
         round_trips(world, bytes, std::chrono::microseconds(computed));
       }
@@ -126,8 +127,8 @@ void measure(World& world) {
     receiver->expect(std::array<std::size_t, 1>{1000});
     const double before = cpu_seconds();
     std::this_thread::sleep_for(std::chrono::seconds(3));
-    std::cout << "a rank with a receive posted, not waiting: "
-              << 100 * (cpu_seconds() - before) / 3 << " % of a core" << std::endl;
+    std::cout << "a rank with a receive posted, not waiting: " << 100 * (cpu_seconds() - before) / 3
+              << " % of a core" << std::endl;
   }
   all->barrier(testing::nothing_special);
   constexpr std::size_t kValues = std::size_t{10} << 20;
