@@ -60,7 +60,8 @@ class RankLog {
 class Progress {
  public:
   // Shows on stdout. mpirun gives every rank a terminal without a size, wherever its own output
-  // goes: that counts as none. SEQ1F1B_PROGRESS=live or lines in the environment decides otherwise.
+  // goes: that counts as none. A launcher that knows better says the width in the environment,
+  // SEQ1F1B_PROGRESS=$(tput cols); 0 asks for plain lines.
   explicit Progress(std::int64_t interval);
   // `columns`: width of the terminal behind `out`, 0 for none.
   Progress(std::int64_t interval, std::FILE* out, int columns);

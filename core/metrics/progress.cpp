@@ -5,24 +5,17 @@
 #include <array>
 #include <cmath>
 #include <cstdlib>
-#include <string_view>
 
 #include "core/metrics/metrics.h"
 
 namespace seq1f1b::metrics {
 namespace {
 
-constexpr int kUnknownWidth = 10000;  // live on demand where no width is known: nothing is cut
-
 int columns_of_stdout() {
+  if (const char* wish = std::getenv("SEQ1F1B_PROGRESS")) return std::atoi(wish);
   winsize size{};
-  const bool known = ::isatty(STDOUT_FILENO) == 1 &&
-                     ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-  const int columns = known ? size.ws_col : 0;
-  const char* wish = std::getenv("SEQ1F1B_PROGRESS");
-  if (wish == nullptr) return columns;
-  if (std::string_view(wish) == "live") return known ? columns : kUnknownWidth;
-  return std::string_view(wish) == "lines" ? 0 : columns;
+  const bool known = ::isatty(STDOUT_FILENO) == 1 && ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0;
+  return known ? size.ws_col : 0;
 }
 
 template <class... Values>
