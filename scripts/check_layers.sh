@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks what each folder includes against the layers of the house: dependencies point downwards only,
+# Checks what each folder includes against the layers of the house: dependencies point downwards only
 # and the headers of large libraries stay in source files. Prints FILE:LINE: and the broken rule for
 # each violation; exit 1 when there is one.
 #
@@ -40,7 +40,8 @@ core/train           core/* kernels kernels/common
 apps                 core/* kernels kernels/common
 '
 
-# Each costs a second or more of compilation wherever it is included.
+# Each costs a second or more of compilation wherever it is included: allowed in source files, and in
+# headers that only source files of the same folder include.
 heavy='yaml-cpp/ CLI/ nlohmann/json.hpp oneapi/ dnnl mpi.h sentencepiece xxhash.h'
 
 find "${folders[@]}" \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -print | sort |
@@ -62,10 +63,21 @@ find "${folders[@]}" \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*
                !(to ~ /^core\// && (from, "core/*") in allowed))
         violation(from " may not include " to " (" target ")")
     }
-    function check_heavy(target,   i) {
-      if (file !~ /\.(h|cuh)$/) return
+    function is_header(path) { return path ~ /\.(h|cuh)$/ }
+    function note_heavy(target,   i) {
       for (i = 1; i <= heavy_count; i++)
-        if (index(target, heavy[i]) == 1) violation("<" target "> belongs in a source file")
+        if (index(target, heavy[i]) == 1) brings[file] = target
+    }
+    # Every use of a header that brings a heavy one, once all files have been read.
+    function check_spread(   i, target) {
+      for (i = 1; i <= uses; i++) {
+        file = user[i]
+        line = use_line[i]
+        target = used[i]
+        if (is_header(target) && target in brings &&
+            (is_header(file) || folder_of(file) != folder_of(target)))
+          violation(target " brings <" brings[target] ">: only source files of its folder may include it")
+      }
     }
     BEGIN {
       rows = split(ENVIRON["TABLE"], row, "\n")
@@ -91,14 +103,19 @@ find "${folders[@]}" \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*
           target = text
           sub(/^[^<"]*["<]/, "", target)
           sub(/[">].*$/, "", target)
-          check_heavy(target)
-          if (own) check_own(target)
+          note_heavy(target)
+          if (!own) continue
+          check_own(target)
+          user[++uses] = file
+          use_line[uses] = line
+          used[uses] = target
         }
       }
       close(file)
       files++
     }
     END {
+      check_spread()
       if (violations) exit 1
       print "check_layers: " files " files keep to the layers"
     }'
