@@ -129,6 +129,13 @@ void Validator::check_index_range() {
              value, " does not exist; there are ", count, ", counted from 0");
   };
   for_each_action([&](std::size_t rank, std::size_t index, const Action& action) {
+    const auto below = [](int value, int count) {
+      return static_cast<unsigned>(value) < static_cast<unsigned>(count);
+    };
+    if (below(static_cast<int>(action.kind), kKinds) && below(action.chunk, spec.chunks) &&
+        below(action.unit.micro_batch, spec.micro_batches) &&
+        below(action.unit.segment, spec.segments))
+      return;
     check(rank, index, "kind", static_cast<int>(action.kind), kKinds);
     check(rank, index, "chunk", action.chunk, spec.chunks);
     check(rank, index, "micro-batch", action.unit.micro_batch, spec.micro_batches);
