@@ -42,8 +42,9 @@ double rounding_error(Dtype dtype) {
 }
 
 // Rounding errors of a sum of n terms wander like sqrt(n); 8 covers what happens around the sum.
-double allowance_for(std::int64_t length, double condition) {
-  return condition * (8 + 4 * std::sqrt(static_cast<double>(length)));
+double tolerance_for(const Accuracy& accuracy, Dtype dtype, double largest) {
+  const double errors = 8 + 4 * std::sqrt(static_cast<double>(accuracy.length));
+  return accuracy.condition * errors * rounding_error(dtype) * std::max(largest, accuracy.terms);
 }
 
 struct NamedBackend {
@@ -77,9 +78,9 @@ void compare(const std::vector<Result>& truth, const std::vector<Result>& found,
     const auto& expected = truth[r].values;
     const auto& actual = found[r].values;
     REQUIRE(expected.size() == actual.size());
-    double largest = 0;
+    double largest = truth[r].magnitude;
     for (double value : expected) largest = std::max(largest, std::abs(value));
-    const double tolerance = truth[r].allowance * rounding_error(dtype) * largest;
+    const double tolerance = tolerance_for(truth[r].accuracy, dtype, largest);
     double worst = 0;
     std::size_t at = 0;
     for (std::size_t i = 0; i < expected.size(); ++i) {
@@ -158,26 +159,25 @@ Tensor Run::carry(Dims dims, std::int64_t first, std::int64_t last, std::uint64_
 double* Run::scalar(double value) { return &scalars_.emplace_back(value); }
 
 void Run::add_result(const std::string& name, const Tensor& tensor, std::int64_t first,
-                     std::int64_t count, std::int64_t length, double condition) {
+                     std::int64_t count, const Accuracy& accuracy) {
   const auto width = static_cast<std::int64_t>(dtype_bytes(tensor.dtype));
   const auto* bytes = tensor.as<std::byte>() + first * width;
-  Result result{name, {}, {bytes, bytes + count * width}, allowance_for(length, condition)};
+  Result result{name, {}, {bytes, bytes + count * width}, accuracy};
   for (std::int64_t i = first; i < first + count; ++i) result.values.push_back(load(tensor, i));
   results_.push_back(std::move(result));
 }
 
-void Run::result(const std::string& name, const Tensor& tensor, std::int64_t length,
-                 double condition) {
-  add_result(name, tensor, 0, tensor.elements(), length, condition);
+void Run::result(const std::string& name, const Tensor& tensor, const Accuracy& accuracy) {
+  add_result(name, tensor, 0, tensor.elements(), accuracy);
 }
 
 void Run::result_rows(const std::string& name, const Tensor& tensor, std::int64_t first,
-                      std::int64_t last, std::int64_t length, double condition) {
+                      std::int64_t last, const Accuracy& accuracy) {
   const std::int64_t capacity = tensor.dim(2), head_dim = tensor.dim(3);
   for (std::int64_t slab = 0; slab < tensor.dim(0) * tensor.dim(1); ++slab) {
     const std::int64_t begin = slab * capacity * head_dim;
     add_result(concat(name, " of key head ", slab), tensor, begin + first * head_dim,
-               (last - first) * head_dim, length, condition);
+               (last - first) * head_dim, accuracy);
     const auto width = static_cast<std::int64_t>(dtype_bytes(tensor.dtype)) * head_dim;
     const auto* rows = tensor.as<std::byte>() + slab * capacity * width;
     INFO(name << " outside rows " << first << " to " << last);
@@ -186,8 +186,8 @@ void Run::result_rows(const std::string& name, const Tensor& tensor, std::int64_
   }
 }
 
-void Run::result_scalar(const std::string& name, const double* value, std::int64_t length) {
-  add_result(name, Tensor(const_cast<double*>(value), Dtype::kF64, {1}), 0, 1, length, 1);
+void Run::result_scalar(const std::string& name, const double* value, const Accuracy& accuracy) {
+  add_result(name, Tensor(const_cast<double*>(value), Dtype::kF64, {1}), 0, 1, accuracy);
 }
 
 std::vector<Result> Run::finish() {

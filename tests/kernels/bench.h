@@ -16,11 +16,20 @@ namespace seq1f1b::kernels::testing {
 enum class Role { kCompute, kAccumulate };
 using Dims = std::initializer_list<std::int64_t>;
 
+// How exact a result can be.
+struct Accuracy {
+  std::int64_t length;   // how many terms one value sums
+  double condition = 1;  // how much the operation amplifies a relative error of its operands
+  double terms = 0;      // the size of the terms, where they may cancel to less
+  Accuracy(std::int64_t sum_length, double amplification = 1, double term_size = 0)
+      : length(sum_length), condition(amplification), terms(term_size) {}
+};
+
 struct Result {
   std::string name;
   std::vector<double> values;
   std::vector<std::byte> bytes;
-  double allowance;  // in rounding errors of the dtype, relative to the largest value
+  Accuracy accuracy;
 };
 
 // A body's view of one back end.
@@ -41,14 +50,12 @@ class Run {
                Role role = Role::kCompute);
   double* scalar(double value);
 
-  // What is compared. `length`: how many terms one value sums; `condition`: how much the operation
-  // amplifies a relative error of its operands.
-  void result(const std::string& name, const Tensor& tensor, std::int64_t length,
-              double condition = 1);
+  // What is compared.
+  void result(const std::string& name, const Tensor& tensor, const Accuracy& accuracy);
   // Rows [first, last) of a carry; all other rows must still be NaN.
   void result_rows(const std::string& name, const Tensor& tensor, std::int64_t first,
-                   std::int64_t last, std::int64_t length, double condition = 1);
-  void result_scalar(const std::string& name, const double* value, std::int64_t length);
+                   std::int64_t last, const Accuracy& accuracy);
+  void result_scalar(const std::string& name, const double* value, const Accuracy& accuracy);
 
   // Checks margins and inputs, and returns the results.
   std::vector<Result> finish();
@@ -64,7 +71,7 @@ class Run {
   }
   Tensor poisoned(Dims dims, Dtype dtype);
   void add_result(const std::string& name, const Tensor& tensor, std::int64_t first,
-                  std::int64_t count, std::int64_t length, double condition);
+                  std::int64_t count, const Accuracy& accuracy);
 
   Backend& backend_;
   std::deque<Memory> memory_;

@@ -29,7 +29,7 @@ TEST_CASE("projection to and from the carry", "[carry]") {
                                query, key, value);
       run.result("query", query, 2);
       run.result_rows("key", key, c.start, end, 2);
-      run.result_rows("value", value, c.start, end, 0, 0);
+      run.result_rows("value", value, c.start, end, {0, 0});
 
       const Tensor grad_query = run.input({c.micro_batch, c.tokens, c.heads, c.head_dim}, 2);
       const Tensor grad_key = run.carry({c.micro_batch, c.kv_heads, c.capacity, c.head_dim},

@@ -24,7 +24,7 @@ TEST_CASE("cross entropy and its gradient", "[cross_entropy]") {
         run.ops.cross_entropy(logits, labels, scale, write_gradient, loss_sum);
         run.result_scalar("loss", loss_sum, c.vocab);
         // A score's rounding error is relative to its size, and moves the probability by as much.
-        if (write_gradient) run.result("gradient", logits, c.vocab, 1 + c.spread);
+        if (write_gradient) run.result("gradient", logits, {c.vocab, 1 + c.spread});
       });
     }
 }

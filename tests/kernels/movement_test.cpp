@@ -13,8 +13,8 @@ TEST_CASE("fill, copy and accumulate", "[movement]") {
       const Tensor sum = run.inout({count}, 2, Role::kAccumulate);
       const Tensor addend = run.inout({count}, 3, Role::kAccumulate);
       run.ops.accumulate(addend, sum);
-      run.result("filled", filled, 0, 0);
-      run.result("copied", copied, 0, 0);
+      run.result("filled", filled, {0, 0});
+      run.result("copied", copied, {0, 0});
       run.result("sum", sum, 1);
     });
   }

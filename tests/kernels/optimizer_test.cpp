@@ -12,7 +12,7 @@ TEST_CASE("sum of squares", "[optimizer]") {
       const Tensor input = run.inout({count}, 1, Role::kAccumulate);
       run.ops.sum_of_squares(input, sum);
       // In fp64 on every back end, whatever the dtype of the input.
-      run.result("input", input, 0, 0);
+      run.result("input", input, {0, 0});
       run.result_scalar("sum", sum, 1);
     });
   }
