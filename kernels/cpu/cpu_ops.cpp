@@ -10,7 +10,8 @@ namespace {
 
 class CpuOps final : public Ops {
  public:
-  CpuOps(int threads, Isa isa) : context_(threads, isa), linear_(threads), attention_(threads) {}
+  CpuOps(int threads, Isa isa)
+      : context_(threads, isa), linear_(threads), attention_(threads, isa) {}
 
   void fill(const Tensor& output, double value) override {
     check_fill(output);
