@@ -13,20 +13,25 @@ namespace {
 
 using Sequence = std::vector<std::size_t>;  // indices of intervals
 
+// Over the bound: good enough to look no further, good enough to stop improving. A placement takes
+// about a microsecond, so the improvement ends within a fraction of a second.
+constexpr double kGood = 1.05, kAcceptable = 1.10;
+constexpr std::size_t kMostRounds = 60, kMostPlacements = 300'000;
+
 enum class Fit { kFirst, kBest };
 
 // Places intervals in a given sequence, each into a gap between those placed before it that live at
 // the same time.
 class Packer {
  public:
-  explicit Packer(std::span<const Interval> intervals) : intervals_(intervals) {
-    by_start_.resize(intervals.size());
+  explicit Packer(std::vector<Interval> intervals) : intervals_(std::move(intervals)) {
+    by_start_.resize(intervals_.size());
     std::iota(by_start_.begin(), by_start_.end(), std::size_t{0});
-    std::ranges::stable_sort(by_start_, {}, [&](std::size_t i) { return intervals[i].first; });
+    std::ranges::stable_sort(by_start_, {}, [&](std::size_t i) { return intervals_[i].first; });
     // Latest end among the intervals that start no later: where a search for neighbours may stop.
     std::int32_t latest = -1;
     for (const std::size_t i : by_start_)
-      latest_end_.push_back(latest = std::max(latest, intervals[i].last));
+      latest_end_.push_back(latest = std::max(latest, intervals_[i].last));
   }
 
   const Sequence& by_start() const { return by_start_; }
@@ -77,7 +82,7 @@ class Packer {
     return found ? best : free_from;
   }
 
-  std::span<const Interval> intervals_;
+  std::vector<Interval> intervals_;
   Sequence by_start_;
   std::vector<std::int32_t> latest_end_;  // along by_start_
   std::vector<char> placed_;
@@ -135,7 +140,6 @@ struct Strategy {
   Sequence sequence;
   Fit fit;
   int attempts = 0;
-  std::size_t bytes = 0;  // of the latest attempt
 };
 
 std::vector<Strategy> make_strategies(const std::vector<std::vector<Interval>>& sizes) {
@@ -160,6 +164,49 @@ std::vector<Strategy> make_strategies(const std::vector<std::vector<Interval>>& 
   return strategies;
 }
 
+// Tries strategies and keeps the best packing.
+class Search {
+ public:
+  explicit Search(std::span<const Interval> intervals)
+      : intervals_(intervals), bound_(static_cast<double>(live_maximum(intervals))) {}
+
+  bool within(double factor) const { return static_cast<double>(best_.bytes) <= factor * bound_; }
+  Packing take_best() { return std::move(best_); }
+
+  void attempt(Strategy& strategy) {
+    Packing packing = strategy.packer->place(strategy.sequence, strategy.fit);
+    packing.bytes = 0;
+    for (std::size_t i = 0; i < intervals_.size(); ++i)
+      packing.bytes = std::max(packing.bytes, end_of(packing, i));
+    promote(strategy, packing);
+    if (packing.bytes < best_.bytes) best_ = std::move(packing);
+  }
+
+ private:
+  // Of the size as it is, not as it was grown.
+  std::size_t end_of(const Packing& packing, std::size_t i) const {
+    return packing.offsets[i] + intervals_[i].bytes;
+  }
+
+  // What stuck out above the bound comes earlier the next time; every other time, all intervals as
+  // large as those that reached the very top, since an order repeats itself.
+  void promote(Strategy& strategy, const Packing& packing) const {
+    const double limit = std::min(kGood * bound_, static_cast<double>(packing.bytes) - 1);
+    const bool by_size = ++strategy.attempts % 2 == 0;
+    std::set<std::size_t> sizes_at_top;
+    for (std::size_t i = 0; by_size && i < intervals_.size(); ++i)
+      if (end_of(packing, i) == packing.bytes) sizes_at_top.insert(intervals_[i].bytes);
+    std::ranges::stable_partition(strategy.sequence, [&](std::size_t i) {
+      return by_size ? sizes_at_top.contains(intervals_[i].bytes)
+                     : static_cast<double>(end_of(packing, i)) > limit;
+    });
+  }
+
+  std::span<const Interval> intervals_;
+  double bound_;
+  Packing best_{.offsets = {}, .bytes = std::numeric_limits<std::size_t>::max()};
+};
+
 }  // namespace
 
 std::size_t live_maximum(std::span<const Interval> intervals) {
@@ -179,59 +226,23 @@ std::size_t live_maximum(std::span<const Interval> intervals) {
 }
 
 Packing pack(std::span<const Interval> intervals) {
-  // Over the bound: good enough to look no further, good enough to stop improving. A placement
-  // takes about a microsecond, so the improvement ends within a fraction of a second.
-  constexpr double kGood = 1.05, kAcceptable = 1.10;
-  constexpr std::size_t kMostRounds = 60, kMostPlacements = 300'000;
-
-  const auto bound = static_cast<double>(live_maximum(intervals));
-  if (bound == 0) return {.offsets = std::vector<std::size_t>(intervals.size()), .bytes = 0};
-  const std::vector<std::vector<Interval>> sizes{{intervals.begin(), intervals.end()},
-                                                 grow_to_classes(intervals, true),
-                                                 grow_to_classes(intervals, false)};
-  Packing best{.offsets = std::vector<std::size_t>(intervals.size()),
-               .bytes = std::numeric_limits<std::size_t>::max()};
-  const auto within = [&](double factor) {
-    return static_cast<double>(best.bytes) <= factor * bound;
-  };
-  const auto end_of = [&](const Packing& packing, std::size_t i) {
-    return packing.offsets[i] + intervals[i].bytes;  // the size as it is, not as it was grown
-  };
-  // What stuck out above the bound comes earlier the next time; every other time, all intervals as
-  // large as those that reached the very top, since an order repeats itself.
-  const auto promote = [&](Strategy& strategy, const Packing& packing) {
-    const double limit = std::min(kGood * bound, static_cast<double>(packing.bytes) - 1);
-    const bool by_size = ++strategy.attempts % 2 == 0;
-    std::set<std::size_t> sizes_at_top;
-    for (std::size_t i = 0; by_size && i < intervals.size(); ++i)
-      if (end_of(packing, i) == packing.bytes) sizes_at_top.insert(intervals[i].bytes);
-    std::ranges::stable_partition(strategy.sequence, [&](std::size_t i) {
-      return by_size ? sizes_at_top.contains(intervals[i].bytes)
-                     : static_cast<double>(end_of(packing, i)) > limit;
-    });
-  };
-  const auto attempt = [&](Strategy& strategy) {
-    Packing packing = strategy.packer->place(strategy.sequence, strategy.fit);
-    packing.bytes = 0;
-    for (std::size_t i = 0; i < intervals.size(); ++i)
-      packing.bytes = std::max(packing.bytes, end_of(packing, i));
-    strategy.bytes = packing.bytes;
-    promote(strategy, packing);
-    if (packing.bytes < best.bytes) best = std::move(packing);
-  };
-
-  std::vector<Strategy> strategies = make_strategies(sizes);
+  if (live_maximum(intervals) == 0)
+    return {.offsets = std::vector<std::size_t>(intervals.size()), .bytes = 0};
+  std::vector<Strategy> strategies = make_strategies({{intervals.begin(), intervals.end()},
+                                                      grow_to_classes(intervals, true),
+                                                      grow_to_classes(intervals, false)});
+  Search search(intervals);
   for (Strategy& strategy : strategies)
-    if (!within(kGood)) attempt(strategy);
+    if (!search.within(kGood)) search.attempt(strategy);
 
   std::size_t placements = 0;
   for (std::size_t round = 0; round < kMostRounds; ++round)
     for (Strategy& strategy : strategies) {
       placements += intervals.size();
-      if (within(kAcceptable) || placements > kMostPlacements) return best;
-      attempt(strategy);
+      if (search.within(kAcceptable) || placements > kMostPlacements) return search.take_best();
+      search.attempt(strategy);
     }
-  return best;
+  return search.take_best();
 }
 
 }  // namespace seq1f1b::schedule
