@@ -1,0 +1,61 @@
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "core/base/files.h"
+#include "kernels/common/errors.h"
+#include "tests/apps/run_program.h"
+#include "tests/catch.h"
+
+using seq1f1b::apps::Outcome;
+using seq1f1b::apps::run_shell;
+
+namespace {
+
+Outcome plan(const std::string& config, const std::string& arguments) {
+  return run_shell("seq1f1b plan '" SEQ1F1B_SOURCE_DIR "/configs/" + config + "' " + arguments);
+}
+bool contains(const Outcome& outcome, const std::string& text) {
+  return outcome.output.find(text) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("plan prints what a run would do") {
+  const Outcome outcome = plan("gpt3_2.7b_32k.yaml", "");
+  INFO(outcome.output);
+  REQUIRE(outcome.code == 0);
+  CHECK(contains(outcome, "11944 8268 6731 5825 tokens"));  // METHOD section 4
+  CHECK(contains(outcome, "2.98 micro-batches"));
+  CHECK(contains(outcome, "1.23 micro-batches"));
+  CHECK(contains(outcome, "p7 (w=3): F1.1 F1.2 F1.3 | F1.4 B1.4 F2.1 B1.3"));
+  CHECK(contains(outcome, "rank 7: 4 blocks, head"));
+}
+
+TEST_CASE("plan writes the schedule as JSON and as a picture") {
+  const std::string prefix = SEQ1F1B_BINARY_DIR "/test_plan";
+  const std::string json = prefix + ".json", svg = prefix + ".svg";
+  std::filesystem::remove(json);
+  std::filesystem::remove(svg);
+  const Outcome outcome =
+      plan("quickstart.yaml", "model.vocab_size=2048 --json '" + json + "' --svg '" + svg + "'");
+  INFO(outcome.output);
+  REQUIRE(outcome.code == 0);
+  const auto object = nlohmann::json::parse(seq1f1b::base::read_file(json));
+  CHECK(object["ranks"] == 4);
+  CHECK(object["orders"].size() == 4);
+  CHECK(object["orders"][0].size() == 2 * 8 * 4);
+  CHECK(object["orders"][0][0] == nlohmann::json::parse(R"(["F", 0, 0, 0])"));
+  for (const auto& bytes : object["planned_bytes"])
+    CHECK(contains(outcome, seq1f1b::concat('(', bytes.get<std::size_t>(), ')')));
+  CHECK(seq1f1b::base::read_file(svg).starts_with("<svg "));
+}
+
+TEST_CASE("plan says what it lacks") {
+  const Outcome outcome = plan("quickstart.yaml", "");
+  CHECK(outcome.code == 2);
+  CHECK(contains(outcome, "model.vocab_size"));
+  const Outcome unwritable = plan("gpt3_2.7b_32k.yaml", "--json /no/such/folder/plan.json");
+  CHECK(unwritable.code == 3);
+  CHECK(contains(unwritable, "/no/such/folder/plan.json"));
+}
