@@ -157,7 +157,9 @@ void print_memory(const JobPlan& job, const std::vector<RankPlan>& ranks) {
         ", other ", base::bytes_text(plan.scalars + plan.inputs), ", activations and scratch ",
         base::bytes_text(packed), " packed, ", base::bytes_text(most), " live (+", percent(excess),
         "; ", std::fixed, std::setprecision(2), live[rank], " micro-batches)");
-    print_row("library", "buffers of MPI and scratch of oneDNN: measured after the first step, see the run's logs");
+    print_row("library",
+              "buffers of MPI and scratch of oneDNN: measured after the first step, see the run's "
+              "logs");
     print_row("host", base::bytes_text(plan.host_bytes), " for samples and checkpoint staging");
   }
 }

@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::int32_t kNoBlock = -1;
 
+// Where the index of a block is kept. Chunks come first, so that their number need not be known.
 std::size_t dense_index(Lifetime lifetime, int chunk, Unit unit, int micro_batches, int segments) {
   const auto rows =
       static_cast<std::size_t>(chunk) * kLifetimes + static_cast<std::size_t>(lifetime);
@@ -112,6 +113,8 @@ MemoryPlan plan_memory(const Schedule& schedule, int rank, std::span<const Chunk
                             .offset = 0});
     return static_cast<std::int32_t>(plan.blocks_.size() - 1);
   };
+  // A block begins where its kind first runs in its scope and reaches to the last action that uses
+  // it; the lifetime table says which those are.
   for (std::size_t index = 0; index < order.size(); ++index) {
     const Action& action = order[index];
     const auto at = static_cast<std::int32_t>(index);

@@ -36,6 +36,7 @@ class Packer {
 
   const Sequence& by_start() const { return by_start_; }
 
+  // Bytes of the result are those of this packer's sizes, which may be grown.
   Packing place(const Sequence& sequence, Fit fit) {
     Packing result{std::vector<std::size_t>(intervals_.size()), 0};
     placed_.assign(intervals_.size(), 0);
@@ -54,6 +55,8 @@ class Packer {
     std::size_t begin, end;
   };
 
+  // Storage taken by what was placed before and lives at the same time, by offset. Only intervals
+  // between the first that may reach into this one and the last that starts in it are looked at.
   void collect_neighbours(std::size_t i, const std::vector<std::size_t>& offsets) {
     const Interval& interval = intervals_[i];
     neighbours_.clear();
@@ -67,6 +70,7 @@ class Packer {
     std::ranges::sort(neighbours_, {}, &Range::begin);
   }
 
+  // The lowest gap that is wide enough, or the narrowest one; above everything when there is none.
   std::size_t find_gap(std::size_t bytes, Fit fit) const {
     std::size_t free_from = 0, best = 0, best_size = 0;
     bool found = false;
@@ -142,6 +146,8 @@ struct Strategy {
   int attempts = 0;
 };
 
+// In time, as an online allocator would; or the bulky first, while there are few obstacles, whether
+// bulk is size, duration or both.
 std::vector<Strategy> make_strategies(const std::vector<std::vector<Interval>>& sizes) {
   const auto bytes = [](const Interval& interval) { return static_cast<double>(interval.bytes); };
   const auto length = [](const Interval& i) { return static_cast<double>(i.last - i.first + 1); };

@@ -91,6 +91,7 @@ class Validator {
   std::vector<Link> links_;  // [stage][kind]
 };
 
+// Every stage is on one rank, and every rank has an order.
 void Validator::check_placement() {
   const Spec& spec = schedule_.spec;
   const auto wrong = [&](int rank, const auto&... parts) {
@@ -143,6 +144,7 @@ void Validator::check_index_range() {
   });
 }
 
+// Fills position_, which all later rules read.
 void Validator::check_once() {
   segments_ = static_cast<std::size_t>(schedule_.spec.segments);
   units_ = static_cast<std::size_t>(schedule_.spec.micro_batches) * segments_;
@@ -193,6 +195,7 @@ void Validator::check_missing() {
     }
 }
 
+// What a rank needs of itself must come earlier in its own order.
 void Validator::check_dependencies() {
   for_each_action([&](std::size_t rank, std::size_t index, const Action& action) {
     const int stage = stage_of(rank, action);
@@ -217,6 +220,8 @@ void Validator::check_dependencies() {
   });
 }
 
+// K and V grow from the front, their gradients become complete from the back: out of order the
+// result would be silently wrong.
 void Validator::check_segment_order() {
   for_each_action([&](std::size_t rank, std::size_t index, const Action& action) {
     const KindRow& row = row_of(action.kind);
@@ -236,6 +241,8 @@ void Validator::check_segment_order() {
   });
 }
 
+// A message is known by its channel and unit alone, so each (stage, kind) has at most one channel
+// to take from and one to send on.
 void Validator::link_channels() {
   channels_ = channels_of(schedule_);
   links_.assign(static_cast<std::size_t>(schedule_.stages()) * kKinds, {});
@@ -254,6 +261,7 @@ void Validator::link_channels() {
   }
 }
 
+// Messages carry no tags: the consumer must want them in the order in which they are produced.
 void Validator::check_channel_order() {
   link_channels();
   // message[channel][unit]: the how-manyeth message of the channel carries the unit.

@@ -107,6 +107,7 @@ class Picture {
     add("<text class=\"", style, "\" x=\"", number(x), "\" y=\"", number(y), "\">", content,
         "</text>\n");
   }
+  // An empty step is drawn as empty rows.
   double x_of(double time) const {
     return timeline_.makespan > 0 ? kLeft + (kRight - kLeft) * time / timeline_.makespan : kLeft;
   }
@@ -133,6 +134,7 @@ class Picture {
     add("<text class=\"p\" x=\"", kRight + 8, "\" y=\"", kTop - 8, "\">idle</text>\n");
   }
 
+  // Shares, not times: the unit of the cost model is none of the picture's business.
   void draw_axis(double bottom) {
     const double y = bottom + 2;
     add("<path class=\"grid\" d=\"M", kLeft, ' ', number(y), "H", kRight);

@@ -74,6 +74,7 @@ class Ends {
   std::vector<double> ends_;
 };
 
+// The stage that the rank's chunk is.
 int stage_of(const Schedule& schedule, std::size_t rank, const Action& action) {
   return schedule.placement[rank][static_cast<std::size_t>(action.chunk)];
 }
@@ -144,6 +145,7 @@ Timeline simulate(const Schedule& schedule, const Cost& cost) {
                    "the schedule is not valid: rank ", rank, " stops at action ",
                    timeline.spans[rank].size());
 
+  // The bubble counts every rank from the first start to the last end of all.
   timeline.makespan = *std::ranges::max_element(free_from);
   for (const double time : busy) timeline.idle.push_back(timeline.makespan - time);
   const double total = static_cast<double>(ranks) * timeline.makespan;
