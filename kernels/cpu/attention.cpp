@@ -2,140 +2,124 @@
 
 #include <omp.h>
 
-#include <algorithm>
-#include <cstring>
-#include <new>
+#include <cstdint>
 
 #include "kernels/cpu/attention_tiles.h"
 
 namespace seq1f1b::kernels::cpu {
 namespace {
 
-constexpr std::size_t kCacheLine = 64;
+constexpr std::size_t kAlignedFloats = 16;  // 64 bytes: a cache line and the widest vector
 
-// Where a head of a sequence lies in the tensors of a call.
-struct Shape {
-  std::int64_t micro_batch, tokens, heads, head_dim, kv_heads, capacity;
+// The operands of one call, and the part of them that belongs to a key head of a sequence.
+struct Operands {
+  Tensor query, key, value, output, log_sum_exp;
+  AttentionRange range;
+  double scale;
+  Tensor grad_output{}, grad_query{}, grad_key{}, grad_value{};  // absent in the forward
+  Accumulate mode = Accumulate::kAdd;
 
-  Shape(const Tensor& query, const Tensor& key)
-      : micro_batch(query.dim(0)), tokens(query.dim(1)), heads(query.dim(2)),
-        head_dim(query.dim(3)), kv_heads(key.dim(1)), capacity(key.dim(2)) {}
+  std::int64_t tokens() const { return query.dim(1); }
+  std::int64_t head_dim() const { return query.dim(3); }
+  std::int64_t kv_heads() const { return key.dim(1); }
+  std::int64_t group() const { return query.dim(2) / kv_heads(); }
+  std::int64_t heads() const { return query.dim(0) * kv_heads(); }  // units of work
 
-  std::int64_t group() const { return heads / kv_heads; }
-  std::int64_t query_offset(std::int64_t b, std::int64_t head) const {
-    return (b * tokens * heads + head) * head_dim;
+  AttentionHead head(std::int64_t index) const {
+    const std::int64_t sequence = index / kv_heads(), kv_head = index % kv_heads();
+    const std::int64_t row = query.dim(2) * head_dim();
+    const std::int64_t at_query = sequence * tokens() * row + kv_head * group() * head_dim();
+    const std::int64_t at_key = index * key.dim(2) * head_dim();
+    const auto part = [](const Tensor& tensor, std::int64_t offset) {
+      return tensor ? tensor.as<float>() + offset : nullptr;
+    };
+    AttentionHead result;
+    result.tokens = tokens();
+    result.group = group();
+    result.head_dim = head_dim();
+    result.token_stride = row;
+    result.query_start = range.query_start;
+    result.key_start = range.key_start;
+    result.key_length = range.key_length;
+    if (range.document_start) result.document_start = range.document_start + sequence * tokens();
+    result.scale = static_cast<float>(scale);
+    result.query = part(query, at_query);
+    result.key = part(key, at_key);
+    result.value = part(value, at_key);
+    result.output = part(output, at_query);
+    result.log_sum_exp = part(log_sum_exp, index * group() * tokens());
+    result.grad_output = part(grad_output, at_query);
+    result.grad_query = part(grad_query, at_query);
+    result.grad_key = part(grad_key, at_key);
+    result.grad_value = part(grad_value, at_key);
+    result.overwrite = mode == Accumulate::kOverwrite;
+    return result;
   }
-  std::int64_t key_offset(std::int64_t b, std::int64_t kv_head) const {
-    return (b * kv_heads + kv_head) * capacity * head_dim;
-  }
-  std::int64_t statistics_offset(std::int64_t b, std::int64_t head) const {
-    return (b * heads + head) * tokens;
-  }
-  HeadView view(std::int64_t b, std::int64_t kv_head, const Tensor& key, const Tensor& value,
-                const AttentionRange& range, double scale) const {
-    HeadView head;
-    head.head_dim = head_dim;
-    head.query_stride = heads * head_dim;
-    head.key = key.as<float>() + key_offset(b, kv_head);
-    head.value = value.as<float>() + key_offset(b, kv_head);
-    head.key_length = range.key_length;
-    head.key_start = range.key_start;
-    head.query_start = range.query_start;
-    head.document_start = range.document_start ? range.document_start + b * tokens : nullptr;
-    head.scale = static_cast<float>(scale);
-    return head;
+
+  // The full checks are the back end's (kernels/common/shape_checks.h); these keep the arithmetic
+  // above within its tensors.
+  void check() const {
+    SEQ1F1B_ASSERT(query.rank == 4 && key.rank == 4 && query.dim(0) == key.dim(0) &&
+                       query.dim(3) == key.dim(3) && query.dim(2) % kv_heads() == 0,
+                   "query ", describe(query), ", key ", describe(key));
+    SEQ1F1B_ASSERT(head_dim() >= 1 && head_dim() <= 256, "head_dim ", head_dim());
+    SEQ1F1B_ASSERT(range.key_length >= 0 && range.key_length <= key.dim(2), "key_length ",
+                   range.key_length, ", capacity ", key.dim(2));
+    for (const Tensor* tensor : {&query, &key, &value, &output, &log_sum_exp, &grad_output,
+                                 &grad_query, &grad_key, &grad_value})
+      SEQ1F1B_ASSERT(tensor->dtype == Dtype::kF32, describe(*tensor), " is not fp32");
   }
 };
 
 }  // namespace
 
-Attention::Attention(int threads, Isa isa) : threads_(threads), isa_(isa) {}
-
-void Attention::Free::operator()(void* memory) const {
-  ::operator delete(memory, std::align_val_t{kCacheLine});
+Attention::Attention(int threads, Isa isa) : threads_(threads), tiles_(&attention_tiles(isa)) {
+  SEQ1F1B_ASSERT(threads >= 1, "threads ", threads);
 }
 
-void Attention::grow(std::int64_t head_dim) {
-  const auto floats = static_cast<std::size_t>(attention_tiles(isa_).scratch_floats(head_dim));
-  const std::size_t bytes = (floats * sizeof(float) + kCacheLine - 1) / kCacheLine * kCacheLine;
-  if (bytes <= scratch_bytes_) return;
-  scratch_bytes_ = bytes;
-  scratch_.reset(new (std::align_val_t{kCacheLine})
-                     std::byte[scratch_bytes_ * static_cast<std::size_t>(threads_)]);
+std::size_t Attention::bytes() const {
+  return scratch_floats_ * static_cast<std::size_t>(threads_) * sizeof(float);
+}
+
+void Attention::prepare(std::int64_t head_dim) {
+  const auto floats = static_cast<std::size_t>(tiles_->scratch_floats(head_dim));
+  if (floats <= scratch_floats_) return;
+  scratch_.reset(new float[floats * static_cast<std::size_t>(threads_) + kAlignedFloats]);
+  scratch_floats_ = floats;
 }
 
 float* Attention::scratch(int thread) const {
-  return reinterpret_cast<float*>(scratch_.get() +
-                                  scratch_bytes_ * static_cast<std::size_t>(thread));
+  const auto base = reinterpret_cast<std::uintptr_t>(scratch_.get()) / sizeof(float);
+  const std::size_t skip = (kAlignedFloats - base % kAlignedFloats) % kAlignedFloats;
+  return scratch_.get() + skip + static_cast<std::size_t>(thread) * scratch_floats_;
 }
 
 void Attention::forward(const Tensor& query, const Tensor& key, const Tensor& value,
                         const AttentionRange& range, double scale, const Tensor& output,
                         const Tensor& log_sum_exp) {
-  const Shape shape(query, key);
-  const AttentionTiles& tiles = attention_tiles(isa_);
-  grow(shape.head_dim);
-  const std::int64_t tiles_per_head = (shape.tokens + tiles.queries - 1) / tiles.queries;
-  const std::int64_t tasks = shape.micro_batch * shape.heads * tiles_per_head;
-  const auto task = [&](std::int64_t index) {
-    // The last tiles of a head see the most keys: they start first.
-    const std::int64_t tile = tiles_per_head - 1 - index / (shape.micro_batch * shape.heads);
-    const std::int64_t b = index / shape.heads % shape.micro_batch, head = index % shape.heads;
-    const ForwardTile pointers{query.as<float>() + shape.query_offset(b, head),
-                               output.as<float>() + shape.query_offset(b, head),
-                               log_sum_exp.as<float>() + shape.statistics_offset(b, head)};
-    const std::int64_t first = tile * tiles.queries;
-    tiles.forward(shape.view(b, head / shape.group(), key, value, range, scale), pointers, first,
-                  std::min(tiles.queries, shape.tokens - first), scratch(omp_get_thread_num()));
-  };
-  if (threads_ == 1 || tasks == 1) {
-    for (std::int64_t index = 0; index < tasks; ++index) task(index);
-    return;
-  }
+  const Operands operands{query, key, value, output, log_sum_exp, range, scale};
+  operands.check();
+  prepare(operands.head_dim());
+  const std::int64_t heads = operands.heads();
+  const std::int64_t tiles = (operands.tokens() * operands.group() + kQueryTile - 1) / kQueryTile;
 #pragma omp parallel for num_threads(threads_) schedule(dynamic, 1)
-  for (std::int64_t index = 0; index < tasks; ++index) task(index);
+  for (std::int64_t index = 0; index < heads * tiles; ++index)  // the last tiles have most keys
+    tiles_->forward(operands.head(index % heads), tiles - 1 - index / heads,
+                    scratch(omp_get_thread_num()));
 }
 
 void Attention::backward(const Tensor& grad_output, const Tensor& query, const Tensor& key,
                          const Tensor& value, const Tensor& output, const Tensor& log_sum_exp,
                          const AttentionRange& range, double scale, const Tensor& grad_query,
                          const Tensor& grad_key, const Tensor& grad_value, Accumulate mode) {
-  const Shape shape(query, key);
-  const AttentionTiles& tiles = attention_tiles(isa_);
-  grow(shape.head_dim);
-  const std::int64_t tasks = shape.micro_batch * shape.kv_heads;
-  const auto task = [&](std::int64_t index) {
-    const std::int64_t b = index / shape.kv_heads, kv_head = index % shape.kv_heads;
-    const HeadView view = shape.view(b, kv_head, key, value, range, scale);
-    float* dk = grad_key.as<float>() + shape.key_offset(b, kv_head);
-    float* dv = grad_value.as<float>() + shape.key_offset(b, kv_head);
-    if (mode == Accumulate::kOverwrite) {
-      const auto bytes =
-          static_cast<std::size_t>(range.key_length * shape.head_dim) * sizeof(float);
-      std::memset(dk, 0, bytes);
-      std::memset(dv, 0, bytes);
-    }
-    for (std::int64_t in_group = 0; in_group < shape.group(); ++in_group) {
-      const std::int64_t head = kv_head * shape.group() + in_group;
-      const std::int64_t offset = shape.query_offset(b, head);
-      const BackwardTile pointers{query.as<float>() + offset,
-                                  output.as<float>() + offset,
-                                  grad_output.as<float>() + offset,
-                                  log_sum_exp.as<float>() + shape.statistics_offset(b, head),
-                                  grad_query.as<float>() + offset,
-                                  dk,
-                                  dv};
-      for (std::int64_t first = 0; first < shape.tokens; first += tiles.queries)
-        tiles.backward(view, pointers, first, std::min(tiles.queries, shape.tokens - first),
-                       scratch(omp_get_thread_num()));
-    }
-  };
-  if (threads_ == 1 || tasks == 1) {
-    for (std::int64_t index = 0; index < tasks; ++index) task(index);
-    return;
-  }
+  const Operands operands{query, key,         value,      output,   log_sum_exp, range,
+                          scale, grad_output, grad_query, grad_key, grad_value,  mode};
+  operands.check();
+  prepare(operands.head_dim());
+  const std::int64_t heads = operands.heads();
 #pragma omp parallel for num_threads(threads_) schedule(dynamic, 1)
-  for (std::int64_t index = 0; index < tasks; ++index) task(index);
+  for (std::int64_t index = 0; index < heads; ++index)
+    tiles_->backward(operands.head(index), scratch(omp_get_thread_num()));
 }
 
 }  // namespace seq1f1b::kernels::cpu

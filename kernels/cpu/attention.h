@@ -1,7 +1,6 @@
 #pragma once
-// Fused causal attention in fp32, forward and backward, with the semantics of Ops::attention_*
-// (kernels/ops.h). Tiles of queries are shared among threads forward; backward, one thread owns a key
-// head of a sequence, so that dK and dV add up in one order whatever the number of threads.
+// Fused softmax attention in fp32, with the semantics of Ops::attention_* (kernels/ops.h), for head
+// sizes from 1 to 256. attention_tiles.inc describes the method.
 #include <cstddef>
 #include <memory>
 
@@ -10,8 +9,13 @@
 
 namespace seq1f1b::kernels::cpu {
 
+struct AttentionTiles;
+
+// One object per issuing thread; several objects may be used at once. `threads` changes no bit: the
+// forward's unit of work is a tile of 64 query rows, the backward's a key head of a sequence.
 class Attention {
  public:
+  // `isa` must be available.
   explicit Attention(int threads, Isa isa = best_isa());
 
   void forward(const Tensor& query, const Tensor& key, const Tensor& value,
@@ -22,19 +26,18 @@ class Attention {
                 const AttentionRange& range, double scale, const Tensor& grad_query,
                 const Tensor& grad_key, const Tensor& grad_value, Accumulate mode);
 
-  std::size_t bytes() const { return scratch_bytes_ * static_cast<std::size_t>(threads_); }
+  // Scratch held now: about 180 KB per thread for heads of 64, 450 KB for 256. It is allocated by
+  // the first call of the largest head size.
+  std::size_t bytes() const;
 
  private:
-  void grow(std::int64_t head_dim);  // scratch for the largest head dimension seen
   float* scratch(int thread) const;
+  void prepare(std::int64_t head_dim);
 
   int threads_;
-  Isa isa_;
-  std::size_t scratch_bytes_ = 0;  // per thread
-  struct Free {
-    void operator()(void* memory) const;
-  };
-  std::unique_ptr<std::byte[], Free> scratch_;
+  const AttentionTiles* tiles_;
+  std::size_t scratch_floats_ = 0;  // per thread
+  std::unique_ptr<float[]> scratch_;
 };
 
 }  // namespace seq1f1b::kernels::cpu

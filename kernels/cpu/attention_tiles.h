@@ -1,48 +1,51 @@
 #pragma once
-// Attention of one tile of queries of one head, in fp32 on one thread, compiled once per instruction
-// set. attention.cpp shares the tiles among threads.
+// What one thread computes of attention, compiled once per instruction set. attention.cpp shares
+// the work among threads; attention_tiles.inc holds the method.
 #include <cstdint>
 
 #include "kernels/cpu/isa.h"
 
 namespace seq1f1b::kernels::cpu {
 
-// One head of one sequence. Strides are in elements; rows of key and value are contiguous.
-struct HeadView {
-  std::int64_t head_dim = 0;
-  std::int64_t query_stride = 0;  // between rows of query, output and their gradients
-  const float* key = nullptr;     // [key_length, head_dim]
-  const float* value = nullptr;
-  std::int64_t key_length = 0;
-  std::int64_t key_start = 0;    // absolute position of key row 0
-  std::int64_t query_start = 0;  // absolute position of query row 0
-  const std::int32_t* document_start = nullptr;  // by query row, or null
-  float scale = 1;
+// One key head of one sequence with the `group` query heads that read it. Its queries are counted
+// in rows: row r is head r % group of token r / group, so that neighbouring rows have neighbouring
+// positions and share keys. All pointers are to the first element of this head and sequence.
+struct AttentionHead {
+  std::int64_t tokens = 0, group = 0, head_dim = 0;
+  std::int64_t token_stride =
+      0;  // elements from a token to the next in query, output and gradients
+  // The token i sees the keys j < key_length with document_start[i] <= key_start + j <= query_start
+  // + i.
+  std::int64_t query_start = 0, key_start = 0, key_length = 0;
+  const std::int32_t* document_start = nullptr;  // [tokens]; null: 0 everywhere
+  float scale = 0;
+
+  const float* query = nullptr;
+  const float* key = nullptr;    // [key_length, head_dim]
+  const float* value = nullptr;  // [key_length, head_dim]
+  float* output = nullptr;       // written by forward, read by backward
+  float* log_sum_exp = nullptr;  // [group, tokens]; likewise
+
+  // Of the backward only.
+  const float* grad_output = nullptr;
+  float* grad_query = nullptr;
+  float* grad_key = nullptr;    // [key_length, head_dim]
+  float* grad_value = nullptr;  // [key_length, head_dim]
+  bool overwrite = false;       // grad_key and grad_value; else they are added to
 };
 
-struct ForwardTile {
-  const float* query;  // row 0 of the head
-  float* output;
-  float* log_sum_exp;  // [tokens]
-};
-struct BackwardTile {
-  const float *query, *output, *grad_output;
-  const float* log_sum_exp;
-  float* grad_query;
-  float *grad_key, *grad_value;  // [key_length, head_dim], added to
-};
+inline constexpr std::int64_t kQueryTile = 64;  // rows
 
 struct AttentionTiles {
-  std::int64_t queries;  // rows of a tile
-  // Floats of scratch per thread, aligned to 64 bytes.
+  // Floats of 64-byte aligned scratch that either function needs.
   std::int64_t (*scratch_floats)(std::int64_t head_dim);
-  // Rows [first, first + rows) with rows <= queries.
-  void (*forward)(const HeadView&, const ForwardTile&, std::int64_t first, std::int64_t rows,
-                  float* scratch);
-  void (*backward)(const HeadView&, const BackwardTile&, std::int64_t first, std::int64_t rows,
-                   float* scratch);
+  // The rows [tile * kQueryTile, ...) of one head.
+  void (*forward)(const AttentionHead&, std::int64_t tile, float* scratch);
+  // All rows of one head, in ascending order.
+  void (*backward)(const AttentionHead&, float* scratch);
 };
 
+// The functions compiled for `isa`, which must be available.
 const AttentionTiles& attention_tiles(Isa isa);
 
 }  // namespace seq1f1b::kernels::cpu
