@@ -38,7 +38,7 @@ void add_train(CLI::App& app, Command& command, const std::string& command_line)
       [&command, arguments] { command = [arguments] { return run_train(*arguments); }; });
 }
 
-[[maybe_unused]] void add_plan(CLI::App& app, Command& command) {
+void add_plan(CLI::App& app, Command& command) {
   auto arguments = std::make_shared<PlanArguments>();
   CLI::App* plan =
       app.add_subcommand("plan", "Print orders, bubble and memory of a configuration; no mpirun");
@@ -118,9 +118,7 @@ int run(int argc, char** argv) {
   std::string command_line;
   for (int i = 0; i < argc; ++i) command_line += (i > 0 ? " " : "") + std::string(argv[i]);
   add_train(app, command, command_line);
-#ifdef SEQ1F1B_COMMAND_PLAN
   add_plan(app, command);
-#endif
   add_prepare(app, command);
   add_sample(app, command);
   app.require_subcommand(0, 1);

@@ -29,17 +29,9 @@ std::string percent(double share) {
   return concat(std::fixed, std::setprecision(1), 100 * share, " %");
 }
 
-// Names by which a run finds its tokenizer: given, or beside the first token file.
-std::string tokenizer_path(const config::DataConfig& data) {
-  if (!data.tokenizer.empty()) return data.tokenizer;
-  if (data.train.empty()) return "";
-  const std::string beside = data.train.front() + ".tokenizer.json";
-  return std::filesystem::exists(beside) ? beside : "";
-}
-
 void find_vocabulary(config::Config& config) {
   if (config.model.vocab_size > 0) return;
-  const std::string path = tokenizer_path(config.data);
+  const std::string path = data::find_tokenizer(config.data.tokenizer, config.data.train);
   if (path.empty())
     throw ConfigError(
         "model.vocab_size is 0 (the tokenizer's), but data names no tokenizer: add "

@@ -9,6 +9,9 @@ export OMPI_MCA_rmaps_base_oversubscribe="${OMPI_MCA_rmaps_base_oversubscribe:-1
 export OMPI_MCA_hwloc_base_binding_policy="${OMPI_MCA_hwloc_base_binding_policy:-none}"
 export OMPI_MCA_mpi_yield_when_idle="${OMPI_MCA_mpi_yield_when_idle:-1}"
 
+# The same for OpenMP's threads where ranks share cores.
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
+
 # Shared memory and TCP; the other transports warn where their hardware is missing.
 export OMPI_MCA_pml="${OMPI_MCA_pml:-ob1}"
 export OMPI_MCA_btl="${OMPI_MCA_btl:-self,vader,tcp}"
@@ -28,4 +31,10 @@ unset -f seq1f1b_cross_memory_attach
 # mpirun looks for ssh even when it starts no other machine's ranks.
 if ! command -v ssh >/dev/null 2>&1 && ! command -v rsh >/dev/null 2>&1; then
   export OMPI_MCA_plm="${OMPI_MCA_plm:-isolated}"
+fi
+
+# mpirun gives every rank a terminal of its own, whatever its output goes to: whether a person watches,
+# and how wide the line may be, is known here only.
+if [ -t 1 ] && [ -z "${SEQ1F1B_PROGRESS:-}" ]; then
+  export SEQ1F1B_PROGRESS="$(tput cols 2>/dev/null || echo 80)"
 fi

@@ -94,10 +94,11 @@ class Reader {
 };
 
 // The checkpoint to go on from: the one that the marker names. Empty when there never was one. When
-// it is damaged or unfinished, the newest complete one before it; when there is no readable marker,
-// the newest complete one of all; either is said through `notice`, as are newer ones that the
-// marker passes over. Throws DataError when there are step folders or a marker, but nothing is
-// found so. Looks at COMPLETE, index.json and sizes; checksums of files are the Reader's.
+// it was never finished, the newest complete one before it; when there is no readable marker, the
+// newest complete one of all; either is said through `notice`, as are newer ones that the marker
+// passes over. Throws DataError when a checkpoint that was complete is damaged (and names the one
+// before), or when there are step folders or a marker, but nothing is found so. Looks at COMPLETE,
+// index.json and sizes; checksums of files are the Reader's.
 std::optional<std::string> find_latest(const std::string& run_directory, std::string* notice);
 
 // Removes complete checkpoints beyond the newest `keep_last` (0: keep all), never multiples of

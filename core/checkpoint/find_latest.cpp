@@ -33,6 +33,21 @@ std::vector<StepFolder> candidates(const std::string& folder) {
 constexpr const char* kHowToStartAnew =
     "; to start anew, name another checkpoint.directory or set checkpoint.resume: none";
 
+// A crash can leave COMPLETE absent or empty, never with something in it before all else is on disk.
+bool was_complete(const std::string& path) {
+  std::error_code none;
+  const auto bytes = std::filesystem::file_size(path + "/COMPLETE", none);
+  return !none && bytes > 0;
+}
+
+// How to go on without a damaged checkpoint.
+std::string way_out(const std::vector<StepFolder>& all, const StepFolder& damaged) {
+  for (const StepFolder& older : all)
+    if (older.step < damaged.step && !problem_of(older))
+      return concat("; to go on from the one before, set checkpoint.resume: ", older.path);
+  return kHowToStartAnew;
+}
+
 }  // namespace
 
 std::optional<std::string> find_latest(const std::string& run_directory, std::string* notice) {
@@ -57,6 +72,10 @@ std::optional<std::string> find_latest(const std::string& run_directory, std::st
       if (!problem)
         notes.push_back(concat(candidate.path, " is complete but newer than what ", marker_path,
                                " names: to use it, set checkpoint.resume to its path"));
+    } else if (problem && was_complete(candidate.path)) {
+      // Once whole and now altered: the disk or somebody damages files. Going on from an older one
+      // is a decision for a person.
+      throw DataError(concat(*problem, way_out(all, candidate)));
     } else if (problem) {
       notes.push_back(*problem);
       fell_back = true;

@@ -1,5 +1,6 @@
 #include "core/data/tokenizer_json.h"
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "core/base/files.h"
@@ -36,6 +37,13 @@ nlohmann::ordered_json json_header(const Tokenizer& tokenizer,
           {"vocab_size", tokenizer.vocab_size()},
           {"end_of_document", tokenizer.end_of_document()},
           {"document_separator", document_separator}};
+}
+
+std::string find_tokenizer(const std::string& configured,
+                           const std::vector<std::string>& prefixes) {
+  if (!configured.empty() || prefixes.empty()) return configured;
+  const std::string beside = prefixes.front() + ".tokenizer.json";
+  return std::filesystem::exists(beside) ? beside : "";
 }
 
 void check_separator(const std::string& document_separator) {

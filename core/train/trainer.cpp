@@ -34,12 +34,6 @@ std::string rank_file(const std::string& directory, const char* folder, int rank
   return directory + name;
 }
 
-std::string tokenizer_path(const config::DataConfig& data) {
-  if (!data.tokenizer.empty()) return data.tokenizer;
-  const std::string beside = data.train.front() + ".tokenizer.json";
-  return fs::exists(beside) ? beside : "";
-}
-
 std::string three_digits(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%.3f", value);
@@ -115,7 +109,8 @@ void Trainer::open_run_directory() {
 
 void Trainer::load_tokenizer() {
   config::ModelConfig& model = loaded_.config.model;
-  const std::string path = tokenizer_path(loaded_.config.data);
+  const std::string path =
+      data::find_tokenizer(loaded_.config.data.tokenizer, loaded_.config.data.train);
   if (!path.empty()) tokenizer_ = data::load_tokenizer(path);
   if (model.vocab_size == 0) {
     if (!tokenizer_)

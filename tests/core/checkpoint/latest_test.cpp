@@ -89,7 +89,7 @@ TEST_CASE("Without a readable marker the newest complete checkpoint is taken, an
         "RUN/checkpoints/step_00000002 NOTICE RUN/checkpoints/latest names no checkpoint" + rest);
 }
 
-TEST_CASE("A marker that points nowhere, or to damage, falls back to an older checkpoint") {
+TEST_CASE("A marker that points nowhere, or to an unfinished save, falls back to an older one") {
   const Run run;
   run.save({1, 2});
   SECTION("nowhere") {
@@ -106,14 +106,20 @@ TEST_CASE("A marker that points nowhere, or to damage, falls back to an older ch
         "RUN/checkpoints/step_00000001 NOTICE RUN/checkpoints/step_00000002: COMPLETE is missing: "
         "the checkpoint was not finished; falling back to RUN/checkpoints/step_00000001");
   }
-  SECTION("to a truncated file") {
-    fs::resize_file(run.step(2) + "/note.txt", 3);
-    CHECK(
-        run.latest() ==
-        "RUN/checkpoints/step_00000001 NOTICE RUN/checkpoints/step_00000002/note.txt: has 3 bytes, "
-        "index.json says 9: the file is truncated; falling back to "
-        "RUN/checkpoints/step_00000001");
-  }
+}
+
+TEST_CASE("A checkpoint damaged after it was complete is refused, with the way to an older one") {
+  const Run run;
+  run.save({1, 2});
+  fs::resize_file(run.step(2) + "/note.txt", 3);
+  const std::string problem =
+      "ERROR RUN/checkpoints/step_00000002/note.txt: has 3 bytes, index.json says 9: the file is "
+      "truncated";
+  CHECK(run.latest() ==
+        problem +
+            "; to go on from the one before, set checkpoint.resume: RUN/checkpoints/step_00000001");
+  fs::remove_all(run.step(1));
+  CHECK(run.latest() == problem + kHint);
 }
 
 TEST_CASE("When nothing complete is left the run is not silently started anew") {
