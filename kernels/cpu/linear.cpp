@@ -15,26 +15,31 @@ constexpr std::size_t kAlignment = 64;      // a cache line and the widest vecto
 constexpr std::int64_t kBiasColumns = 256;  // columns of grad_bias per task
 constexpr std::int64_t kBiasRows = 64;      // rows of grad_output per partial sum
 
-// Blocks of the output; benchmarks/cpu.md has the measurements behind them. The library's products
-// lose 2-5 % at these sizes and 10-15 % at half of them.
-constexpr std::int64_t kBlockColumns = 512;
-constexpr std::int64_t kColumnsWorthSplitting = 256;
-constexpr std::int64_t kColumnUnit = 64;  // a column panel of the library
+// Every product is dense: a block is whole rows of the output, and of a transposed operand it gets a
+// copy of its columns. oneDNN 2.x has its fast products for dense operands only; what it takes for
+// others allocates in every call. benchmarks/cpu.md has the measurements behind the sizes.
+constexpr std::int64_t kWeightBlock = 512;        // rows of a block of grad_weight
+constexpr std::int64_t kWeightWorthSplitting = 256;
+constexpr std::int64_t kPanel = 64;               // rows that the library works on together
 // Below 16 rows the library takes paths that sum in another order; such calls are filled up, so
 // that a token has the same bits alone (when sampling) and in company.
 constexpr std::int64_t kMinRows = 16;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
+std::size_t aligned(std::size_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
 // The height of row blocks: few rows need blocks for every thread, many repay the copy of the
 // weight that each block makes.
 std::int64_t split_rows(std::int64_t rows) { return rows <= 128 ? 64 : rows < 512 ? 128 : 256; }
 
-// The width of column blocks: whole panels, near-equal, at least two of them where it pays.
-std::int64_t split_columns(std::int64_t columns) {
-  if (columns < kColumnsWorthSplitting) return columns;
-  const std::int64_t blocks = std::max<std::int64_t>(2, ceil_div(columns, kBlockColumns));
-  return ceil_div(ceil_div(columns, blocks), kColumnUnit) * kColumnUnit;
+// The same for grad_weight, whose rows are many: near-equal blocks, at least two where it pays.
+std::int64_t split_weight(std::int64_t rows) {
+  if (rows < kWeightWorthSplitting) return rows;
+  const std::int64_t blocks = std::max<std::int64_t>(2, ceil_div(rows, kWeightBlock));
+  return ceil_div(ceil_div(rows, blocks), kPanel) * kPanel;
 }
 
 // sum[o] += sum over rows of grad_output[t, o] for the columns [first, last).
@@ -65,13 +70,14 @@ std::int64_t last_dim(const Tensor& tensor) {
 
 }  // namespace
 
-// The products of one shape: the output in blocks, and a compiled product for each of the at most
-// four different sizes of a block (whole or rest, in rows and in columns).
+// The products of one shape: the output in blocks of rows, and a compiled product for each of the at
+// most two sizes of a block.
 struct Linear::Plan {
   MatmulShape whole;
-  std::int64_t block_rows = 0, block_columns = 0;
-  std::int64_t row_blocks = 0, column_blocks = 0;
-  std::unique_ptr<Matmul> products[2][2];     // [last rows][last columns]
+  std::int64_t block_rows = 0, row_blocks = 0;
+  bool packs_a = false;                       // blocks get a dense copy of their part of a
+  std::size_t library_scratch = 0;            // per thread; the copy lies behind it
+  std::unique_ptr<Matmul> products[2];        // all but the last block; the last
   std::vector<float> few_rows_a, few_rows_c;  // the operands of a call of less than kMinRows rows
 };
 
@@ -113,27 +119,26 @@ Linear::Plan& Linear::plan(Product product, std::int64_t rows, std::int64_t colu
   shape.b_depth_stride = transposed_b ? 1 : columns;
   shape.b_column_stride = transposed_b ? depth : 1;
 
-  plan->block_columns = split_columns(columns);
-  plan->block_rows = product == Product::kWeightGrad ? split_columns(rows) : split_rows(rows);
+  plan->block_rows = transposed_a ? split_weight(rows) : split_rows(rows);
   // A short rest joins the block before it (see kMinRows).
   plan->row_blocks =
       std::max<std::int64_t>(1, ceil_div(rows - std::min(rows, kMinRows - 1), plan->block_rows));
-  plan->column_blocks = ceil_div(columns, plan->block_columns);
-  std::size_t scratch = 0;
-  for (int last_rows = 0; last_rows < 2; ++last_rows)
-    for (int last_columns = 0; last_columns < 2; ++last_columns) {
-      MatmulShape block = shape;
-      const std::int64_t rows_before = (plan->row_blocks - 1) * plan->block_rows;
-      const std::int64_t columns_before = (plan->column_blocks - 1) * plan->block_columns;
-      if ((!last_rows && rows_before == 0) || (!last_columns && columns_before == 0)) continue;
-      block.rows = last_rows ? rows - rows_before : plan->block_rows;
-      block.columns = last_columns ? columns - columns_before : plan->block_columns;
-      auto& compiled = plan->products[last_rows][last_columns];
-      compiled = std::make_unique<Matmul>(block, threads_);
-      scratch = std::max(scratch, compiled->scratch_bytes());
-    }
-  scratch = static_cast<std::size_t>(ceil_div(static_cast<std::int64_t>(scratch), kAlignment)) *
-            kAlignment;
+  plan->packs_a = transposed_a && plan->row_blocks > 1;
+  const std::int64_t rows_before = (plan->row_blocks - 1) * plan->block_rows;
+  for (int last = 0; last < 2; ++last) {
+    if (!last && rows_before == 0) continue;
+    MatmulShape block = shape;
+    block.rows = last ? rows - rows_before : plan->block_rows;
+    if (plan->packs_a) block.a_depth_stride = block.rows;
+    plan->products[last] = std::make_unique<Matmul>(block, threads_);
+    plan->library_scratch =
+        std::max(plan->library_scratch, aligned(plan->products[last]->scratch_bytes()));
+  }
+  std::size_t scratch = plan->library_scratch;
+  if (plan->packs_a) {
+    const std::int64_t most = std::max(plan->block_rows, rows - rows_before);
+    scratch += aligned(static_cast<std::size_t>(most * depth) * sizeof(float));
+  }
   if (scratch > scratch_bytes_) {
     scratch_.reset(new std::byte[scratch * static_cast<std::size_t>(threads_) + kAlignment]);
     scratch_bytes_ = scratch;
@@ -144,7 +149,7 @@ Linear::Plan& Linear::plan(Product product, std::int64_t rows, std::int64_t colu
 
 void Linear::run(const Plan& plan, const Call& call) {
   const MatmulShape& shape = plan.whole;
-  const std::int64_t products = plan.row_blocks * plan.column_blocks;
+  const std::int64_t products = plan.row_blocks;
   const std::int64_t sums = call.grad_bias ? ceil_div(shape.rows, kBiasColumns) : 0;
   const auto base = reinterpret_cast<std::uintptr_t>(scratch_.get());
   std::byte* const scratch = scratch_.get() + (kAlignment - base % kAlignment) % kAlignment;
@@ -157,21 +162,21 @@ void Linear::run(const Plan& plan, const Call& call) {
                       std::min(shape.rows, first + kBiasColumns), call.grad_bias);
       return;
     }
-    const std::int64_t i = index % plan.row_blocks, j = index / plan.row_blocks;
-    const std::int64_t row = i * plan.block_rows, column = j * plan.block_columns;
-    const bool last_rows = i == plan.row_blocks - 1, last_columns = j == plan.column_blocks - 1;
-    const std::int64_t rows = last_rows ? shape.rows - row : plan.block_rows;
-    const std::int64_t columns = last_columns ? shape.columns - column : plan.block_columns;
-    float* const c = call.c + row * shape.c_row_stride + column;
+    const std::int64_t row = index * plan.block_rows;
+    const bool last = index == plan.row_blocks - 1;
+    const std::int64_t rows = last ? shape.rows - row : plan.block_rows;
+    float* const c = call.c + row * shape.columns;
     if (call.residual)
-      for (std::int64_t r = 0; r < rows; ++r)
-        std::copy_n(call.residual + (row + r) * shape.c_row_stride + column, columns,
-                    c + r * shape.c_row_stride);
-    const Matmul& product = *plan.products[last_rows][last_columns];
-    if (!product.run(thread, call.a + row * shape.a_row_stride,
-                     call.b + column * shape.b_column_stride,
-                     call.bias ? call.bias + column : nullptr, c,
-                     scratch + static_cast<std::size_t>(thread) * scratch_bytes_))
+      std::copy_n(call.residual + row * shape.columns, rows * shape.columns, c);
+    std::byte* const own = scratch + static_cast<std::size_t>(thread) * scratch_bytes_;
+    const float* a = call.a + row * shape.a_row_stride;
+    if (plan.packs_a) {
+      auto* copy = reinterpret_cast<float*>(own + plan.library_scratch);
+      for (std::int64_t k = 0; k < shape.depth; ++k)
+        std::copy_n(a + k * shape.a_depth_stride, rows, copy + k * rows);
+      a = copy;
+    }
+    if (!plan.products[last]->run(thread, a, call.b, call.bias, c, own))
       good = false;
   };
 #pragma omp parallel num_threads(threads_)
