@@ -12,7 +12,7 @@ namespace seq1f1b::train {
 struct StepResult {
   double loss = 0;         // mean over the tokens of the global batch, nats
   double grad_norm = 0;    // before clipping
-  double busy_share = 0;   // of the ranks' time within the pass
+  double bubble = 0;       // measured: 1 - busy / (ranks * makespan of the pass)
   bool finite = true;      // false: nothing was updated
 };
 

@@ -288,7 +288,7 @@ metrics::StepMetrics Trainer::step(std::int64_t number) {
   shown.model_tflops = job_.model_flops_per_step() / shown.step_seconds / 1e12;
   // Waiting says nothing about the schedule where ranks wait for cores.
   shown.bubble_measured = !cores_are_shared_;
-  shown.bubble = cores_are_shared_ ? simulated_bubble_ : 1.0 - result.busy_share;
+  shown.bubble = cores_are_shared_ ? simulated_bubble_ : result.bubble;
   average_step_seconds_ = average_step_seconds_ == 0
                               ? shown.step_seconds
                               : 0.9 * average_step_seconds_ + 0.1 * shown.step_seconds;
