@@ -87,7 +87,7 @@ struct LoggingConfig {
 struct RuntimeConfig {
   std::string device = "auto";         // auto | cpu | reference
   std::string compute_dtype = "auto";  // auto: the device's (cpu: fp32, reference: fp64)
-  int threads = 0;                     // per rank; 0: cores of the node / ranks on the node, at least 1
+  int threads = 0;                     // per rank; 0: its cores / ranks that share them, at least 1
   double deadline_seconds = 600;       // longest wait for a peer
   double grace_seconds = 2;            // after an expired deadline, so that all ranks can report
 };

@@ -262,7 +262,7 @@ void other_rows(std::vector<Field>& fields) {
   rows.add("compute_dtype", &R::compute_dtype, "auto: fp32 on cpu, fp64 on reference")
       .one_of({"auto", "fp32", "fp64", "bf16"})
       .also_called({"dtype", "precision", "params_dtype", "bf16", "fp16"});
-  rows.add("threads", &R::threads, "per rank; 0: cores of the node / ranks on the node")
+  rows.add("threads", &R::threads, "per rank; 0: its cores / ranks that share them")
       .at_least(0)
       .also_called({"num_threads", "omp_num_threads"});
   rows.add("deadline_seconds", &R::deadline_seconds, "longest wait for a peer, in seconds")

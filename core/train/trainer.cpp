@@ -69,11 +69,8 @@ Trainer::Trainer(const Request& request, comm::World& world)
     job_ = runtime::plan_job(config, config::validate(config, world_.size()));
   });
   if (already_complete()) return;
+  choose_threads();
   agree(*all_, "setting up the device and its memory", [&] {
-    const int cores = base::available_cores();
-    threads_ = config.runtime.threads > 0 ? config.runtime.threads
-                                          : std::max(1, cores / world_.local_size());
-    cores_are_shared_ = world_.local_size() * threads_ > cores;
     backend_.emplace(config.runtime.device == "reference"
                          ? kernels::make_reference_backend(kernels::Dtype::kF64)
                          : kernels::make_cpu_backend(threads_));
@@ -123,6 +120,19 @@ void Trainer::load_tokenizer() {
   if (tokenizer_ && tokenizer_->vocab_size() > model.vocab_size)
     throw ConfigError(concat("model.vocab_size ", model.vocab_size, " is smaller than the ",
                              tokenizer_->vocab_size(), " tokens of ", path));
+}
+
+void Trainer::choose_threads() {
+  const int wanted = loaded_.config.runtime.threads;
+  const std::vector<base::CoreShare> shares = base::share_cores(
+      all_->all_gather(base::core_set(), [] { return "comparing the cores of the ranks"; }));
+  const auto threads_of = [&](const base::CoreShare& share) {
+    return wanted > 0 ? wanted : share.threads();
+  };
+  threads_ = threads_of(shares[static_cast<std::size_t>(world_.rank())]);
+  cores_are_shared_ = std::ranges::any_of(shares, [&](const base::CoreShare& share) {
+    return share.processes * threads_of(share) > share.cores;
+  });
 }
 
 void Trainer::open_data() {
@@ -184,7 +194,7 @@ void Trainer::announce() {
   const auto& config = loaded_.config;
   const auto memory = all_->all_gather(base::bytes_text(runtime_->plan().planned_bytes()),
                                        [] { return "gathering the planned memory"; });
-  log(concat("device: ", backend_->device->description(), ", ", threads_, " threads; planned ",
+  log(concat("device: ", backend_->device->description(), "; planned ",
              memory[static_cast<std::size_t>(world_.rank())], " of device memory, ",
              base::bytes_text(runtime_->plan().host_bytes), " of host memory"));
   if (!first()) return;

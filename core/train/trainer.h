@@ -46,6 +46,7 @@ class Trainer {
   bool first() const { return world_.rank() == 0; }
   void open_run_directory();
   void load_tokenizer();
+  void choose_threads();
   void open_data();
   void restore_or_initialise();
   void announce();
@@ -74,7 +75,7 @@ class Trainer {
   std::int64_t step_ = 0, consumed_samples_ = 0;
   std::int64_t evaluation_batches_ = 0;
   double simulated_bubble_ = 0, average_step_seconds_ = 0;
-  bool cores_are_shared_ = false;
+  bool cores_are_shared_ = false;  // some rank has fewer cores than threads that run on them
   std::string resumed_from_;
   std::optional<Evaluation> last_evaluation_;
 };
