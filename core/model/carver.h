@@ -11,6 +11,10 @@ namespace seq1f1b::model {
 
 inline constexpr std::size_t kTensorAlignment = 256;  // bytes
 
+inline std::size_t aligned(std::size_t bytes) {
+  return (bytes + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment;
+}
+
 class Carver {
  public:
   explicit Carver(std::byte* memory = nullptr) : memory_(memory) {}
@@ -18,7 +22,7 @@ class Carver {
   // In counting mode the tensor's data is null; its shape is right.
   kernels::Tensor take(kernels::Dtype dtype, std::initializer_list<std::int64_t> shape) {
     kernels::Tensor tensor(memory_ ? memory_ + used_ : nullptr, dtype, shape);
-    used_ += (tensor.bytes() + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment;
+    used_ += aligned(tensor.bytes());
     return tensor;
   }
   // Raw storage of a size that is a multiple of the alignment.

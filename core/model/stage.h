@@ -35,8 +35,6 @@ class Stage {
   Stage(const ModelSpec& spec, const StageLayers& layers, Precision precision, bool split_backward,
         const parameters::Store* store = nullptr);
 
-  const StageLayers& layers() const { return layers_; }
-
   // Bytes by lifetime for every segment of a micro-batch of `micro_batch` sequences.
   schedule::ChunkDemand demand(Mode mode, std::int64_t micro_batch,
                                std::span<const std::int64_t> segment_lengths) const;

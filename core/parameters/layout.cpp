@@ -11,8 +11,7 @@ std::int64_t aligned(std::int64_t elements) {
 
 }  // namespace
 
-Layout::Layout(const Table& table, const std::function<bool(const Use&)>& is_local)
-    : table_size_(table.size()) {
+Layout::Layout(const Table& table, const std::function<bool(const Use&)>& is_local) {
   std::int64_t next = 0;
   for (std::size_t index = 0; index < table.size(); ++index) {
     const Row& row = table[index];
@@ -24,7 +23,6 @@ Layout::Layout(const Table& table, const std::function<bool(const Use&)>& is_loc
     if (local.uses.empty()) continue;
     local.offset = row.fused_with_previous ? next : aligned(next);
     local.owner = local.uses.front() == row.uses.front();
-    local.replicated = local.uses.size() < row.uses.size();
     next = local.offset + row.elements();
     rows_.push_back(std::move(local));
   }
@@ -42,13 +40,6 @@ const LocalRow& Layout::find(std::string_view name) const {
   for (const LocalRow& local : rows_)
     if (local.row.name == name) return local;
   throw InternalError(concat("parameter '", name, "' is not on this rank"));
-}
-
-std::int64_t Layout::owned_parameters() const {
-  std::int64_t count = 0;
-  for (const LocalRow& local : rows_)
-    if (local.owner) count += local.row.elements();
-  return count;
 }
 
 }  // namespace seq1f1b::parameters

@@ -24,7 +24,6 @@ struct LocalRow {
   // formed in the same order as between two ranks.
   std::vector<std::int64_t> gradient_offsets;
   bool owner = false;  // holds the row's first use: counts it in the norm and writes it to checkpoints
-  bool replicated = false;  // some other rank has a use as well: gradients are exchanged
 };
 
 class Layout {
@@ -34,14 +33,11 @@ class Layout {
 
   std::span<const LocalRow> rows() const { return rows_; }  // canonical order
   const LocalRow& find(std::string_view name) const;        // must exist
-  std::size_t table_size() const { return table_size_; }    // rows of the whole model
   std::int64_t elements() const { return elements_; }       // of weights and each moment
   std::int64_t gradient_elements() const { return gradient_elements_; }
-  std::int64_t owned_parameters() const;                    // without padding and replicas
 
  private:
   std::vector<LocalRow> rows_;
-  std::size_t table_size_ = 0;
   std::int64_t elements_ = 0, gradient_elements_ = 0;
 };
 

@@ -9,11 +9,8 @@
 namespace seq1f1b::runtime {
 namespace {
 
+using model::aligned;
 using schedule::Channel;
-
-std::size_t aligned(std::size_t bytes) {
-  return (bytes + model::kTensorAlignment - 1) / model::kTensorAlignment * model::kTensorAlignment;
-}
 
 std::vector<std::int64_t> cut(const config::Config& config, const model::ModelSpec& spec) {
   const auto& wanted = config.schedule;

@@ -1,9 +1,7 @@
 #include "core/runtime/rank_runtime.h"
 
 #include <algorithm>
-#include <numeric>
 
-#include "core/parameters/initialise.h"
 #include "kernels/common/errors.h"
 #include "kernels/ops.h"
 
@@ -11,15 +9,12 @@ namespace seq1f1b::runtime {
 
 using kernels::Dtype;
 using kernels::Tensor;
+using model::aligned;
 using schedule::Action;
 using schedule::Kind;
 using schedule::Lifetime;
 
 namespace {
-
-std::size_t aligned(std::size_t bytes) {
-  return (bytes + model::kTensorAlignment - 1) / model::kTensorAlignment * model::kTensorAlignment;
-}
 
 comm::Mesh mesh_of(const JobPlan& job) {
   const auto& parallel = job.config.parallel;

@@ -40,8 +40,9 @@ class RankRuntime {
   bool has_head() const { return needs_labels_; }
 
   // Forward and backward of one step. samples: int32 [micro_batches * micro_batch_size][seq_length+1]
-  // of this replica, in order; -1 is padding that the loss ignores. Gradients are zeroed first and complete on this rank afterwards; tied
-  // tensors are not exchanged yet. Collective over the pipeline.
+  // of this replica, in order; -1 is padding that the loss ignores. Gradients are zeroed first and
+  // complete on this rank afterwards; tied tensors are not exchanged yet. Collective over the
+  // pipeline.
   PassResult train_pass(std::span<const std::int32_t> samples, std::int64_t step);
   // Forward only, adding up the loss. Collective over the pipeline.
   PassResult evaluate_pass(std::span<const std::int32_t> samples, std::int64_t step);
@@ -49,6 +50,7 @@ class RankRuntime {
   // over the ranks that share them.
   void exchange_tied_gradients(std::int64_t step);
 
+  // Of the last train_pass, by position in the order.
   std::span<const Event> training_events() const { return training_loop_->events(); }
   // The arena, for tests that scan what was touched.
   std::span<std::byte> arena() const { return {arena_.data(), arena_.bytes()}; }

@@ -94,13 +94,14 @@ Kind last_use_of_unit(const Schedule& schedule) {
 // Largest sum of the weights of live units, per rank.
 template <class Weight>
 std::vector<Weight> peaks(const Schedule& schedule, const std::vector<Weight>& weight_of_segment) {
+  const Kind first = schedule::row_of(schedule::Lifetime::kUnit).opened_by;
   const Kind last = last_use_of_unit(schedule);
   std::vector<Weight> result;
   for (const schedule::Order& order : schedule.orders) {
     Weight live{}, peak{};
     for (const Action& action : order) {
       const Weight weight = weight_of_segment[static_cast<std::size_t>(action.unit.segment)];
-      if (action.kind == Kind::kForward) peak = std::max(peak, live += weight);
+      if (action.kind == first) peak = std::max(peak, live += weight);
       if (action.kind == last) live -= weight;
     }
     result.push_back(peak);

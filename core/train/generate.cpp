@@ -12,14 +12,7 @@ namespace seq1f1b::train {
 
 using kernels::Dtype;
 using kernels::Tensor;
-
-namespace {
-
-std::size_t aligned(std::size_t bytes) {
-  return (bytes + model::kTensorAlignment - 1) / model::kTensorAlignment * model::kTensorAlignment;
-}
-
-}  // namespace
+using model::aligned;
 
 std::int32_t choose_token(std::span<const double> logits, const Sampling& sampling,
                           double uniform) {

@@ -19,7 +19,6 @@ class Samples {
 
   // Tokens of a batch: global_batch_size * (seq_length + 1).
   std::size_t batch_tokens() const;
-  const data::Dataset& training() const { return training_; }
 
   // The samples [consumed, consumed + global_batch_size) of the training share.
   void training_batch(std::int64_t consumed, std::span<std::int32_t> output) const;
