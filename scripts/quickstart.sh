@@ -39,7 +39,12 @@ if [[ -z $text ]]; then
 fi
 
 if [[ ! -s $run/text.idx || ! -s $run/text.tokenizer.json ]]; then
-  "$program" prepare "$text" --output "$run/text" --tokenizer sentencepiece --vocab-size 2048
+  # A small text does not hold 2048 pieces worth learning; a tiny one is read byte by byte.
+  bytes=$(wc -c <"$text")
+  tokenizer=(sentencepiece --vocab-size 2048)
+  ((bytes >= 1000000)) || tokenizer=(sentencepiece --vocab-size 1024)
+  ((bytes >= 200000)) || tokenizer=(bytes)
+  "$program" prepare "$text" --output "$run/text" --tokenizer "${tokenizer[@]}"
 fi
 
 set +e
