@@ -19,29 +19,40 @@ int run(const Request& request) {
   comm::WorldOptions options;
   options.deadline = std::chrono::duration<double>(runtime.deadline_seconds);
   options.grace = std::chrono::duration<double>(runtime.grace_seconds);
+  Trainer* logging = nullptr;
+  // Also where the process ends without an exception: when not all leave the job.
+  options.on_deadline = [&](const std::string& message) {
+    if (logging) logging->log("error: " + message);
+  };
   const std::unique_ptr<comm::World> world = comm::connect_mpi(options);
-  std::unique_ptr<Trainer> trainer;
+  Trainer trainer(request, *world);
+  logging = &trainer;
   const auto fail = [&](int code, const std::string& message) {
     print_error(message);
-    if (trainer) trainer->log("error: " + message);
     world->abort(code);
   };
+  const auto fail_alone = [&](int code, const char* what) {
+    const std::string message = concat("rank ", world->rank(), ": ", what);
+    trainer.log("error: " + message);
+    fail(code, message);
+  };
   try {
-    trainer = std::make_unique<Trainer>(request, *world);
-    const int code = trainer->run();
+    int code = kExitComplete;
+    try {
+      code = trainer.run();
+    } catch (const AgreedError& error) {
+      if (world->rank() == 0) print_error(error.what());
+      trainer.log(concat("error: ", error.what()));
+      code = error.code();
+    }
     world->finalize();
     return code;
-  } catch (const AgreedError& error) {
-    if (world->rank() == 0) print_error(error.what());
-    if (trainer) trainer->log(concat("error: ", error.what()));
-    world->finalize();
-    return error.code();
   } catch (const DeadlineError& error) {
-    fail(error.code(), error.what());  // says itself which rank it is
+    fail(error.code(), error.what());  // says itself which rank it is, and stands in the log
   } catch (const Error& error) {
-    fail(error.code(), concat("rank ", world->rank(), ": ", error.what()));
+    fail_alone(error.code(), error.what());
   } catch (const std::exception& error) {
-    fail(kExitUnexpected, concat("rank ", world->rank(), ": ", error.what()));
+    fail_alone(kExitUnexpected, error.what());
   }
   return kExitUnexpected;  // not reached: abort does not return
 }

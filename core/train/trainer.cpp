@@ -57,10 +57,14 @@ std::string count_text(std::int64_t count) {
 
 Trainer::Trainer(const Request& request, comm::World& world)
     : loaded_(request.loaded), command_line_(request.command_line), world_(world),
-      run_directory_(request.loaded.config.checkpoint.directory) {
-  std::vector<int> everyone(static_cast<std::size_t>(world.size()));
+      run_directory_(request.loaded.config.checkpoint.directory) {}
+
+Trainer::~Trainer() = default;
+
+void Trainer::set_up() {
+  std::vector<int> everyone(static_cast<std::size_t>(world_.size()));
   std::iota(everyone.begin(), everyone.end(), 0);
-  all_ = world.make_group(everyone);
+  all_ = world_.make_group(everyone);
   require_equal(*all_, "configuration", config::to_yaml(loaded_.config));
   config::Config& config = loaded_.config;
   agree(*all_, "opening the run directory", [&] { open_run_directory(); });
@@ -86,8 +90,6 @@ Trainer::Trainer(const Request& request, comm::World& world)
   simulated_bubble_ = job_.simulated(false).bubble;
   restore_or_initialise();
 }
-
-Trainer::~Trainer() = default;
 
 void Trainer::log(const std::string& text) {
   if (log_) log_->line(text);
@@ -229,6 +231,7 @@ void Trainer::announce() {
 }
 
 int Trainer::run() {
+  set_up();
   const auto& training = loaded_.config.training;
   const auto& saving = loaded_.config.checkpoint;
   if (step_ >= training.train_iters) {

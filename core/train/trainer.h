@@ -30,20 +30,20 @@ struct Evaluation {
 
 class Trainer {
  public:
-  // Collective over the world. Throws AgreedError for whatever is wrong with data, checkpoint or
-  // configuration.
   Trainer(const Request& request, comm::World& world);
   ~Trainer();
 
-  // Trains to the end; returns an exit code. Throws AgreedError (kExitDiverged) on a loss or norm that
-  // is not finite, DeadlineError when a peer stays away.
+  // Sets up and trains to the end; returns an exit code. Once per object, collective over the world.
+  // Throws AgreedError for whatever is wrong with data, checkpoint or configuration and
+  // (kExitDiverged) on a loss or norm that is not finite; DeadlineError when a peer stays away.
   int run();
 
-  // A line in this rank's log file.
+  // A line in this rank's log file, from the moment when the run directory is open.
   void log(const std::string& text);
 
  private:
   bool first() const { return world_.rank() == 0; }
+  void set_up();
   void open_run_directory();
   void load_tokenizer();
   void choose_threads();

@@ -91,6 +91,9 @@ damaged)
   printf 'X' | dd of="$file" bs=1 seek=$(($(stat -c %s "$file") - 5)) conv=notrunc status=none
   train 3 2 training.train_iters=6
   says_once 'layers.0001'
+  for rank in 0 1; do
+    grep -q 'error: .*layers.0001' run/logs/rank_0000$rank.log || fail "the log of rank $rank is silent"
+  done
   truncate -s -100 "$file"
   train 3 2 training.train_iters=6
   says_once 'layers.0001'
@@ -112,6 +115,8 @@ deadline)
   wait $launcher || code=$?
   kill -KILL "${ranks[2]}" 2>/dev/null
   ((code == 124)) || fail "exit code $code instead of 124"
+  [[ $(cat run/logs/rank_0000[013].log | grep -c 'error: rank [013].*waited') -ge 1 ]] ||
+    fail "no log says who waited"
   says 'rank [013].*(forward|backward) of micro-batch [0-9]+, segment [0-9]+.*pipeline rank|rank [013].*reducing'
   ;;
 diverged)
