@@ -170,6 +170,11 @@ bool Trainer::already_complete() {
     if (!moved.empty())
       throw ConfigError(concat(resumed_from_, ": ", moved,
                                ". Documents would move between training and validation: keep both"));
+    if (tokenizer_ && reader.has_attachment("tokenizer.json") &&
+        reader.attachment("tokenizer.json") != tokenizer_->to_json())
+      throw ConfigError(concat(resumed_from_, " was trained with another tokenizer: the same numbers "
+                               "would be other text. Prepare the data with ", resumed_from_,
+                               "/tokenizer.json, or set checkpoint.resume: none"));
   });
   return step_ >= config.training.train_iters;
 }

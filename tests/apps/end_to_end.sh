@@ -68,6 +68,10 @@ layouts)
   train 0 2 training.train_iters=6 schedule.name=terapipe schedule.segments=3 schedule.partition=even
   says 'resumed from .*step_00000004'
   says 'step 6: saved'
+  # As many tokens, but another meaning of the last one.
+  run 0 "$program" prepare text.txt --output other --tokenizer bytes --document-separator 'x'
+  train 2 2 training.train_iters=8 data.train="[other]"
+  says_once 'another tokenizer'
   ;;
 resume)
   # A rank killed in the middle; what follows must end as an undisturbed run does.
