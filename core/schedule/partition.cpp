@@ -23,6 +23,15 @@ void check_request(std::int64_t tokens, int segments, int alignment) {
                            ": one would be empty; lower schedule.segments or schedule.alignment"));
 }
 
+// The later segments get fewer tokens, and less than one multiple of the alignment was left for one.
+[[noreturn]] void throw_too_cheap(std::int64_t tokens, int segments, int alignment) {
+  if (tokens <= std::int64_t{segments - 1} * alignment) throw_empty(tokens, segments, alignment);
+  throw ConfigError(concat("a sequence of ", tokens, " tokens cannot be cut into ", segments,
+                           " segments of equal cost whose lengths are multiples of ", alignment,
+                           ": one would be empty; lower schedule.segments or schedule.alignment, "
+                           "or set schedule.partition: even"));
+}
+
 std::string join(std::span<const std::int64_t> lengths) {
   std::string text;
   for (const std::int64_t length : lengths) text += concat(text.empty() ? "" : ", ", length);
@@ -69,7 +78,7 @@ std::vector<std::int64_t> partition_flops(std::int64_t tokens, int segments, int
     const double b = cost.attention * static_cast<double>(end) + cost.linear;
     const double length = 2 * share / (b + std::sqrt(std::max(0.0, b * b - 4 * a * share)));
     lengths[i] = static_cast<std::int64_t>(length) / alignment * alignment;
-    if (lengths[i] == 0) throw_empty(tokens, segments, alignment);
+    if (lengths[i] == 0) throw_too_cheap(tokens, segments, alignment);
     end -= lengths[i];
   }
   lengths.front() = end;

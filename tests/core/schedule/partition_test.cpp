@@ -61,6 +61,28 @@ TEST_CASE("without attention the flops partition is even") {
         Lengths{1024, 1024, 1024, 1024});
 }
 
+TEST_CASE("too many segments of equal cost are refused with what would do") {
+  const auto message = [](std::int64_t tokens, int segments, int alignment) {
+    try {
+      partition_flops(tokens, segments, alignment, kGpt2p7b);
+    } catch (const ConfigError& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  for (const auto& [tokens, segments, alignment] :
+       {std::tuple{7, 7, 1}, std::tuple{256, 4, 64}, std::tuple{193, 4, 64}}) {
+    INFO(tokens << " tokens");
+    CHECK(message(tokens, segments, alignment).find("or set schedule.partition: even") !=
+          std::string::npos);
+    CHECK_NOTHROW(partition_even(tokens, segments, alignment));
+  }
+  const std::string hopeless = message(192, 4, 64);
+  CHECK(hopeless.find("one would be empty") != std::string::npos);
+  CHECK(hopeless.find("even") == std::string::npos);
+  CHECK_THROWS_AS(partition_even(192, 4, 64), ConfigError);
+}
+
 TEST_CASE("what cannot be cut is refused") {
   CHECK_THROWS_AS(partition_even(3, 4, 1), ConfigError);
   CHECK_THROWS_AS(partition_even(256, 8, 64), ConfigError);
