@@ -161,7 +161,8 @@ RankPlan plan_rank(const JobPlan& job, int pipeline_rank) {
   plan.training = schedule::plan_memory(job.training, pipeline_rank, training_demands);
   plan.evaluation = schedule::plan_memory(job.evaluation, pipeline_rank, evaluation_demands);
 
-  // Host side: one step of samples and their arranged copy, and the largest checkpoint file.
+  // Host side: the largest checkpoint file, with both moments; where tokens or labels are read, one
+  // step of samples, a token longer each, and their arranged copy.
   std::size_t largest = 0;
   std::size_t file_bytes = 0;
   std::string file;
@@ -172,7 +173,9 @@ RankPlan plan_rank(const JobPlan& job, int pipeline_rank) {
                   kernels::dtype_bytes(job.precision.accumulate);
     largest = std::max(largest, file_bytes);
   }
-  plan.host_bytes = largest + 3 * 4 * step_tokens;
+  plan.host_bytes = largest;
+  if (plan.inputs > 0)
+    plan.host_bytes += 4 * (2 * step_tokens + static_cast<std::size_t>(training.global_batch_size));
   return plan;
 }
 
