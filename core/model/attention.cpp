@@ -10,7 +10,8 @@ using kernels::Tensor;
 class Attention final : public Mixer {
  public:
   Attention(const ModelSpec& spec, Precision precision)
-      : spec_(spec), precision_(precision),
+      : spec_(spec),
+        precision_(precision),
         scale_(1.0 / std::sqrt(static_cast<double>(spec.head_dim))) {}
 
   std::size_t saved_bytes(const Extent& extent) const override {
@@ -55,9 +56,9 @@ class Attention final : public Mixer {
     const Pair carry = carve_pair(carry_carver, extent, precision_.compute);
     const Pair gradient = carve_pair(gradient_carver, extent, precision_.accumulate);
     const Tensor grad_query = take_query(workspace, extent);
-    ops.attention_backward(by_heads(grad_output, extent), saved.query, carry.key,
-                           carry.value, by_heads(output, extent), saved.log_sum_exp,
-                           range(extent), scale_, grad_query, gradient.key, gradient.value,
+    ops.attention_backward(by_heads(grad_output, extent), saved.query, carry.key, carry.value,
+                           by_heads(output, extent), saved.log_sum_exp, range(extent), scale_,
+                           grad_query, gradient.key, gradient.value,
                            first ? kernels::Accumulate::kOverwrite : kernels::Accumulate::kAdd);
     // Every later segment has added its share, so this segment's rows of dK and dV are complete.
     ops.project_from_carry(
@@ -82,20 +83,20 @@ class Attention final : public Mixer {
   }
   Saved carve_saved(Carver& carver, const Extent& extent) const {
     const Tensor query = take_query(carver, extent);
-    return {query, carver.take(precision_.accumulate,
-                               {extent.micro_batch, spec_.heads, extent.tokens})};
+    return {query,
+            carver.take(precision_.accumulate, {extent.micro_batch, spec_.heads, extent.tokens})};
   }
   Pair carve_pair(Carver& carver, const Extent& extent, kernels::Dtype dtype) const {
     const auto take = [&] {
-      return carver.take(
-          dtype, {extent.micro_batch, spec_.kv_heads, extent.capacity, spec_.head_dim});
+      return carver.take(dtype,
+                         {extent.micro_batch, spec_.kv_heads, extent.capacity, spec_.head_dim});
     };
     const Tensor key = take();
     return {key, take()};
   }
   static kernels::AttentionRange range(const Extent& extent) {
-    return {.query_start = extent.start, .key_start = 0,
-            .key_length = extent.start + extent.tokens};
+    return {
+        .query_start = extent.start, .key_start = 0, .key_length = extent.start + extent.tokens};
   }
 
   ModelSpec spec_;

@@ -147,10 +147,9 @@ void Block::forward(kernels::Ops& ops, const Extent& extent, const BlockSaved& s
                      output);
 }
 
-void Block::input_grad(kernels::Ops& ops, const Extent& extent, bool first,
-                       const BlockSaved& saved, std::byte* carry, std::byte* carry_gradient,
-                       const BlockStash& stash, const Tensor& grad_input,
-                       std::byte* workspace) const {
+void Block::input_grad(kernels::Ops& ops, const Extent& extent, bool first, const BlockSaved& saved,
+                       std::byte* carry, std::byte* carry_gradient, const BlockStash& stash,
+                       const Tensor& grad_input, std::byte* workspace) const {
   Carver carver(workspace);
   const InputGradScratch scratch = carve_input_grad(carver, extent);
 
@@ -166,7 +165,9 @@ void Block::input_grad(kernels::Ops& ops, const Extent& extent, bool first,
 
   ops.linear_input_grad(stash.grad_mid, weights_.output_weight, scratch.grad_mixed);
   mixer_->backward(ops, extent, first, scratch.grad_mixed, saved.mixed, stash.grad_projected,
-                   {.saved = saved.mixer, .carry = carry, .carry_gradient = carry_gradient,
+                   {.saved = saved.mixer,
+                    .carry = carry,
+                    .carry_gradient = carry_gradient,
                     .workspace = scratch.mixer});
   ops.linear_input_grad(stash.grad_projected, weights_.qkv_weight, scratch.grad_normed);
   ops.norm_backward(spec_.norm, scratch.grad_normed, saved.input, saved.statistics1,

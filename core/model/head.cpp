@@ -114,8 +114,8 @@ void Head::logits(kernels::Ops& ops, const Tensor& hidden, const Tensor& logits,
   const std::int64_t rows = hidden.dim(0);
   SEQ1F1B_ASSERT(rows == chunk_rows(rows), "too many rows of logits at once: ", rows);
   const Scratch scratch = carve(carver, rows, false);
-  ops.norm_forward(spec_.norm, hidden, norm_weight_, norm_bias_, spec_.norm_epsilon,
-                   scratch.normed, scratch.statistics);
+  ops.norm_forward(spec_.norm, hidden, norm_weight_, norm_bias_, spec_.norm_epsilon, scratch.normed,
+                   scratch.statistics);
   ops.linear_forward(scratch.normed, weight_, {}, {}, logits);
 }
 

@@ -23,8 +23,8 @@ class Head {
   std::size_t backward_workspace_bytes(std::int64_t rows) const;
   std::size_t evaluate_workspace_bytes(std::int64_t rows) const;
 
-  // hidden [T, hidden] of the last block -> grad_hidden [T, hidden]; adds the loss and all gradients
-  // of final norm and output projection.
+  // hidden [T, hidden] of the last block -> grad_hidden [T, hidden]; adds the loss and all
+  // gradients of final norm and output projection.
   void backward(kernels::Ops& ops, const kernels::Tensor& hidden, const LossInput& loss,
                 const kernels::Tensor& grad_hidden, std::byte* workspace) const;
   // Adds the loss only.

@@ -1,8 +1,8 @@
 #pragma once
-// Token mixers: the only part of a block that looks outside its segment. Whatever it needs of earlier
-// segments arrives in the carry, whatever later segments owe it in the carry gradient, so any causal
-// mixer with a carry can be pipelined by segments. It starts behind the fused projection and ends
-// before the output projection.
+// Token mixers: the only part of a block that looks outside its segment. Whatever it needs of
+// earlier segments arrives in the carry, whatever later segments owe it in the carry gradient, so
+// any causal mixer with a carry can be pipelined by segments. It starts behind the fused projection
+// and ends before the output projection.
 #include <memory>
 
 #include "core/model/carver.h"

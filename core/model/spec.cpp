@@ -48,8 +48,8 @@ class Rows {
       : table_(table), spec_(spec), use_(use), file_(std::move(file)), prefix_(std::move(prefix)) {}
 
   // Weight [out, in] of a linear layer; `shard_axis` as tensor parallelism will cut it.
-  void weight(const std::string& name, std::int64_t out, std::int64_t in, Axis out_axis, Axis in_axis,
-              int shard_axis, double deviation, bool fused = false) {
+  void weight(const std::string& name, std::int64_t out, std::int64_t in, Axis out_axis,
+              Axis in_axis, int shard_axis, double deviation, bool fused = false) {
     Row row = base(name);
     row.shape = {out, in};
     row.axes = {out_axis, in_axis};
@@ -158,8 +158,10 @@ StageLayers stage_layers(int layers, int stages, int stage) {
 
 bool uses_on_stage(const StageLayers& stage, const Use& use) {
   switch (use.site) {
-    case Site::kEmbedding: return stage.embedding;
-    case Site::kHead: return stage.head;
+    case Site::kEmbedding:
+      return stage.embedding;
+    case Site::kHead:
+      return stage.head;
     case Site::kBlock:
       return use.block >= stage.first_block && use.block < stage.first_block + stage.blocks;
   }

@@ -17,8 +17,8 @@ struct ModelSpec {
   kernels::Rotary rotary;
   kernels::NormKind norm = kernels::NormKind::kLayerNorm;
   Activation activation = Activation::kGelu;
-  bool bias = true;            // of linear layers; layernorm always has one, rmsnorm never
-  bool tied = true;            // the head uses the token embedding
+  bool bias = true;  // of linear layers; layernorm always has one, rmsnorm never
+  bool tied = true;  // the head uses the token embedding
   double norm_epsilon = 1e-5;
   double init_std = 0.02;
 

@@ -43,8 +43,7 @@ Stage::Backward Stage::carve_backward(Carver& stash, Carver& workspace,
     return workspace.take(precision_.compute, {extent.rows(), spec_.hidden});
   };
   if (split_backward_) {
-    for (const Block& block : blocks_)
-      result.stashes.push_back(block.carve_stash(stash, extent));
+    for (const Block& block : blocks_) result.stashes.push_back(block.carve_stash(stash, extent));
     if (layers_.embedding) result.embedding_grad = gradient();
   } else {
     // One stash serves all blocks in turn; gradients between blocks alternate between two buffers.
@@ -71,8 +70,7 @@ Stage::Backward Stage::carve_backward(Carver& stash, Carver& workspace,
 
 std::size_t Stage::forward_workspace_bytes(const Extent& extent, Mode mode) const {
   std::size_t bytes = 0;
-  for (const Block& block : blocks_)
-    bytes = std::max(bytes, block.forward_workspace_bytes(extent));
+  for (const Block& block : blocks_) bytes = std::max(bytes, block.forward_workspace_bytes(extent));
   if (mode == Mode::kEvaluation)
     for (const Head& head : head_)
       bytes = std::max(bytes, head.evaluate_workspace_bytes(extent.rows()));
@@ -176,13 +174,12 @@ void Stage::backward_layers(kernels::Ops& ops, const Extent& extent, bool last_s
     gradient_offset[i] = gradient_offset[i - 1] + blocks_[i - 1].carry_gradient_bytes(extent);
   }
   for (std::size_t i = blocks_.size(); i-- > 0;) {
-    const Tensor target = i > 0 ? backward.stashes[i - 1].grad_output
+    const Tensor target = i > 0               ? backward.stashes[i - 1].grad_output
                           : layers_.embedding ? backward.embedding_grad
                                               : message(grad_input, extent);
-    blocks_[i].input_grad(ops, extent, last_segment, saved.blocks[i],
-                          storage.carry + carry_offset[i],
-                          storage.carry_gradient + gradient_offset[i], backward.stashes[i], target,
-                          backward.scratch);
+    blocks_[i].input_grad(
+        ops, extent, last_segment, saved.blocks[i], storage.carry + carry_offset[i],
+        storage.carry_gradient + gradient_offset[i], backward.stashes[i], target, backward.scratch);
     if (!split_backward_)
       blocks_[i].weight_grad(ops, extent, saved.blocks[i], backward.stashes[i], backward.scratch);
   }

@@ -53,9 +53,9 @@ class Stage {
     }
     forward_layers(ops, extent, mode, storage, input, output);
   }
-  // Input gradients; weight gradients too unless the backward is split. `last_segment`: the first to
-  // come back. received: gradient of the output (absent on the last stage); grad_input: to be sent
-  // (absent on the first).
+  // Input gradients; weight gradients too unless the backward is split. `last_segment`: the first
+  // to come back. received: gradient of the output (absent on the last stage); grad_input: to be
+  // sent (absent on the first).
   template <class Taken>
   void backward(kernels::Ops& ops, const Extent& extent, bool last_segment,
                 const StageStorage& storage, const StageInput& input, const std::byte* received,
@@ -83,9 +83,10 @@ class Stage {
     kernels::Tensor hidden;  // of the last block, where the head is
   };
   struct Backward {
-    std::vector<BlockStash> stashes;  // per block; without a split all share one but for grad_output
-    kernels::Tensor embedding_grad;   // where the embedding is
-    std::byte* scratch = nullptr;     // of one block or of the head
+    std::vector<BlockStash>
+        stashes;                     // per block; without a split all share one but for grad_output
+    kernels::Tensor embedding_grad;  // where the embedding is
+    std::byte* scratch = nullptr;    // of one block or of the head
   };
   Saved carve_saved(Carver& carver, const Extent& extent) const;
   Backward carve_backward(Carver& stash, Carver& workspace, const Extent& extent) const;
@@ -95,8 +96,7 @@ class Stage {
   kernels::Tensor unit_input(const Extent& extent, const StageStorage& storage) const;
   kernels::Tensor unit_grad_output(const Extent& extent, const StageStorage& storage) const;
   void run_blocks(kernels::Ops& ops, const Extent& extent, const StageStorage& storage,
-                  const StageInput& input, const Saved& saved,
-                  const kernels::Tensor& output) const;
+                  const StageInput& input, const Saved& saved, const kernels::Tensor& output) const;
   void forward_layers(kernels::Ops& ops, const Extent& extent, Mode mode,
                       const StageStorage& storage, const StageInput& input,
                       std::byte* output) const;

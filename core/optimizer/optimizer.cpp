@@ -18,10 +18,11 @@ std::size_t Optimizer::scratch_bytes(const parameters::Layout& layout) {
 
 Optimizer::Optimizer(const config::OptimizerConfig& config, const parameters::Store& store,
                      kernels::Backend& backend, std::byte* scratch)
-    : config_(config), store_(store), backend_(backend),
+    : config_(config),
+      store_(store),
+      backend_(backend),
       device_squares_(reinterpret_cast<double*>(scratch)),
-      device_step_(
-          reinterpret_cast<kernels::AdamwStep*>(scratch + squares_bytes(store.layout()))),
+      device_step_(reinterpret_cast<kernels::AdamwStep*>(scratch + squares_bytes(store.layout()))),
       host_squares_(store.layout().rows().size()) {
   for (const auto& row : store.layout().rows()) {
     kernels::AdamwTensor tensor;
@@ -45,8 +46,7 @@ void Optimizer::sum_local_uses() {
 void Optimizer::squares(std::span<double> squares) {
   const auto rows = store_.layout().rows();
   for (std::size_t i = 0; i < rows.size(); ++i)
-    if (rows[i].owner)
-      backend_.ops->sum_of_squares(store_.gradient(rows[i]), device_squares_ + i);
+    if (rows[i].owner) backend_.ops->sum_of_squares(store_.gradient(rows[i]), device_squares_ + i);
   backend_.device->download(host_squares_.data(), device_squares_,
                             host_squares_.size() * sizeof(double));
   for (std::size_t i = 0; i < rows.size(); ++i)

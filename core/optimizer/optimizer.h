@@ -23,8 +23,8 @@ class Optimizer {
   void zero_gradients();
   // Adds up the accumulators of tensors that are used more than once on this rank, in use order.
   void sum_local_uses();
-  // Sum of squares of the gradient of every row that this rank owns, at the row's index in the table;
-  // other entries of `squares` (one per row of the table) are left alone.
+  // Sum of squares of the gradient of every row that this rank owns, at the row's index in the
+  // table; other entries of `squares` (one per row of the table) are left alone.
   void squares(std::span<double> squares);
   // Norm over all tensors, added in canonical order.
   static double global_norm(std::span<const double> squares);
@@ -35,7 +35,7 @@ class Optimizer {
   config::OptimizerConfig config_;
   const parameters::Store& store_;
   kernels::Backend& backend_;
-  double* device_squares_;                 // [rows of the layout]
+  double* device_squares_;  // [rows of the layout]
   kernels::AdamwStep* device_step_;
   std::vector<double> host_squares_;
   std::vector<kernels::AdamwTensor> tensors_;

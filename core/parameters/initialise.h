@@ -10,7 +10,6 @@ namespace seq1f1b::parameters {
 double initial_value(const Row& row, std::uint64_t seed, std::int64_t element);
 
 // Writes all weights of the store and, when training, zeros into both moments.
-void initialise(const Store& store, std::uint64_t seed, kernels::Device& device,
-                kernels::Ops& ops);
+void initialise(const Store& store, std::uint64_t seed, kernels::Device& device, kernels::Ops& ops);
 
 }  // namespace seq1f1b::parameters

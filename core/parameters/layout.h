@@ -16,14 +16,15 @@ inline constexpr std::int64_t kRowAlignment = 64;
 
 struct LocalRow {
   Row row;
-  std::size_t table_index = 0;         // position in the canonical order of the whole model
-  std::int64_t offset = 0;             // first element, in weights, gradients and moments alike
-  std::vector<Use> uses;               // the uses that are on this rank, in the row's order
-  // First element of the gradient accumulator of each of `uses`. The first is `offset`; a tied tensor
-  // used twice on one rank has a second accumulator behind all rows, so that the sum over uses is
-  // formed in the same order as between two ranks.
+  std::size_t table_index = 0;  // position in the canonical order of the whole model
+  std::int64_t offset = 0;      // first element, in weights, gradients and moments alike
+  std::vector<Use> uses;        // the uses that are on this rank, in the row's order
+  // First element of the gradient accumulator of each of `uses`. The first is `offset`; a tied
+  // tensor used twice on one rank has a second accumulator behind all rows, so that the sum over
+  // uses is formed in the same order as between two ranks.
   std::vector<std::int64_t> gradient_offsets;
-  bool owner = false;  // holds the row's first use: counts it in the norm and writes it to checkpoints
+  bool owner =
+      false;  // holds the row's first use: counts it in the norm and writes it to checkpoints
 };
 
 class Layout {

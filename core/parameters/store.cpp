@@ -78,6 +78,8 @@ Tensor Store::fused_gradient(std::string_view name, int rows) const {
 Tensor Store::all_gradients() const {
   return Tensor(gradients_, accumulate_, {layout_.gradient_elements()});
 }
-Tensor Store::all_moments() const { return Tensor(moments_, accumulate_, {2 * layout_.elements()}); }
+Tensor Store::all_moments() const {
+  return Tensor(moments_, accumulate_, {2 * layout_.elements()});
+}
 
 }  // namespace seq1f1b::parameters

@@ -1,6 +1,6 @@
 #pragma once
-// The tensors behind a layout: weights, gradients and moments of one rank, carved out of memory that
-// the caller planned.
+// The tensors behind a layout: weights, gradients and moments of one rank, carved out of memory
+// that the caller planned.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -22,8 +22,8 @@ StoreBytes store_bytes(const Layout& layout, kernels::Dtype compute, kernels::Dt
 
 class Store {
  public:
-  // `memory`: store_bytes(...).total() bytes of device memory, aligned to 256. Contents are undefined
-  // until initialised or loaded.
+  // `memory`: store_bytes(...).total() bytes of device memory, aligned to 256. Contents are
+  // undefined until initialised or loaded.
   Store(Layout layout, kernels::Dtype compute, kernels::Dtype accumulate, Purpose purpose,
         std::byte* memory);
 

@@ -24,12 +24,12 @@ struct Row {
   std::vector<Axis> axes;           // one per dimension
   int shard_axis = -1;              // which dimension tensor parallelism will cut; -1: replicated
   Law law = Law::kNormal;
-  double standard_deviation = 0;    // kNormal
-  bool decay = true;                // weight decay applies (not to norms and biases)
-  std::vector<Use> uses;            // more than one: a tied tensor; the first use owns it
-  bool fused_with_previous = false; // follows the previous row without padding, so that both together
-                                    // form one fused operand (q, k, v; gate, up)
-  std::string file;                 // checkpoint file that holds it, without extension: "layers.0007"
+  double standard_deviation = 0;     // kNormal
+  bool decay = true;                 // weight decay applies (not to norms and biases)
+  std::vector<Use> uses;             // more than one: a tied tensor; the first use owns it
+  bool fused_with_previous = false;  // follows the previous row without padding, so that both
+                                     // together form one fused operand (q, k, v; gate, up)
+  std::string file;  // checkpoint file that holds it, without extension: "layers.0007"
 
   std::int64_t elements() const {
     std::int64_t count = 1;
@@ -38,6 +38,7 @@ struct Row {
   }
 };
 
-using Table = std::vector<Row>;  // canonical order: embedding, blocks ascending, final norm and head
+using Table =
+    std::vector<Row>;  // canonical order: embedding, blocks ascending, final norm and head
 
 }  // namespace seq1f1b::parameters

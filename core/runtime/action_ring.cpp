@@ -21,10 +21,14 @@ constexpr std::size_t kBytes = ActionRing::kEntries * sizeof(ActionRing::Entry);
 
 const char* phase_name(Phase phase) {
   switch (phase) {
-    case Phase::kWaitsToReceive: return "waits to receive";
-    case Phase::kWaitsToSend: return "waits to send";
-    case Phase::kRuns: return "runs";
-    case Phase::kDone: return "done";
+    case Phase::kWaitsToReceive:
+      return "waits to receive";
+    case Phase::kWaitsToSend:
+      return "waits to send";
+    case Phase::kRuns:
+      return "runs";
+    case Phase::kDone:
+      return "done";
   }
   return "?";
 }
@@ -34,7 +38,8 @@ ActionRing::ActionRing(const std::string& path) {
   if (file < 0 || ::ftruncate(file, kBytes) != 0) {
     const std::string reason = std::strerror(errno);
     if (file >= 0) ::close(file);
-    throw Error(kExitUnexpected, concat(path, ": cannot create the ring of last actions: ", reason));
+    throw Error(kExitUnexpected,
+                concat(path, ": cannot create the ring of last actions: ", reason));
   }
   void* data = ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   ::close(file);

@@ -69,9 +69,9 @@ std::vector<int> JobPlan::stages_of(int pipeline_rank) const {
 }
 
 double JobPlan::model_flops_per_step() const {
-  const auto cost = schedule::authors_cost(
-      spec.layers, static_cast<int>(spec.hidden), static_cast<int>(spec.heads),
-      static_cast<int>(spec.head_dim), spec.ffn, spec.vocab);
+  const auto cost = schedule::authors_cost(spec.layers, static_cast<int>(spec.hidden),
+                                           static_cast<int>(spec.heads),
+                                           static_cast<int>(spec.head_dim), spec.ffn, spec.vocab);
   const auto tokens = static_cast<double>(config.training.seq_length);
   return 3.0 * config.training.global_batch_size * cost(tokens, tokens);
 }
@@ -99,18 +99,16 @@ std::vector<simulate::StageFlops> JobPlan::stage_flops() const {
 
 simulate::Timeline JobPlan::simulated(bool unit_costs) const {
   return simulate::simulate(
-      training, unit_costs
-                    ? simulate::unit_cost(training)
-                    : simulate::flops_cost(training, stage_flops(), segment_lengths,
-                                           config.training.micro_batch_size));
+      training, unit_costs ? simulate::unit_cost(training)
+                           : simulate::flops_cost(training, stage_flops(), segment_lengths,
+                                                  config.training.micro_batch_size));
 }
 
 std::vector<ChannelEnd> channel_ends(const JobPlan& job, int pipeline_rank) {
   std::int64_t longest = *std::max_element(job.segment_lengths.begin(), job.segment_lengths.end());
-  const std::size_t bytes =
-      aligned(static_cast<std::size_t>(job.config.training.micro_batch_size * longest *
-                                       job.spec.hidden) *
-              kernels::dtype_bytes(job.precision.compute));
+  const std::size_t bytes = aligned(
+      static_cast<std::size_t>(job.config.training.micro_batch_size * longest * job.spec.hidden) *
+      kernels::dtype_bytes(job.precision.compute));
   std::vector<ChannelEnd> ends;
   for (const Channel& channel : schedule::channels_of(job.training)) {
     if (channel.from_rank == pipeline_rank)
@@ -124,9 +122,8 @@ std::vector<ChannelEnd> channel_ends(const JobPlan& job, int pipeline_rank) {
 parameters::Layout layout_of(const JobPlan& job, int pipeline_rank) {
   const std::vector<int> stages = job.stages_of(pipeline_rank);
   return parameters::Layout(job.table, [&](const parameters::Use& use) {
-    return std::any_of(stages.begin(), stages.end(), [&](int stage) {
-      return model::uses_on_stage(job.layers_of(stage), use);
-    });
+    return std::any_of(stages.begin(), stages.end(),
+                       [&](int stage) { return model::uses_on_stage(job.layers_of(stage), use); });
   });
 }
 
@@ -136,8 +133,7 @@ RankPlan plan_rank(const JobPlan& job, int pipeline_rank) {
   RankPlan plan;
 
   const parameters::Layout layout = layout_of(job, pipeline_rank);
-  plan.parameters = parameters::store_bytes(layout, job.precision.compute,
-                                            job.precision.accumulate,
+  plan.parameters = parameters::store_bytes(layout, job.precision.compute, job.precision.accumulate,
                                             parameters::Purpose::kTraining);
   plan.scalars = aligned(optimizer::Optimizer::scratch_bytes(layout)) + 2 * aligned(sizeof(double));
 
@@ -151,10 +147,10 @@ RankPlan plan_rank(const JobPlan& job, int pipeline_rank) {
     if (layers.embedding) plan.inputs += aligned(step_tokens * 4);
     if (layers.head) plan.inputs += aligned(step_tokens * 4);
     const model::Stage sizes(job.spec, layers, job.precision, job.training.split_backward);
-    training_demands.push_back(sizes.demand(model::Mode::kTraining, training.micro_batch_size,
-                                            job.segment_lengths));
-    evaluation_demands.push_back(sizes.demand(model::Mode::kEvaluation, training.micro_batch_size,
-                                              job.segment_lengths));
+    training_demands.push_back(
+        sizes.demand(model::Mode::kTraining, training.micro_batch_size, job.segment_lengths));
+    evaluation_demands.push_back(
+        sizes.demand(model::Mode::kEvaluation, training.micro_batch_size, job.segment_lengths));
   }
   for (const ChannelEnd& end : channel_ends(job, pipeline_rank))
     plan.channels += end.buffer_bytes * static_cast<std::size_t>(end.buffers);

@@ -51,8 +51,8 @@ struct RankPlan {
 
   std::size_t activations() const;  // packed: training or evaluation, whichever is larger
   std::size_t planned_bytes() const;
-  std::size_t live_bytes() const;   // as planned_bytes, with the live maximum for the packed size
-  std::size_t host_bytes = 0;       // the largest checkpoint file staged; the samples of a step
+  std::size_t live_bytes() const;  // as planned_bytes, with the live maximum for the packed size
+  std::size_t host_bytes = 0;      // the largest checkpoint file staged; the samples of a step
 };
 RankPlan plan_rank(const JobPlan& job, int pipeline_rank);
 

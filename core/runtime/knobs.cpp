@@ -29,8 +29,9 @@ std::vector<Candidate> candidates_of(const config::Config& config) {
                             c.schedule.segment_lengths.clear();
                           }});
   if (config.training.micro_batch_size > 1)
-    candidates.push_back({concat("training.micro_batch_size=", config.training.micro_batch_size / 2),
-                          [](config::Config& c) { c.training.micro_batch_size /= 2; }});
+    candidates.push_back(
+        {concat("training.micro_batch_size=", config.training.micro_batch_size / 2),
+         [](config::Config& c) { c.training.micro_batch_size /= 2; }});
   candidates.push_back({concat("parallel.pipeline_model_parallel_size=",
                                2 * config.parallel.pipeline_model_parallel_size),
                         [](config::Config& c) { c.parallel.pipeline_model_parallel_size *= 2; }});

@@ -15,8 +15,8 @@ struct Knob {
 };
 
 // At most three changes that need less memory than `job` does, the least drastic first: among those
-// that fit into `limit` in the order segments, schedule, micro-batch, stages; then those that do not,
-// by what they need. Pure.
+// that fit into `limit` in the order segments, schedule, micro-batch, stages; then those that do
+// not, by what they need. Pure.
 std::vector<Knob> cheapest_knobs(const JobPlan& job, std::size_t limit);
 
 // Largest planned bytes over the pipeline ranks.

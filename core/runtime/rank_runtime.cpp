@@ -26,12 +26,15 @@ comm::Mesh mesh_of(const JobPlan& job) {
 
 }  // namespace
 
-// Runs the actions of one schedule on the stages of a rank, with the storage that the plan gave each.
+// Runs the actions of one schedule on the stages of a rank, with the storage that the plan gave
+// each.
 class RankRuntime::Runner final : public ActionRunner {
  public:
   Runner(RankRuntime& rank, const schedule::Schedule& schedule, const schedule::MemoryPlan& memory,
          model::Mode mode)
-      : rank_(rank), mode_(mode), segments_(schedule.spec.segments),
+      : rank_(rank),
+        mode_(mode),
+        segments_(schedule.spec.segments),
         next_(static_cast<std::size_t>(schedule.spec.chunks) * kFlows) {
     const auto& order = schedule.orders[static_cast<std::size_t>(rank.pipeline_rank_)];
     std::int64_t start = 0;
@@ -78,7 +81,9 @@ class RankRuntime::Runner final : public ActionRunner {
         stage.backward(ops, extent, unit.segment == segments_ - 1, storage_[index],
                        input(unit, extent), received, output, taken);
         break;
-      case Kind::kWeightGrad: stage.weight_grad(ops, extent, storage_[index]); break;
+      case Kind::kWeightGrad:
+        stage.weight_grad(ops, extent, storage_[index]);
+        break;
     }
   }
 
@@ -117,27 +122,30 @@ class RankRuntime::Runner final : public ActionRunner {
   RankRuntime& rank_;
   model::Mode mode_;
   int segments_;
-  std::vector<model::Extent> extents_;         // by segment
-  std::vector<model::StageStorage> storage_;   // by action
-  std::vector<schedule::Unit> next_;           // [chunk][forward, backward]
+  std::vector<model::Extent> extents_;        // by segment
+  std::vector<model::StageStorage> storage_;  // by action
+  std::vector<schedule::Unit> next_;          // [chunk][forward, backward]
 };
 
 RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::World& world,
                          const std::string& ring_path)
-    : job_(job), backend_(backend),
+    : job_(job),
+      backend_(backend),
       pipeline_rank_(mesh_of(job).coordinate_of(world.rank()).pp),
-      plan_(plan_rank(job, pipeline_rank_)), arena_(*backend.device, plan_.planned_bytes()) {
+      plan_(plan_rank(job, pipeline_rank_)),
+      arena_(*backend.device, plan_.planned_bytes()) {
   std::byte* next = arena_.data();
   const auto take = [&](std::size_t bytes) {
     std::byte* section = next;
     next += bytes;
     return section;
   };
-  store_ = std::make_unique<parameters::Store>(
-      layout_of(job, pipeline_rank_), backend.compute, backend.accumulate,
-      parameters::Purpose::kTraining, take(plan_.parameters.total()));
+  store_ = std::make_unique<parameters::Store>(layout_of(job, pipeline_rank_), backend.compute,
+                                               backend.accumulate, parameters::Purpose::kTraining,
+                                               take(plan_.parameters.total()));
   std::byte* scalars = take(plan_.scalars);
-  optimizer_ = std::make_unique<optimizer::Optimizer>(job.config.optimizer, *store_, backend, scalars);
+  optimizer_ =
+      std::make_unique<optimizer::Optimizer>(job.config.optimizer, *store_, backend, scalars);
   loss_sum_ = reinterpret_cast<double*>(
       scalars + aligned(optimizer::Optimizer::scratch_bytes(store_->layout())));
   loss_scale_ = loss_sum_ + model::kTensorAlignment / sizeof(double);
@@ -167,10 +175,10 @@ RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Wo
     message_bytes.push_back(stages_.front().message_bytes(
         {.micro_batch = training.micro_batch_size, .tokens = length}));
   ActionRing* ring = ring_ ? &*ring_ : nullptr;
-  training_loop_ = std::make_unique<StageLoop>(job.training, pipeline_rank_, channels_,
-                                               message_bytes, ring);
-  evaluation_loop_ = std::make_unique<StageLoop>(job.evaluation, pipeline_rank_, channels_,
-                                                 message_bytes, ring);
+  training_loop_ =
+      std::make_unique<StageLoop>(job.training, pipeline_rank_, channels_, message_bytes, ring);
+  evaluation_loop_ =
+      std::make_unique<StageLoop>(job.evaluation, pipeline_rank_, channels_, message_bytes, ring);
   training_runner_ =
       std::make_unique<Runner>(*this, job.training, plan_.training, model::Mode::kTraining);
   evaluation_runner_ =
@@ -275,8 +283,8 @@ void RankRuntime::upload_samples(std::span<const std::int32_t> samples) {
   if (needs_tokens_) arrange(0, tokens_);
 }
 
-PassResult RankRuntime::pass(StageLoop& loop, Runner& runner,
-                             std::span<const std::int32_t> samples, std::int64_t step) {
+PassResult RankRuntime::pass(StageLoop& loop, Runner& runner, std::span<const std::int32_t> samples,
+                             std::int64_t step) {
   upload_samples(samples);
   loop.run(runner, step);
   PassResult result;

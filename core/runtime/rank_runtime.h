@@ -19,9 +19,9 @@ namespace seq1f1b::runtime {
 
 // Of one pass over the samples of a step.
 struct PassResult {
-  double loss_sum = 0;        // nats, over the units of this rank; 0 where the head is not
-  double busy_seconds = 0;    // inside actions
-  double total_seconds = 0;   // from the first wait to the end of the last action
+  double loss_sum = 0;       // nats, over the units of this rank; 0 where the head is not
+  double busy_seconds = 0;   // inside actions
+  double total_seconds = 0;  // from the first wait to the end of the last action
 };
 
 class RankRuntime {
@@ -39,10 +39,10 @@ class RankRuntime {
   bool needs_samples() const { return needs_tokens_ || needs_labels_; }
   bool has_head() const { return needs_labels_; }
 
-  // Forward and backward of one step. samples: int32 [micro_batches * micro_batch_size][seq_length+1]
-  // of this replica, in order; -1 is padding that the loss ignores. Gradients are zeroed first and
-  // complete on this rank afterwards; tied tensors are not exchanged yet. Collective over the
-  // pipeline.
+  // Forward and backward of one step. samples: int32 [micro_batches *
+  // micro_batch_size][seq_length+1] of this replica, in order; -1 is padding that the loss ignores.
+  // Gradients are zeroed first and complete on this rank afterwards; tied tensors are not exchanged
+  // yet. Collective over the pipeline.
   PassResult train_pass(std::span<const std::int32_t> samples, std::int64_t step);
   // Forward only, adding up the loss. Collective over the pipeline.
   PassResult evaluate_pass(std::span<const std::int32_t> samples, std::int64_t step);
@@ -74,7 +74,8 @@ class RankRuntime {
   std::unique_ptr<optimizer::Optimizer> optimizer_;
   std::vector<model::Stage> stages_;  // by chunk
   double *loss_sum_ = nullptr, *loss_scale_ = nullptr;
-  std::int32_t *tokens_ = nullptr, *labels_ = nullptr;  // device, [micro_batch][segment][mb, tokens]
+  std::int32_t *tokens_ = nullptr,
+               *labels_ = nullptr;  // device, [micro_batch][segment][mb, tokens]
   std::vector<std::int32_t> staging_;
   std::vector<std::unique_ptr<comm::Sender>> senders_;
   std::vector<std::unique_ptr<comm::Receiver>> receivers_;

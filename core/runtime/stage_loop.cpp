@@ -31,9 +31,13 @@ double now() {
 StageLoop::StageLoop(const schedule::Schedule& schedule, int rank,
                      std::vector<ChunkChannels> channels, std::vector<std::size_t> message_bytes,
                      ActionRing* ring)
-    : schedule_(schedule), order_(schedule.orders.at(static_cast<std::size_t>(rank))),
-      channels_(std::move(channels)), message_bytes_(std::move(message_bytes)),
-      activation_sizes_(channels_.size()), gradient_sizes_(channels_.size()), ring_(ring),
+    : schedule_(schedule),
+      order_(schedule.orders.at(static_cast<std::size_t>(rank))),
+      channels_(std::move(channels)),
+      message_bytes_(std::move(message_bytes)),
+      activation_sizes_(channels_.size()),
+      gradient_sizes_(channels_.size()),
+      ring_(ring),
       events_(order_.size()) {
   SEQ1F1B_ASSERT(channels_.size() == static_cast<std::size_t>(schedule.spec.chunks),
                  "one set of channels per chunk");
@@ -49,9 +53,9 @@ StageLoop::StageLoop(const schedule::Schedule& schedule, int rank,
 std::string StageLoop::describe(const Action& action, std::int64_t step, const char* what,
                                 int peer) const {
   const auto& row = schedule::row_of(action.kind);
-  return concat("running the ", row.name, " of micro-batch ", action.unit.micro_batch,
-                ", segment ", action.unit.segment, ", chunk ", action.chunk, " (step ", step,
-                ", schedule ", schedule_.spec.name, "), which needs ", what, " pipeline rank ", peer);
+  return concat("running the ", row.name, " of micro-batch ", action.unit.micro_batch, ", segment ",
+                action.unit.segment, ", chunk ", action.chunk, " (step ", step, ", schedule ",
+                schedule_.spec.name, "), which needs ", what, " pipeline rank ", peer);
 }
 
 void StageLoop::run(ActionRunner& runner, std::int64_t step) {
@@ -86,9 +90,9 @@ void StageLoop::run(ActionRunner& runner, std::int64_t step) {
     if (sender) {
       record(Phase::kWaitsToSend);
       output = sender->acquire([&] {
-        return describe(action, step, "a free send buffer towards",
-                        row.sends == Flow::kActivation ? channels.next_rank
-                                                       : channels.previous_rank);
+        return describe(
+            action, step, "a free send buffer towards",
+            row.sends == Flow::kActivation ? channels.next_rank : channels.previous_rank);
       });
     }
     record(Phase::kRuns);
@@ -100,8 +104,7 @@ void StageLoop::run(ActionRunner& runner, std::int64_t step) {
       released = true;
     });
     SEQ1F1B_ASSERT(released, "the runner kept a message");
-    if (sender)
-      sender->commit(message_bytes_.at(static_cast<std::size_t>(action.unit.segment)));
+    if (sender) sender->commit(message_bytes_.at(static_cast<std::size_t>(action.unit.segment)));
     event.end = now() - start;
     record(Phase::kDone);
   }

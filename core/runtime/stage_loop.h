@@ -1,6 +1,6 @@
 #pragma once
-// Executes one rank's order of a schedule: waits for messages, calls the runner, hands results over.
-// Has no idea of its own of 1F1B, and none of models.
+// Executes one rank's order of a schedule: waits for messages, calls the runner, hands results
+// over. Has no idea of its own of 1F1B, and none of models.
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -17,7 +17,8 @@ class ActionRunner {
  public:
   virtual ~ActionRunner() = default;
   // `index`: position in the order. received: the action's message or null; `taken` must be called
-  // once it has been read, and frees its buffer. output: where to write the message to send, or null.
+  // once it has been read, and frees its buffer. output: where to write the message to send, or
+  // null.
   virtual void run(const schedule::Action& action, std::size_t index, const std::byte* received,
                    std::byte* output, const std::function<void()>& taken) = 0;
 };

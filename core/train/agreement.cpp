@@ -31,10 +31,9 @@ void require_equal(comm::Group& group, const std::string& what, const std::strin
   for (std::size_t rank = 1; rank < all.size(); ++rank)
     if (all[rank] != all[0]) different += concat(different.empty() ? "" : ", ", rank);
   if (!different.empty())
-    throw AgreedError(
-        kExitMismatch,
-        concat("ranks ", different, " differ from rank 0 in their ", what,
-               ": all ranks must run the same program with the same configuration"));
+    throw AgreedError(kExitMismatch,
+                      concat("ranks ", different, " differ from rank 0 in their ", what,
+                             ": all ranks must run the same program with the same configuration"));
 }
 
 }  // namespace seq1f1b::train

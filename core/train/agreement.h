@@ -8,8 +8,8 @@
 
 namespace seq1f1b::train {
 
-// An error that every rank throws with the same code and message: one rank reports it, and all leave
-// in good order. Any other error on a single rank has to abort the job.
+// An error that every rank throws with the same code and message: one rank reports it, and all
+// leave in good order. Any other error on a single rank has to abort the job.
 class AgreedError : public Error {
  public:
   using Error::Error;

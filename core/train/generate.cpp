@@ -23,10 +23,11 @@ std::int32_t choose_token(std::span<const double> logits, const Sampling& sampli
   };
   std::vector<std::int32_t> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
-  std::size_t kept = sampling.temperature <= 0 ? 1
-                     : sampling.top_k > 0
-                         ? std::min<std::size_t>(static_cast<std::size_t>(sampling.top_k), order.size())
-                         : order.size();
+  std::size_t kept =
+      sampling.temperature <= 0 ? 1
+      : sampling.top_k > 0
+          ? std::min<std::size_t>(static_cast<std::size_t>(sampling.top_k), order.size())
+          : order.size();
   std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(kept), order.end(),
                     larger);
   if (kept == 1) return order.front();
@@ -49,7 +50,8 @@ Generator::Generator(const config::ModelConfig& model, checkpoint::Reader& reade
   if (spec_.positions > 0) capacity_ = std::min(capacity_, spec_.positions);
   const model::Precision precision{backend.compute, backend.accumulate};
   const model::StageLayers all = model::stage_layers(spec_.layers, 1, 0);
-  parameters::Layout layout(model::parameter_table(spec_), [](const parameters::Use&) { return true; });
+  parameters::Layout layout(model::parameter_table(spec_),
+                            [](const parameters::Use&) { return true; });
   const parameters::StoreBytes weights = parameters::store_bytes(
       layout, backend.compute, backend.accumulate, parameters::Purpose::kInference);
 
@@ -57,20 +59,21 @@ Generator::Generator(const config::ModelConfig& model, checkpoint::Reader& reade
   const model::Extent longest = extent(0, capacity_);
   const std::size_t unit = sizes.unit_bytes(longest), carry = sizes.carry_bytes(longest);
   const std::size_t workspace = sizes.next_token_workspace_bytes(longest);
-  const std::size_t token_bytes = aligned(static_cast<std::size_t>(capacity_) * sizeof(std::int32_t));
+  const std::size_t token_bytes =
+      aligned(static_cast<std::size_t>(capacity_) * sizeof(std::int32_t));
   const std::size_t logit_bytes =
       aligned(static_cast<std::size_t>(spec_.vocab) * kernels::dtype_bytes(backend.compute));
-  arena_ = kernels::DeviceBuffer(*backend.device, weights.total() + unit + carry + workspace +
-                                                      token_bytes + logit_bytes);
+  arena_ = kernels::DeviceBuffer(
+      *backend.device, weights.total() + unit + carry + workspace + token_bytes + logit_bytes);
   std::byte* next = arena_.data();
   const auto take = [&](std::size_t bytes) {
     std::byte* section = next;
     next += bytes;
     return section;
   };
-  store_ = std::make_unique<parameters::Store>(std::move(layout), backend.compute,
-                                               backend.accumulate, parameters::Purpose::kInference,
-                                               take(weights.total()));
+  store_ =
+      std::make_unique<parameters::Store>(std::move(layout), backend.compute, backend.accumulate,
+                                          parameters::Purpose::kInference, take(weights.total()));
   storage_.unit = take(unit);
   storage_.carry = take(carry);
   storage_.workspace = take(workspace);

@@ -24,14 +24,14 @@ struct Sampling {
   std::uint64_t seed = 1234;
 };
 
-// Draws from softmax(logits / temperature) over the top_k largest, with `uniform` in (0, 1). Ties are
-// broken by the lower token. Deterministic.
+// Draws from softmax(logits / temperature) over the top_k largest, with `uniform` in (0, 1). Ties
+// are broken by the lower token. Deterministic.
 std::int32_t choose_token(std::span<const double> logits, const Sampling& sampling, double uniform);
 
 class Generator {
  public:
-  // Loads the weights of `reader`; `model` is the resolved section of its configuration. A sequence,
-  // prompt included, has at most `capacity` tokens.
+  // Loads the weights of `reader`; `model` is the resolved section of its configuration. A
+  // sequence, prompt included, has at most `capacity` tokens.
   Generator(const config::ModelConfig& model, checkpoint::Reader& reader, kernels::Backend& backend,
             std::int64_t capacity);
   ~Generator();

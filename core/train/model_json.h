@@ -14,9 +14,9 @@ std::string model_differences(const std::string& stored, const config::ModelConf
 
 std::string evaluation_json(const Evaluation& evaluation);
 
-// A checkpoint's extra state: what decides which documents are held out (compared on resume, because
-// another split would train on text that validated before), and the last evaluation, so that a
-// finished run can report it again.
+// A checkpoint's extra state: what decides which documents are held out (compared on resume,
+// because another split would train on text that validated before), and the last evaluation, so
+// that a finished run can report it again.
 std::string extra_json(const config::Config& config, const std::optional<Evaluation>& evaluation);
 std::optional<Evaluation> evaluation_of_extra(const std::string& extra);
 // A sentence per difference, as model_differences.

@@ -9,7 +9,8 @@ namespace seq1f1b::train {
 namespace {
 
 void print_error(const std::string& message) {
-  std::cerr << concat("seq1f1b: error: ", message, "\n") << std::flush;  // one write: ranks share it
+  std::cerr << concat("seq1f1b: error: ", message, "\n")
+            << std::flush;  // one write: ranks share it
 }
 
 }  // namespace

@@ -21,7 +21,8 @@ data::DatasetSpec share_of(const config::Config& config, data::Share share) {
 }  // namespace
 
 Samples::Samples(const config::Config& config)
-    : seq_length_(config.training.seq_length), batch_(config.training.global_batch_size),
+    : seq_length_(config.training.seq_length),
+      batch_(config.training.global_batch_size),
       training_(share_of(config, data::Share::kTrain)) {
   try {
     validation_ = std::make_unique<data::Dataset>(share_of(config, data::Share::kValidation));
@@ -47,8 +48,8 @@ std::int64_t Samples::evaluation_batches(std::int64_t wanted) const {
 
 void Samples::evaluation_batch(std::int64_t index, std::span<std::int32_t> output) const {
   for (std::int64_t i = 0; i < batch_; ++i) {
-    const auto target = output.subspan(static_cast<std::size_t>(i * window()),
-                                       static_cast<std::size_t>(window()));
+    const auto target =
+        output.subspan(static_cast<std::size_t>(i * window()), static_cast<std::size_t>(window()));
     const std::int64_t sample = index * batch_ + i;
     if (sample < validation_->windows())
       validation_->sample(sample, target);

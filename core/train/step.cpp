@@ -8,14 +8,17 @@
 namespace seq1f1b::train {
 namespace {
 
-// Behind the squares of every tensor of the table, the reduction of a step carries these. The last is
-// the first of an entry per rank, which that rank alone fills: a sum cannot tell the longest time.
+// Behind the squares of every tensor of the table, the reduction of a step carries these. The last
+// is the first of an entry per rank, which that rank alone fills: a sum cannot tell the longest
+// time.
 enum Sum : std::size_t { kLoss, kBusy, kPassSeconds };
 
 }  // namespace
 
 Step::Step(const runtime::JobPlan& job, runtime::RankRuntime& runtime, comm::Group& all)
-    : job_(job), runtime_(runtime), all_(all),
+    : job_(job),
+      runtime_(runtime),
+      all_(all),
       sums_(job.table.size() + kPassSeconds + static_cast<std::size_t>(all.size())) {}
 
 StepResult Step::run(std::span<const std::int32_t> samples, std::int64_t number,
@@ -35,8 +38,8 @@ StepResult Step::run(std::span<const std::int32_t> samples, std::int64_t number,
   StepResult result;
   result.loss = rest[kLoss] / static_cast<double>(job_.derived.tokens_per_step);
   result.grad_norm = optimizer::Optimizer::global_norm(squares);
-  // All ranks come out of the previous step's reduction, so they begin together, and the longest pass
-  // is the makespan: a rank that is done early idles until the last one is.
+  // All ranks come out of the previous step's reduction, so they begin together, and the longest
+  // pass is the makespan: a rank that is done early idles until the last one is.
   const double makespan = *std::ranges::max_element(pass_seconds);
   result.bubble = 1.0 - rest[kBusy] / (all_.size() * makespan);
   result.finite = std::isfinite(result.loss) && std::isfinite(result.grad_norm);

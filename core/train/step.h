@@ -10,10 +10,10 @@
 namespace seq1f1b::train {
 
 struct StepResult {
-  double loss = 0;         // mean over the tokens of the global batch, nats
-  double grad_norm = 0;    // before clipping
-  double bubble = 0;       // measured: 1 - busy / (ranks * makespan of the pass)
-  bool finite = true;      // false: nothing was updated
+  double loss = 0;       // mean over the tokens of the global batch, nats
+  double grad_norm = 0;  // before clipping
+  double bubble = 0;     // measured: 1 - busy / (ranks * makespan of the pass)
+  bool finite = true;    // false: nothing was updated
 };
 
 class Step {

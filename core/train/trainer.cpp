@@ -56,7 +56,9 @@ std::string count_text(std::int64_t count) {
 }  // namespace
 
 Trainer::Trainer(const Request& request, comm::World& world)
-    : loaded_(request.loaded), command_line_(request.command_line), world_(world),
+    : loaded_(request.loaded),
+      command_line_(request.command_line),
+      world_(world),
       run_directory_(request.loaded.config.checkpoint.directory) {}
 
 Trainer::~Trainer() = default;
@@ -69,9 +71,8 @@ void Trainer::set_up() {
   config::Config& config = loaded_.config;
   agree(*all_, "opening the run directory", [&] { open_run_directory(); });
   agree(*all_, "loading the tokenizer", [&] { load_tokenizer(); });
-  agree(*all_, "planning", [&] {
-    job_ = runtime::plan_job(config, config::validate(config, world_.size()));
-  });
+  agree(*all_, "planning",
+        [&] { job_ = runtime::plan_job(config, config::validate(config, world_.size())); });
   if (already_complete()) return;
   choose_threads();
   agree(*all_, "setting up the device and its memory", [&] {
@@ -79,9 +80,9 @@ void Trainer::set_up() {
                          ? kernels::make_reference_backend(kernels::Dtype::kF64)
                          : kernels::make_cpu_backend(threads_));
     // One arena per rank of the node; every rank checks its own.
-    runtime::require_fits(job_, runtime::plan_rank(job_, world_.rank()).planned_bytes(),
-                          backend_->device->memory_bytes() /
-                              static_cast<std::size_t>(world_.local_size()));
+    runtime::require_fits(
+        job_, runtime::plan_rank(job_, world_.rank()).planned_bytes(),
+        backend_->device->memory_bytes() / static_cast<std::size_t>(world_.local_size()));
   });
   runtime_ = std::make_unique<runtime::RankRuntime>(
       job_, *backend_, world_, rank_file(run_directory_, "logs", world_.rank(), ".ring"));
@@ -98,8 +99,8 @@ void Trainer::log(const std::string& text) {
 void Trainer::open_run_directory() {
   const bool fresh = loaded_.config.checkpoint.resume == "none";
   fs::create_directories(run_directory_ + "/logs");
-  log_ = std::make_unique<metrics::RankLog>(rank_file(run_directory_, "logs", world_.rank(), ".log"),
-                                            !fresh);
+  log_ = std::make_unique<metrics::RankLog>(
+      rank_file(run_directory_, "logs", world_.rank(), ".log"), !fresh);
   log(concat("start: rank ", world_.rank(), " of ", world_.size(), ", ", command_line_));
   if (!first()) return;
   progress_ = std::make_unique<metrics::Progress>(loaded_.config.logging.interval);
@@ -168,13 +169,15 @@ bool Trainer::already_complete() {
                              ". Use another checkpoint.directory, or checkpoint.resume: none"));
     const std::string moved = split_differences(reader.state().extra_json, config);
     if (!moved.empty())
-      throw ConfigError(concat(resumed_from_, ": ", moved,
-                               ". Documents would move between training and validation: keep both"));
+      throw ConfigError(
+          concat(resumed_from_, ": ", moved,
+                 ". Documents would move between training and validation: keep both"));
     if (tokenizer_ && reader.has_attachment("tokenizer.json") &&
         reader.attachment("tokenizer.json") != tokenizer_->to_json())
-      throw ConfigError(concat(resumed_from_, " was trained with another tokenizer: the same numbers "
-                               "would be other text. Prepare the data with ", resumed_from_,
-                               "/tokenizer.json, or set checkpoint.resume: none"));
+      throw ConfigError(concat(resumed_from_,
+                               " was trained with another tokenizer: the same numbers "
+                               "would be other text. Prepare the data with ",
+                               resumed_from_, "/tokenizer.json, or set checkpoint.resume: none"));
   });
   return step_ >= config.training.train_iters;
 }
@@ -190,9 +193,9 @@ void Trainer::restore_or_initialise() {
     checkpoint::load_parameters(reader, runtime_->store(), *backend_->device);
   });
   const auto wanted = loaded_.config.training.eval_iters;
-  const auto counts = all_->all_gather(
-      std::to_string(samples_ ? samples_->evaluation_batches(wanted) : -1),
-      [] { return "comparing the size of the validation share"; });
+  const auto counts =
+      all_->all_gather(std::to_string(samples_ ? samples_->evaluation_batches(wanted) : -1),
+                       [] { return "comparing the size of the validation share"; });
   for (const std::string& count : counts)
     evaluation_batches_ = std::max<std::int64_t>(evaluation_batches_, std::stoll(count));
 }
@@ -208,25 +211,24 @@ void Trainer::announce() {
   std::string lengths;
   for (std::int64_t length : job_.segment_lengths)
     lengths += concat(lengths.empty() ? "" : "+", length);
-  progress_->message(concat(
-      config.model.family, " with ", count_text(job_.parameters()), " parameters, ", world_.size(),
-      " rank", world_.size() == 1 ? "" : "s", " on ", backend_->device->description()));
-  progress_->message(concat("schedule ", config.schedule.name, ": ",
-                            config.parallel.pipeline_model_parallel_size, " stages, ",
-                            job_.derived.micro_batches, " micro-batches of ",
-                            config.training.micro_batch_size, " x ", lengths,
-                            " tokens, simulated bubble ",
-                            three_digits(100 * simulated_bubble_), " %"));
+  progress_->message(concat(config.model.family, " with ", count_text(job_.parameters()),
+                            " parameters, ", world_.size(), " rank", world_.size() == 1 ? "" : "s",
+                            " on ", backend_->device->description()));
+  progress_->message(
+      concat("schedule ", config.schedule.name, ": ", config.parallel.pipeline_model_parallel_size,
+             " stages, ", job_.derived.micro_batches, " micro-batches of ",
+             config.training.micro_batch_size, " x ", lengths, " tokens, simulated bubble ",
+             three_digits(100 * simulated_bubble_), " %"));
   progress_->message(concat("planned memory by rank: ", base::join(memory)));
   base::atomic_write_file(run_directory_ + "/config.resolved.yaml",
                           config::to_yaml(config, &loaded_.origins));
   base::atomic_write_file(
       run_directory_ + "/schedule.svg",
-      simulate::to_svg(job_.training, job_.simulated(false),
-                       concat(config.schedule.name, ", ",
-                              config.parallel.pipeline_model_parallel_size, " ranks, ",
-                              job_.derived.micro_batches, " micro-batches of ",
-                              job_.segment_lengths.size(), " segments")));
+      simulate::to_svg(
+          job_.training, job_.simulated(false),
+          concat(config.schedule.name, ", ", config.parallel.pipeline_model_parallel_size,
+                 " ranks, ", job_.derived.micro_batches, " micro-batches of ",
+                 job_.segment_lengths.size(), " segments")));
   if (!resumed_from_.empty()) {
     progress_->message(concat("resumed from ", resumed_from_, " at step ", step_));
     metrics_->write_event("resume", concat("{\"step\": ", step_, "}"));
@@ -241,7 +243,8 @@ int Trainer::run() {
   const auto& saving = loaded_.config.checkpoint;
   if (step_ >= training.train_iters) {
     if (first()) {
-      progress_->message(concat("already complete: ", step_, " of ", training.train_iters, " steps"));
+      progress_->message(
+          concat("already complete: ", step_, " of ", training.train_iters, " steps"));
       report_end(resumed_from_);
     }
     return kExitComplete;
@@ -335,13 +338,12 @@ std::optional<Evaluation> Trainer::evaluate(std::int64_t step) {
   evaluation.loss = sums[0] / sums[1];
   if (sums[2] > 0) evaluation.bits_per_byte = sums[0] / std::numbers::ln2 / sums[2];
   if (first()) {
-    progress_->message(concat("step ", step, ": validation loss ", three_digits(evaluation.loss),
-                              sums[2] > 0 ? concat(", ", three_digits(evaluation.bits_per_byte),
-                                                   " bits per byte")
-                                          : ""));
-    metrics_->write_event("evaluation",
-                          concat("{\"step\": ", step, ", \"evaluation\": ",
-                                 evaluation_json(evaluation), "}"));
+    progress_->message(concat(
+        "step ", step, ": validation loss ", three_digits(evaluation.loss),
+        sums[2] > 0 ? concat(", ", three_digits(evaluation.bits_per_byte), " bits per byte") : ""));
+    metrics_->write_event(
+        "evaluation",
+        concat("{\"step\": ", step, ", \"evaluation\": ", evaluation_json(evaluation), "}"));
   }
   return evaluation;
 }
@@ -374,8 +376,8 @@ void Trainer::report_end(const std::string& checkpoint) {
     progress_->message(concat("validation loss   ", three_digits(last_evaluation_->loss), " over ",
                               last_evaluation_->tokens, " tokens"));
     if (last_evaluation_->bits_per_byte > 0)
-      progress_->message(
-          concat("validation        ", three_digits(last_evaluation_->bits_per_byte), " bits per byte"));
+      progress_->message(concat("validation        ", three_digits(last_evaluation_->bits_per_byte),
+                                " bits per byte"));
   }
   progress_->message(concat("schedule picture  ", run_directory_, "/schedule.svg"));
   progress_->message(concat("checkpoint        ", checkpoint));

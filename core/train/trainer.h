@@ -1,5 +1,6 @@
 #pragma once
-// One training run on one rank: setup, the loop of steps, evaluation, checkpoints, and what is shown.
+// One training run on one rank: setup, the loop of steps, evaluation, checkpoints, and what is
+// shown.
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -33,8 +34,8 @@ class Trainer {
   Trainer(const Request& request, comm::World& world);
   ~Trainer();
 
-  // Sets up and trains to the end; returns an exit code. Once per object, collective over the world.
-  // Throws AgreedError for whatever is wrong with data, checkpoint or configuration and
+  // Sets up and trains to the end; returns an exit code. Once per object, collective over the
+  // world. Throws AgreedError for whatever is wrong with data, checkpoint or configuration and
   // (kExitDiverged) on a loss or norm that is not finite; DeadlineError when a peer stays away.
   int run();
 
@@ -62,14 +63,14 @@ class Trainer {
   std::unique_ptr<comm::Group> all_;
   std::string run_directory_;
   std::unique_ptr<metrics::RankLog> log_;
-  std::unique_ptr<metrics::Progress> progress_;       // rank 0
-  std::unique_ptr<metrics::MetricsFile> metrics_;     // rank 0
-  std::unique_ptr<data::Tokenizer> tokenizer_;        // where there is one
+  std::unique_ptr<metrics::Progress> progress_;    // rank 0
+  std::unique_ptr<metrics::MetricsFile> metrics_;  // rank 0
+  std::unique_ptr<data::Tokenizer> tokenizer_;     // where there is one
   std::optional<kernels::Backend> backend_;
   int threads_ = 1;
   runtime::JobPlan job_;
   std::unique_ptr<runtime::RankRuntime> runtime_;
-  std::unique_ptr<Samples> samples_;                  // where embedding or head is
+  std::unique_ptr<Samples> samples_;  // where embedding or head is
   std::vector<std::int32_t> batch_;
   std::unique_ptr<Step> step_runner_;
   std::int64_t step_ = 0, consumed_samples_ = 0;

@@ -51,9 +51,12 @@ config::Derived derived_of(const config::Config& config) {
 
 kernels::Backend make_backend(On on, int threads) {
   switch (on) {
-    case On::kReference: return kernels::make_reference_backend(kernels::Dtype::kF64);
-    case On::kReferenceFloat: return kernels::make_reference_backend(kernels::Dtype::kF32);
-    case On::kCpu: return kernels::make_cpu_backend(threads);
+    case On::kReference:
+      return kernels::make_reference_backend(kernels::Dtype::kF64);
+    case On::kReferenceFloat:
+      return kernels::make_reference_backend(kernels::Dtype::kF32);
+    case On::kCpu:
+      return kernels::make_cpu_backend(threads);
   }
   std::abort();
 }
@@ -107,9 +110,9 @@ std::vector<std::int32_t> random_samples(const config::Config& config, std::uint
                                               (config.training.seq_length + 1));
   std::vector<std::int32_t> samples(count);
   for (std::size_t i = 0; i < count; ++i)
-    samples[i] = static_cast<std::int32_t>(
-        kernels::philox(seed, i, static_cast<std::uint64_t>(step))[0] %
-        static_cast<std::uint32_t>(config.model.vocab_size));
+    samples[i] =
+        static_cast<std::int32_t>(kernels::philox(seed, i, static_cast<std::uint64_t>(step))[0] %
+                                  static_cast<std::uint32_t>(config.model.vocab_size));
   return samples;
 }
 

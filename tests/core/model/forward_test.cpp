@@ -1,5 +1,5 @@
-// The whole model against one written here as plainly as the papers have it, from named tensors: what
-// comparing a layout with another cannot show, such as a label that is not the next token.
+// The whole model against one written here as plainly as the papers have it, from named tensors:
+// what comparing a layout with another cannot show, such as a label that is not the next token.
 #include <cmath>
 #include <numbers>
 #include <string>
@@ -92,7 +92,8 @@ class PlainModel {
     }
     return rows;
   }
-  // Head `head` of a projection, turned if it is a query or a key: pairs (i, i + d/2), arXiv 2104.09864.
+  // Head `head` of a projection, turned if it is a query or a key: pairs (i, i + d/2), arXiv
+  // 2104.09864.
   Vector head_of(const Vector& projected, int head, int position, bool turns) const {
     const int d = model_.kv_channels;
     Vector x(projected.begin() + head * d, projected.begin() + (head + 1) * d);
@@ -160,8 +161,8 @@ TEST_CASE("losses of training and evaluation are those of a plainly written mode
       config.model.init_method_std = 0.4;  // far from uniform predictions
       config.model.tie_embeddings = tied ? "true" : "false";
       config.training.micro_batch_size = 2;
-      config.schedule = {.name = "seq1f1b", .segments = 3, .partition = "lengths",
-                         .segment_lengths = {9, 1, 13}};
+      config.schedule = {
+          .name = "seq1f1b", .segments = 3, .partition = "lengths", .segment_lengths = {9, 1, 13}};
       run_job(plan_with(config), On::kReference, [&](RankContext& context) {
         const auto& store = context.runtime.store();
         parameters::initialise(store, 5, *context.backend.device, *context.backend.ops);

@@ -11,8 +11,8 @@
 namespace seq1f1b::testing {
 namespace {
 
-// Seq1F1B-ZB of METHOD section 2, on the order of handcrafted ZB-H1: a schedule that the program does
-// not offer yet, to hold the split backward to the unsplit one.
+// Seq1F1B-ZB of METHOD section 2, on the order of handcrafted ZB-H1: a schedule that the program
+// does not offer yet, to hold the split backward to the unsplit one.
 schedule::Schedule split_schedule(const schedule::Schedule& base) {
   using schedule::Kind;
   schedule::Schedule split = base;
@@ -53,8 +53,8 @@ TEST_CASE("gradients are the slope of the loss, in every tensor", "[model]") {
       config.model.init_method_std = 0.3;  // away from the linear regime
       config.model.tie_embeddings = tied ? "true" : "false";
       config.training.micro_batch_size = 2;
-      config.schedule = {.name = "seq1f1b", .segments = 3, .partition = "lengths",
-                         .segment_lengths = {11, 5, 7}};
+      config.schedule = {
+          .name = "seq1f1b", .segments = 3, .partition = "lengths", .segment_lengths = {11, 5, 7}};
       run_job(plan_with(config), On::kReference, [&](RankContext& context) {
         auto& runtime = context.runtime;
         parameters::initialise(runtime.store(), 3, *context.backend.device, *context.backend.ops);
@@ -67,9 +67,11 @@ TEST_CASE("gradients are the slope of the loss, in every tensor", "[model]") {
           const double* gradient = runtime.store().gradient(row).as<double>();
           const std::int64_t count = row.row.elements();
           double largest = 0;
-          for (std::int64_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(gradient[i]));
+          for (std::int64_t i = 0; i < count; ++i)
+            largest = std::max(largest, std::abs(gradient[i]));
           for (std::uint64_t draw = 0; draw < 3; ++draw) {
-            const auto i = kernels::philox(draw, row.table_index)[0] % static_cast<std::uint64_t>(count);
+            const auto i =
+                kernels::philox(draw, row.table_index)[0] % static_cast<std::uint64_t>(count);
             const double saved = weight[i], h = 1e-5;
             const auto loss = [&](double value) {
               weight[i] = value;
@@ -77,8 +79,8 @@ TEST_CASE("gradients are the slope of the loss, in every tensor", "[model]") {
             };
             const double slope = (loss(saved + h) - loss(saved - h)) / (2 * h);
             weight[i] = saved;
-            INFO(family << " tied " << tied << " " << row.row.name << "[" << i << "]: slope " << slope
-                        << ", gradient " << gradient[i]);
+            INFO(family << " tied " << tied << " " << row.row.name << "[" << i << "]: slope "
+                        << slope << ", gradient " << gradient[i]);
             CHECK(std::abs(slope - gradient[i]) <= 1e-7 * largest + 1e-9);
           }
         }
@@ -90,7 +92,8 @@ TEST_CASE("a split backward gives the same bits", "[model]") {
   for (const std::string family : {"gpt3", "llama"})
     for (int ranks : {1, 2, 4}) {
       config::Config config = tiny_config(family);
-      config.schedule = {.name = "seq1f1b", .segments = 3, .partition = "even", .segment_lengths = {}};
+      config.schedule = {
+          .name = "seq1f1b", .segments = 3, .partition = "even", .segment_lengths = {}};
       config.parallel.pipeline_model_parallel_size = ranks;
       const runtime::JobPlan whole = plan_with(config);
       const runtime::JobPlan split = plan_with(config, [](runtime::JobPlan& job) {

@@ -1,4 +1,5 @@
-// What the optimizer decides before the operation runs: whom the decay applies to, clipping, the norm.
+// What the optimizer decides before the operation runs: whom the decay applies to, clipping, the
+// norm.
 #include <cmath>
 #include <cstdlib>
 #include <memory>
@@ -17,10 +18,9 @@ class Fixture {
       : backend(make_backend(On::kReference)), layout_(every_row()) {
     const auto f64 = kernels::Dtype::kF64;
     const auto training = parameters::Purpose::kTraining;
-    memory_ = kernels::DeviceBuffer(
-        *backend.device, parameters::store_bytes(layout_, f64, f64, training).total());
-    scratch_ =
-        kernels::DeviceBuffer(*backend.device, optimizer::Optimizer::scratch_bytes(layout_));
+    memory_ = kernels::DeviceBuffer(*backend.device,
+                                    parameters::store_bytes(layout_, f64, f64, training).total());
+    scratch_ = kernels::DeviceBuffer(*backend.device, optimizer::Optimizer::scratch_bytes(layout_));
     store = std::make_unique<parameters::Store>(layout_, f64, f64, training, memory_.data());
     optimizer = std::make_unique<optimizer::Optimizer>(config, *store, backend, scratch_.data());
     backend.ops->fill(store->all_gradients(), 3);

@@ -87,11 +87,14 @@ TEST_CASE("a step touches what was planned, and nothing more", "[runtime][memory
         INFO(family << " " << schedule << " rank " << context.rank << ": planned "
                     << plan.training.packed_bytes() << ", live " << plan.training.live_bytes()
                     << ", touched " << touched << ", highest " << highest);
-        CHECK(plan.training.packed_bytes() <= 1.12 * static_cast<double>(plan.training.live_bytes()));
+        CHECK(plan.training.packed_bytes() <=
+              1.12 * static_cast<double>(plan.training.live_bytes()));
         CHECK(highest <= plan.training.packed_bytes());
-        CHECK(static_cast<double>(highest) >= 0.99 * static_cast<double>(plan.training.packed_bytes()));
+        CHECK(static_cast<double>(highest) >=
+              0.99 * static_cast<double>(plan.training.packed_bytes()));
         // Holes of the packing are never touched; tensors are padded to 256 bytes.
-        CHECK(static_cast<double>(touched) >= 0.97 * static_cast<double>(plan.training.live_bytes()));
+        CHECK(static_cast<double>(touched) >=
+              0.97 * static_cast<double>(plan.training.live_bytes()));
       });
     }
 }
@@ -125,8 +128,8 @@ TEST_CASE("after the first step nothing large is allocated", "[runtime][memory]"
   const runtime::JobPlan job = plan_with(config);
   std::atomic<int> device_allocations = 0;
   run_job(job, On::kCpu, [&](RankContext& context) {
-    context.backend.device = std::make_unique<CountingDevice>(std::move(context.backend.device),
-                                                              device_allocations);
+    context.backend.device =
+        std::make_unique<CountingDevice>(std::move(context.backend.device), device_allocations);
     parameters::initialise(context.runtime.store(), 1, *context.backend.device,
                            *context.backend.ops);
     train::Step step(context.job, context.runtime, context.all);

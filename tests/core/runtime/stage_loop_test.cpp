@@ -78,7 +78,8 @@ struct Ends {
         (activation ? channels.next_rank : channels.previous_rank) = channel.to_rank;
       }
       if (channel.to_rank == world.rank()) {
-        receivers.push_back(world.make_receiver(channel.from_rank, id, ring(depth.receive_buffers)));
+        receivers.push_back(
+            world.make_receiver(channel.from_rank, id, ring(depth.receive_buffers)));
         (activation ? channels.activation_in : channels.gradient_in) = receivers.back().get();
         (activation ? channels.previous_rank : channels.next_rank) = channel.from_rank;
       }
@@ -103,9 +104,10 @@ TEST_CASE("the loop brings every message of every schedule to the right action",
         team.emplace_back([&, rank] {
           const auto at = static_cast<std::size_t>(rank);
           Ends ends(*worlds[at], schedule);
-          StageLoop loop(schedule, rank, {ends.channels},
-                         std::vector<std::size_t>(static_cast<std::size_t>(segments), sizeof(Message)),
-                         nullptr);
+          StageLoop loop(
+              schedule, rank, {ends.channels},
+              std::vector<std::size_t>(static_cast<std::size_t>(segments), sizeof(Message)),
+              nullptr);
           for (int step = 1; step <= 2; ++step) loop.run(runners[at], step);
         });
       for (auto& member : team) member.join();
@@ -135,15 +137,15 @@ TEST_CASE("a peer that stays away ends the wait with rank, action, unit and peer
   INFO(message);
   CHECK(message.find("rank 1") != std::string::npos);
   CHECK(message.find("running the forward of micro-batch 0, segment 0, chunk 0 (step 12, schedule "
-                     "seq1f1b), which needs the activation of pipeline rank 0") != std::string::npos);
+                     "seq1f1b), which needs the activation of pipeline rank 0") !=
+        std::string::npos);
 }
 
 TEST_CASE("the ring of last actions is read back from its file", "[runtime]") {
   const std::string path = std::string(SEQ1F1B_BINARY_DIR) + "/action_ring_test.ring";
   ActionRing ring(path);
   const int count = static_cast<int>(ActionRing::kEntries) + 10;
-  for (int i = 1; i <= count; ++i)
-    ring.record(3, Action{Kind::kBackward, 0, {i, 1}}, Phase::kRuns);
+  for (int i = 1; i <= count; ++i) ring.record(3, Action{Kind::kBackward, 0, {i, 1}}, Phase::kRuns);
   // Not closed: what another process sees after this one was killed.
   const auto entries = read_action_ring(path);
   REQUIRE(entries.size() == ActionRing::kEntries);

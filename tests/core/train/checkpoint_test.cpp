@@ -35,8 +35,8 @@ class Folder {
 config::Config layout(const std::string& family, const std::string& schedule, int ranks,
                       int segments) {
   config::Config config = tiny_config(family);
-  config.schedule = {.name = schedule, .segments = segments, .partition = "even",
-                     .segment_lengths = {}};
+  config.schedule = {
+      .name = schedule, .segments = segments, .partition = "even", .segment_lengths = {}};
   config.parallel.pipeline_model_parallel_size = ranks;
   return config;
 }
@@ -91,7 +91,8 @@ std::string different_files(const std::string& a, const std::string& b) {
 
 }  // namespace
 
-TEST_CASE("(d) saved in one layout, loaded in another, saved again: the same bytes", "[checkpoint]") {
+TEST_CASE("(d) saved in one layout, loaded in another, saved again: the same bytes",
+          "[checkpoint]") {
   for (const std::string family : {"gpt3", "llama"}) {
     const Folder a("a"), b("b"), c("c");
     const std::string first =
@@ -129,13 +130,14 @@ TEST_CASE("sampling token by token through the carry sees what one segment sees"
     const std::vector<double> whole = generator.next_logits(tokens, 0);
     std::vector<double> stepwise;
     for (std::size_t i = 0; i < tokens.size(); ++i)
-      stepwise = generator.next_logits(std::span(tokens).subspan(i, 1),
-                                       static_cast<std::int64_t>(i));
+      stepwise =
+          generator.next_logits(std::span(tokens).subspan(i, 1), static_cast<std::int64_t>(i));
     REQUIRE(whole.size() == static_cast<std::size_t>(config.model.vocab_size));
     for (std::size_t i = 0; i < whole.size(); ++i)
       CHECK(stepwise[i] == Approx(whole[i]).epsilon(1e-11).margin(1e-13));
 
-    // Through the draw as well: greedy text is the same in fp64 and fp32, and stops at the capacity.
+    // Through the draw as well: greedy text is the same in fp64 and fp32, and stops at the
+    // capacity.
     std::vector<std::int32_t> drawn;
     const int count = generator.generate(tokens, {.tokens = 100, .temperature = 0},
                                          [&](std::int32_t token) { drawn.push_back(token); });

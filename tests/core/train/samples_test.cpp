@@ -50,7 +50,8 @@ TEST_CASE("an evaluation ends with a batch that is padded", "[samples]") {
   const Corpus corpus("padded");
   const config::Config config = config_with(corpus, "50,50,0");
   const train::Samples samples(config);
-  // 10 documents of 47 tokens make (470 - 1) / 23 = 20 windows, 5 batches of 4; of 6 there is a rest.
+  // 10 documents of 47 tokens make (470 - 1) / 23 = 20 windows, 5 batches of 4; of 6 there is a
+  // rest.
   CHECK(samples.evaluation_batches(0) == 5);
   CHECK(samples.evaluation_batches(3) == 3);
   CHECK(samples.evaluation_batches(99) == 5);
