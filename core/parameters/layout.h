@@ -23,8 +23,8 @@ struct LocalRow {
   // tensor used twice on one rank has a second accumulator behind all rows, so that the sum over
   // uses is formed in the same order as between two ranks.
   std::vector<std::int64_t> gradient_offsets;
-  bool owner =
-      false;  // holds the row's first use: counts it in the norm and writes it to checkpoints
+  // Holds the row's first use: counts it in the norm and writes it to checkpoints.
+  bool owner = false;
 };
 
 class Layout {

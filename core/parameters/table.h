@@ -38,7 +38,7 @@ struct Row {
   }
 };
 
-using Table =
-    std::vector<Row>;  // canonical order: embedding, blocks ascending, final norm and head
+// In canonical order: embedding, blocks ascending, final norm and head.
+using Table = std::vector<Row>;
 
 }  // namespace seq1f1b::parameters
