@@ -128,7 +128,7 @@ class Ops {
                                   const Tensor& grad_value, std::int64_t start,
                                   const Rotary& rotary, const Tensor& grad_projected) = 0;
   // output = softmax(scale * query key^T + mask) value per head, fused: never tokens x keys in memory.
-  // Query head h reads key head h / (heads / kv_heads).
+  // Query head h reads key head h / (heads / kv_heads). head_dim <= kMaxHeadDim (common/limits.h).
   //   query, output [mb, tokens, heads, head_dim]; key, value [mb, kv_heads, capacity, head_dim],
   //   rows < key_length read; log_sum_exp accumulate [mb, heads, tokens], natural logarithm, written.
   virtual void attention_forward(const Tensor& query, const Tensor& key, const Tensor& value,

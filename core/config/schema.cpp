@@ -2,11 +2,17 @@
 
 #include <algorithm>
 
+#include "kernels/common/limits.h"
+
 namespace seq1f1b::config {
 namespace {
 
-// Bounds far beyond use, within which no product of sizes overflows.
+// Bounds far beyond use, within which no product of a tensor's sizes overflows and a table with a
+// row for each layer stays small.
 constexpr double kMostWide = 1 << 24;
+constexpr double kMostLayers = 1 << 16;
+constexpr double kMostThreads = 1 << 12;  // a team of 100000 overflows libgomp's stack
+constexpr double kMostSeconds = 1e8;      // three years; nanoseconds in 64 bits end at 9.2e9
 constexpr double kMostRanks = 1 << 15;
 constexpr double kMostSteps = 1e9;
 
@@ -46,6 +52,7 @@ void model_rows(std::vector<Field>& fields) {
       .also_called({"model_type", "architecture"});
   rows.add("num_layers", &M::num_layers, "transformer blocks")
       .at_least(1)
+      .at_most(kMostLayers)
       .also_called({"n_layer", "n_layers", "num_hidden_layers", "layers"});
   rows.add("hidden_size", &M::hidden_size, "width of the residual stream")
       .at_least(1)
@@ -53,6 +60,7 @@ void model_rows(std::vector<Field>& fields) {
       .also_called({"n_embd", "d_model", "dim", "hidden_dim"});
   rows.add("num_attention_heads", &M::num_attention_heads, "query heads per block")
       .at_least(1)
+      .at_most(kMostWide)
       .also_called({"n_head", "n_heads", "num_heads"});
   rows.add("num_query_groups", &M::num_query_groups, "key/value heads; 0: as many as query heads")
       .at_least(0)
@@ -60,10 +68,12 @@ void model_rows(std::vector<Field>& fields) {
   rows.add("kv_channels", &M::kv_channels,
            "dimension of a head; 0: hidden_size / num_attention_heads")
       .at_least(0)
+      .at_most(kernels::kMaxHeadDim)
       .also_called({"head_dim", "head_size"});
   rows.add("ffn_hidden_size", &M::ffn_hidden_size,
            "width of the MLP; 0: 4 * hidden_size, for swiglu 8/3 * hidden_size rounded up to 64")
       .at_least(0)
+      .at_most(4 * kMostWide)
       .also_called({"intermediate_size", "n_inner", "d_ff"});
   rows.add("vocab_size", &M::vocab_size, "tokens in the vocabulary; 0: the tokenizer's")
       .at_least(0)
@@ -264,13 +274,16 @@ void other_rows(std::vector<Field>& fields) {
       .also_called({"dtype", "precision", "params_dtype", "bf16", "fp16"});
   rows.add("threads", &R::threads, "per rank; 0: its cores / ranks that share them")
       .at_least(0)
+      .at_most(kMostThreads)
       .also_called({"num_threads", "omp_num_threads"});
   rows.add("deadline_seconds", &R::deadline_seconds, "longest wait for a peer, in seconds")
       .above(0)
+      .at_most(kMostSeconds)
       .also_called({"timeout", "distributed_timeout_minutes"});
   rows.add("grace_seconds", &R::grace_seconds,
            "after an expired deadline, in seconds, so that all ranks can report")
-      .at_least(0);
+      .at_least(0)
+      .at_most(kMostSeconds);
 }
 
 std::vector<Field> make_schema() {

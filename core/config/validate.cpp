@@ -47,6 +47,7 @@ class Validator {
     check_batch();
     check_schedule();
     check_optimizer();
+    check_data();
     check_split();
     check_device();
     problems_.throw_if_any();
@@ -215,6 +216,11 @@ class Validator {
       problems_.add("optimizer.min_lr (", optimizer.min_lr, ") must be at most optimizer.lr (",
                     optimizer.lr, ")");
     }
+  }
+
+  void check_data() {
+    if (std::ranges::find(config_.data.train, "") != config_.data.train.end())
+      problems_.add("data.train holds an empty prefix: name .bin/.idx pairs, or [] for none");
   }
 
   // Three shares, not negative, that leave something for training.

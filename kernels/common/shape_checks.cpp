@@ -1,5 +1,7 @@
 #include "kernels/common/shape_checks.h"
 
+#include "kernels/common/limits.h"
+
 namespace seq1f1b::kernels {
 namespace {
 
@@ -112,6 +114,8 @@ void check_attention(const Check& check, const Precision& precision, const Tenso
   const std::int64_t micro_batch = query.dim(0), tokens = query.dim(1), heads = query.dim(2),
                      head_dim = query.dim(3), kv_heads = key.dim(1), capacity = key.dim(2);
   check.dtype("query", query, precision.compute);
+  check.require(head_dim >= 1 && head_dim <= kMaxHeadDim, "head_dim ", head_dim, " is not 1 to ",
+                kMaxHeadDim);
   check.shape("key", key, precision.compute, {micro_batch, kv_heads, capacity, head_dim});
   check.shape("value", value, precision.compute, {micro_batch, kv_heads, capacity, head_dim});
   check.shape("output", output, precision.compute, {micro_batch, tokens, heads, head_dim});

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "kernels/common/limits.h"
 #include "kernels/cpu/attention_tiles.h"
 
 namespace seq1f1b::kernels::cpu {
@@ -62,7 +63,7 @@ struct Operands {
     SEQ1F1B_ASSERT(query.rank == 4 && key.rank == 4 && query.dim(0) == key.dim(0) &&
                        query.dim(3) == key.dim(3) && query.dim(2) % kv_heads() == 0,
                    "query ", describe(query), ", key ", describe(key));
-    SEQ1F1B_ASSERT(head_dim() >= 1 && head_dim() <= 256, "head_dim ", head_dim());
+    SEQ1F1B_ASSERT(head_dim() >= 1 && head_dim() <= kMaxHeadDim, "head_dim ", head_dim());
     SEQ1F1B_ASSERT(range.key_length >= 0 && range.key_length <= key.dim(2), "key_length ",
                    range.key_length, ", capacity ", key.dim(2));
     for (const Tensor* tensor : {&query, &key, &value, &output, &log_sum_exp, &grad_output,

@@ -1,6 +1,6 @@
 #pragma once
 // Fused softmax attention in fp32, with the semantics of Ops::attention_* (kernels/ops.h), for head
-// sizes from 1 to 256. attention_tiles.inc describes the method.
+// sizes from 1 to kMaxHeadDim. attention_tiles.inc describes the method.
 #include <cstddef>
 #include <memory>
 

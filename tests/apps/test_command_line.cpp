@@ -86,7 +86,7 @@ TEST_CASE("of several ranks only the first reports a wrong configuration, and al
     CAPTURE(variables);
     const Outcome first = run_shell("export " + variables + "0; " + train);
     CHECK(first.code == 2);
-    CHECK(contains(first, "model.num_layers: must be 1 or more, not 0"));
+    CHECK(contains(first, "model.num_layers: must be 1 to 65536, not 0"));
     const Outcome other = run_shell("export " + variables + "3; " + train);
     CHECK(other.code == 2);
     CHECK(other.output.empty());

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/common/limits.h"
 #include "kernels/common/philox.h"
 #include "kernels/cpu/row_loops.h"
 #include "tests/catch.h"
@@ -73,6 +74,11 @@ TEST_CASE("operations refuse arguments that break the contract", "[checks]") {
     CHECK_NOTHROW(attention(5, 9));
     CHECK_THROWS_AS(attention(6, 10), InternalError);  // more keys than the carry holds
     CHECK_THROWS_AS(attention(5, 8), InternalError);   // the last query would not see itself
+    const Tensor head = run.input({1, 1, 1, kMaxHeadDim + 1}, 11);
+    CHECK_THROWS_AS(ops.attention_forward(head, head, head, {0, 0, 1, nullptr}, 1,
+                                          run.output({1, 1, 1, kMaxHeadDim + 1}),
+                                          run.output({1, 1, 1}, Role::kAccumulate)),
+                    InternalError);  // wider heads than promised
 
     const Tensor residual = run.inout({4, 6}, 10);
     Tensor shifted = residual;  // overlaps without being the same

@@ -118,7 +118,7 @@ TEST_CASE("an empty document is refused, an empty section is not") {
 
 TEST_CASE("values outside their range or list are refused with their place") {
   CHECK(load_error("model:\n  num_layers: 0\n") ==
-        "run.yaml:2:15: model.num_layers: must be 1 or more, not 0");
+        "run.yaml:2:15: model.num_layers: must be 1 to 65536, not 0");
   CHECK(load_error("optimizer: {adam_beta1: 1}") ==
         "run.yaml:1:25: optimizer.adam_beta1: must be 0 or more, below 1, not 1.0");
   CHECK(load_error("schedule: {segment_lengths: [3, 0]}") ==
@@ -147,7 +147,7 @@ TEST_CASE("overrides are checked like the file") {
 TEST_CASE("all problems of file and overrides are in one message") {
   CHECK(load_error("model: {num_layers: 0, x: 1}\ntraining: 3\n", {"a.b=c=d", "oops"}) ==
         "the configuration has 5 problems:\n"
-        "  run.yaml:1:21: model.num_layers: must be 1 or more, not 0\n"
+        "  run.yaml:1:21: model.num_layers: must be 1 to 65536, not 0\n"
         "  run.yaml:1:24: unknown key 'x' in section 'model'\n"
         "  run.yaml:2:11: section 'training' must hold keys, not be a single value\n"
         "  command line: a.b=c=d: unknown section 'a'; sections are model, parallel, schedule, "

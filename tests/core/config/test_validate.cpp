@@ -65,6 +65,28 @@ TEST_CASE("layers, heads and widths fit together") {
   CHECK(validate_error({"model.num_query_groups=13"}).ends_with("use 12 groups"));
 }
 
+TEST_CASE("heads are no wider than attention takes, given or derived") {
+  CHECK(validate_error({"model.kv_channels=256"}) == "no error");
+  CHECK(validate_error({"model.hidden_size=4096", "model.num_attention_heads=8"}) ==
+        "model.kv_channels: must be 0 to 256, not 512");
+}
+
+TEST_CASE("sizes beyond use are refused before anything is made of them") {
+  CHECK(validate_error({"model.num_layers=2147483647"}) ==
+        "command line: model.num_layers=2147483647: model.num_layers: must be 1 to 65536, not "
+        "2147483647");
+  CHECK(validate_error({"runtime.threads=100000"}) != "no error");
+  CHECK(validate_error({"runtime.deadline_seconds=1e300"}) != "no error");
+  CHECK(validate_error({"runtime.grace_seconds=1e300"}) != "no error");
+}
+
+TEST_CASE("a prefix of token files is not empty") {
+  CHECK(validate_error({"data.train=[a, \"\"]"}) ==
+        "data.train holds an empty prefix: name .bin/.idx pairs, or [] for none");
+  CHECK(validate_error({"data.train="}) != "no error");
+  CHECK(validate_error({"data.train=[]"}) == "no error");
+}
+
 TEST_CASE("positions reach as far as the sequence") {
   CHECK(validate_error({"model.max_position_embeddings=1000"}) ==
         "model.max_position_embeddings (1000) must be at least training.seq_length (1024) with "
