@@ -41,7 +41,7 @@ std::optional<Decimal> parse_decimal(std::string_view text) {
   if (result.digits.empty()) return std::nullopt;
   if (at < text.size() && (text[at] == 'e' || text[at] == 'E')) {
     ++at;
-    if (at < text.size() && text[at] == '+') ++at;
+    if (at < text.size() && text[at] == '+' && text.substr(at, 2) != "+-") ++at;
     const char* end = text.data() + text.size();
     const auto [last, code] = std::from_chars(text.data() + at, end, result.exponent);
     if (code != std::errc() || last != end || std::abs(result.exponent) > 9999) return std::nullopt;
