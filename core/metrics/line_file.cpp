@@ -47,9 +47,14 @@ void LineFile::write(std::string_view line) {
     const ssize_t count = ::write(file_.get(), rest.data(), rest.size());
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) {
+      const std::string why = std::generic_category().message(errno);
+      // A full disk takes the beginning of a line: readers of whole lines would stumble over it.
+      const auto written = static_cast<off_t>(text.size() - rest.size());
+      if (written > 0 && ::ftruncate(file_.get(), ::lseek(file_.get(), 0, SEEK_END) - written) != 0)
+        warned_ = false;  // worth saying again
       if (!warned_)
         std::fprintf(stderr, "seq1f1b: cannot write %s: %s; lines are lost until this is mended\n",
-                     path_.c_str(), std::generic_category().message(errno).c_str());
+                     path_.c_str(), why.c_str());
       warned_ = true;
       return;
     }

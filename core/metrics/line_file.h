@@ -13,7 +13,8 @@ class LineFile {
   // cannot be opened.
   LineFile(const std::string& path, bool append);
   // Hands `line` and a newline to the system at once, so that other readers never see half of it
-  // and a kill loses nothing. The first failure is said on stderr.
+  // and a kill loses nothing. A line that does not fit the disk is left out as a whole. The first
+  // failure is said on stderr.
   void write(std::string_view line);
 
  private:

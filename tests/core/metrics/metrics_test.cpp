@@ -1,6 +1,9 @@
 #include "core/metrics/metrics.h"
 
+#include <sys/resource.h>
+
 #include <cmath>
+#include <csignal>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -40,6 +43,32 @@ std::vector<nlohmann::json> lines_of(const std::string& path) {
   for (std::string line; std::getline(text, line);) lines.push_back(nlohmann::json::parse(line));
   return lines;
 }
+
+// While it lives, files of this process end at `bytes`, as on a full disk.
+class SmallDisk {
+ public:
+  explicit SmallDisk(rlim_t bytes) : before_(limit()), handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    rlimit small = before_;
+    small.rlim_cur = bytes;
+    ::setrlimit(RLIMIT_FSIZE, &small);
+  }
+  ~SmallDisk() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+  SmallDisk(const SmallDisk&) = delete;
+  SmallDisk& operator=(const SmallDisk&) = delete;
+
+ private:
+  static rlimit limit() {
+    rlimit limit{};
+    ::getrlimit(RLIMIT_FSIZE, &limit);
+    return limit;
+  }
+
+  rlimit before_;
+  void (*handler_)(int);
+};
 
 // What a Progress writes to a terminal of `columns`, or to a file for 0.
 class Screen {
@@ -135,6 +164,20 @@ TEST_CASE("A file that cannot be opened is an error, one that cannot be written 
   CHECK_THROWS_AS(RankLog(folder.file("absent/rank.log"), true), DataError);
   LineFile full("/dev/full", false);
   CHECK_NOTHROW(full.write("lost"));
+}
+
+TEST_CASE("A line that the disk has room for in part only is left out as a whole") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("metrics.jsonl");
+  LineFile file(path, false);
+  file.write("first");
+  {
+    const SmallDisk disk(10);  // bytes a file may hold: four of the next line
+    file.write("second");
+    CHECK(read_bytes(path) == "first\n");
+  }
+  file.write("third");
+  CHECK(read_bytes(path) == "first\nthird\n");
 }
 
 TEST_CASE("Every line of a log carries the time since the start") {
