@@ -82,6 +82,8 @@ class HeaderParser {
       return json::parse(text_.begin(), text_.end(), refuse_duplicates);
     } catch (const json::parse_error& error) {
       fail(kPrefixBytes + (error.byte > 0 ? error.byte - 1 : 0), "header is not valid JSON");
+    } catch (const json::out_of_range&) {  // of a number; the library does not say where
+      fail(kPrefixBytes, "header holds a number beyond double precision");
     }
   }
 

@@ -149,6 +149,7 @@ TEST_CASE("Every rule of the format is enforced with the place of the fault") {
     CHECK(header_refusal("{}\n", 0) == "10: header does not end with '}' and spaces");
     CHECK(header_refusal("{\"a\" 1}") == "13: header is not valid JSON");
     CHECK(header_refusal("{\"\xff\":1}") == "10: header is not valid JSON");
+    CHECK(header_refusal("{\"a\":1e999}") == "8: header holds a number beyond double precision");
     CHECK(header_refusal("{} {}") == "11: header is not valid JSON");
     CHECK(header_refusal(R"({"a":{},"a":{}})") == "16: \"a\": key given twice");
     CHECK(header_refusal(tensor(R"("dtype":"F32","dtype":"F32","shape":[2])")) ==
