@@ -75,6 +75,9 @@ int run_prepare(const PrepareArguments& arguments) {
   const double start = base::monotonic_seconds();
   const int threads =
       static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, kMostThreads));
+  if (arguments.output.empty() || arguments.output.ends_with('/'))
+    throw ConfigError(concat("--output: '", arguments.output,
+                             "' is not the prefix of files; name one, like data/corpus"));
   const InputText input(arguments.input);
   const auto folder = std::filesystem::path(arguments.output).parent_path();
   if (!folder.empty()) base::Disk().make_directory(folder.string());

@@ -93,6 +93,8 @@ TEST_CASE("prepare says in one line what it cannot do") {
       {"text --output x --tokenizer bad.model", 3, "bad.model: is not a sentencepiece model: "},
       {"text --output x --tokenizer gpt2", 2,
        "--tokenizer: 'gpt2' is not bytes, sentencepiece, a .model file or a .tokenizer.json file"},
+      {"text --output x/", 2,
+       "--output: 'x/' is not the prefix of files; name one, like data/corpus"},
       {"text --output x --document-separator ''", 2, "the document separator is empty"},
       {"text --output x --tokenizer lines.tokenizer.json --document-separator ';'", 2,
        "--document-separator: lines.tokenizer.json was made with another separator"},
