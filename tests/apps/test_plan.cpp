@@ -38,7 +38,8 @@ TEST_CASE("plan writes the schedule as JSON and as a picture") {
   std::filesystem::remove(json);
   std::filesystem::remove(svg);
   const Outcome outcome =
-      plan("quickstart.yaml", "model.vocab_size=2048 --json '" + json + "' --svg '" + svg + "'");
+      plan("quickstart.yaml", "model.vocab_size=2048 training.global_batch_size=8 --json '" + json +
+                                  "' --svg '" + svg + "'");
   INFO(outcome.output);
   REQUIRE(outcome.code == 0);
   const auto object = nlohmann::json::parse(seq1f1b::base::read_file(json));
