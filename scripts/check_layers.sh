@@ -44,7 +44,7 @@ apps                 core/* kernels kernels/common
 # headers that only source files of the same folder include.
 heavy='yaml-cpp/ CLI/ nlohmann/json.hpp oneapi/ dnnl mpi.h sentencepiece xxhash.h'
 
-find "${folders[@]}" \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -print | sort |
+find "${folders[@]}" \( -name '*.h' -o -name '*.inc' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -print | sort |
   TABLE=$table HEAVY=$heavy awk '
     # apps/main.cpp -> apps, core/comm/mpi/world.cpp -> core/comm, kernels/ops.h -> kernels
     function folder_of(path,   parts, count) {
@@ -63,7 +63,7 @@ find "${folders[@]}" \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*
                !(to ~ /^core\// && (from, "core/*") in allowed))
         violation(from " may not include " to " (" target ")")
     }
-    function is_header(path) { return path ~ /\.(h|cuh)$/ }
+    function is_header(path) { return path ~ /\.(h|inc|cuh)$/ }
     function note_heavy(target,   i) {
       for (i = 1; i <= heavy_count; i++)
         if (index(target, heavy[i]) == 1) brings[file] = target
