@@ -10,11 +10,11 @@ caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 text=
-if (($# > 0)) && [[ $1 != *=* ]]; then
+if (($# > 0)) && [[ $1 != *=* || ($1 == /* && -f $1) || -f $caller/$1 ]]; then
   text=$1
   [[ $text == /* ]] || text=$caller/$text
   shift
-  [[ -r $text ]] || { echo "quickstart: cannot read $text" >&2; exit 3; }
+  [[ -f $text && -r $text ]] || { echo "quickstart: cannot read $text" >&2; exit 3; }
 fi
 
 scripts/setup.sh
