@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <filesystem>
 #include <numbers>
 #include <numeric>
 
@@ -24,8 +23,6 @@
 
 namespace seq1f1b::train {
 namespace {
-
-namespace fs = std::filesystem;
 
 std::string rank_file(const std::string& directory, const char* folder, int rank,
                       const char* ending) {
@@ -98,7 +95,7 @@ void Trainer::log(const std::string& text) {
 
 void Trainer::open_run_directory() {
   const bool fresh = loaded_.config.checkpoint.resume == "none";
-  fs::create_directories(run_directory_ + "/logs");
+  base::Disk().make_directory(run_directory_ + "/logs");
   log_ = std::make_unique<metrics::RankLog>(
       rank_file(run_directory_, "logs", world_.rank(), ".log"), !fresh);
   log(concat("start: rank ", world_.rank(), " of ", world_.size(), ", ", command_line_));

@@ -101,6 +101,8 @@ damaged)
   truncate -s -100 "$file"
   train 3 2 training.train_iters=6
   says_once 'layers.0001'
+  train 3 2 checkpoint.directory=text.txt
+  says_once 'cannot make folder text.txt/logs: Not a directory'
   truncate -s 100 text.bin
   train 3 2 checkpoint.resume=none
   says_once 'text\.(bin|idx)'
