@@ -101,10 +101,10 @@ class Reader {
 // index.json and sizes; checksums of files are the Reader's.
 std::optional<std::string> find_latest(const std::string& run_directory, std::string* notice);
 
-// Removes complete checkpoints beyond the newest `keep_last` (0: keep all), never multiples of
-// `keep_every`, never the one that the marker names, never links, never folders whose name is not
-// exactly "step_" and 8 or more digits. What cannot be removed stays, in a temporary folder that
-// the next save clears away.
+// Removes complete checkpoints beyond the newest `keep_last` (0: keep all), counted apart up to the
+// step that the marker names and after it, never multiples of `keep_every`, never the one that the
+// marker names, never links, never folders whose name is not exactly "step_" and 8 or more digits.
+// What cannot be removed stays, in a temporary folder that the next save clears away.
 void apply_retention(const std::string& run_directory, int keep_last, std::int64_t keep_every,
                      const base::Disk& disk = base::Disk());
 

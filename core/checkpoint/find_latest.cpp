@@ -95,10 +95,13 @@ void apply_retention(const std::string& run_directory, int keep_last, std::int64
   if (keep_last <= 0) return;
   const std::string folder = checkpoints_folder(run_directory);
   const auto marker = read_marker(folder);
-  int newer = 0;
+  int before = 0, beyond = 0;  // seen up to the marker's step, and after it
   for (const StepFolder& candidate : list_steps(folder)) {
     const bool permanent = keep_every > 0 && candidate.step % keep_every == 0;
     if (std::filesystem::is_symlink(candidate.path) || !is_complete(candidate.path)) continue;
+    // What lies beyond the marker is another course of the run, left by a start anew: it must not
+    // take the places of this one's.
+    int& newer = marker && candidate.step > *marker ? beyond : before;
     const bool keep = newer++ < keep_last || permanent || candidate.step == marker;
     if (keep) continue;
     try {

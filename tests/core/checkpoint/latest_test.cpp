@@ -175,6 +175,15 @@ TEST_CASE("Retention keeps the newest, the multiples, and everything it does not
     CHECK(run.names() == Names{"latest", "step_00000010", "step_00000010.backup", "step_00000020",
                                "step_00000050", "step_5"});
   }
+  SECTION("a course that was started anew keeps as many of its own") {
+    write_bytes(run.checkpoints + "/latest", "step_00000030\n");
+    apply_retention(run.folder.path(), 2, 0);
+    CHECK(run.names() == Names{"latest", "step_00000010", "step_00000010.backup", "step_00000020",
+                               "step_00000030", "step_00000040", "step_00000050", "step_5"});
+    apply_retention(run.folder.path(), 1, 0);
+    CHECK(run.names() == Names{"latest", "step_00000010", "step_00000010.backup", "step_00000030",
+                               "step_00000050", "step_5"});
+  }
   SECTION("links are left alone") {
     const TemporaryFolder elsewhere;
     fs::rename(run.step(20), elsewhere.file("moved"));
