@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs every package that the build and the quick start need (Debian 12 or newer, Ubuntu 22.04 or
-# newer). Idempotent: does nothing when all is there. Uses sudo when not run as root.
+# Installs every package that the build and the quick start need (Debian 12 or newer, Ubuntu 24.04 or
+# newer: CMake 3.24). Idempotent: does nothing when all is there. Uses sudo when not run as root.
 # Usage: scripts/setup.sh [--check]     --check only reports; exit code 1 when something is missing
 set -euo pipefail
 
