@@ -101,7 +101,6 @@ void Trainer::open_run_directory() {
   log(concat("start: rank ", world_.rank(), " of ", world_.size(), ", ", command_line_));
   if (!first()) return;
   progress_ = std::make_unique<metrics::Progress>(loaded_.config.logging.interval);
-  metrics_ = std::make_unique<metrics::MetricsFile>(run_directory_ + "/metrics.jsonl", !fresh);
 }
 
 void Trainer::load_tokenizer() {
@@ -205,6 +204,9 @@ void Trainer::announce() {
              memory[static_cast<std::size_t>(world_.rank())], " of device memory, ",
              base::bytes_text(runtime_->plan().host_bytes), " of host memory"));
   if (!first()) return;
+  // Not earlier: a start anew that fails its checks must not empty the metrics of the run before.
+  metrics_ = std::make_unique<metrics::MetricsFile>(run_directory_ + "/metrics.jsonl",
+                                                    config.checkpoint.resume != "none");
   std::string lengths;
   for (std::int64_t length : job_.segment_lengths)
     lengths += concat(lengths.empty() ? "" : "+", length);

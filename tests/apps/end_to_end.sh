@@ -105,6 +105,7 @@ damaged)
   says_once 'cannot make folder text.txt/logs: Not a directory'
   truncate -s 100 text.bin
   train 3 2 checkpoint.resume=none
+  [[ -s run/metrics.jsonl ]] || fail "a start that failed has emptied the metrics"
   says_once 'text\.(bin|idx)'
   ;;
 deadline)
