@@ -93,7 +93,7 @@ void add_sample(CLI::App& app, Command& command) {
       ->capture_default_str();
   sample->add_option("--seed", arguments->seed, "Seed of the choices")->capture_default_str();
   sample->add_option("--threads", arguments->threads, "Threads; 0: all cores")
-      ->check(CLI::Range(0.0, config::find_field("runtime", "threads")->range.max))
+      ->check(CLI::Range(0, static_cast<int>(config::find_field("runtime", "threads")->range.max)))
       ->capture_default_str();
   sample->callback(
       [&command, arguments] { command = [arguments] { return run_sample(*arguments); }; });
