@@ -54,8 +54,8 @@ function(seq1f1b_mpi_test name)
   foreach(ranks IN LISTS ARG_RANKS)
     set(test "${name}: ${ranks} ranks")
     add_test(NAME ${test}
-      COMMAND bash -c ". '${CMAKE_SOURCE_DIR}/scripts/mpi_env.sh' && exec \"$@\"" ${name}
-              ${MPIEXEC_EXECUTABLE} -q -n ${ranks} $<TARGET_FILE:${name}>)
+      COMMAND bash -c ". '${CMAKE_SOURCE_DIR}/scripts/mpi_env.sh' && exec $SEQ1F1B_MPIRUN \"$@\"" ${name}
+              -n ${ranks} $<TARGET_FILE:${name}>)
     set_tests_properties(${test} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "mpi;${ARG_LABELS}"
       PROCESSORS 2 ENVIRONMENT "${ARG_ENVIRONMENT}")
   endforeach()

@@ -8,6 +8,19 @@ export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="${OMPI_ALLOW_RUN_AS_ROOT_CONFIRM:-1}"
 export OMPI_MCA_rmaps_base_oversubscribe="${OMPI_MCA_rmaps_base_oversubscribe:-1}"
 export OMPI_MCA_hwloc_base_binding_policy="${OMPI_MCA_hwloc_base_binding_policy:-none}"
 export OMPI_MCA_mpi_yield_when_idle="${OMPI_MCA_mpi_yield_when_idle:-1}"
+# Open MPI 5 asks its launcher PRRTE the same.
+export PRTE_MCA_rmaps_default_mapping_policy="${PRTE_MCA_rmaps_default_mapping_policy:-:oversubscribe}"
+export PRTE_MCA_hwloc_default_binding_policy="${PRTE_MCA_hwloc_default_binding_policy:-none}"
+
+# The launcher, without its banner after a job that ends with a code of its own: use it unquoted, as in
+# `$SEQ1F1B_MPIRUN -np 4 seq1f1b train run.yaml`. Open MPI 5 has no such switch.
+if [ -z "${SEQ1F1B_MPIRUN:-}" ]; then
+  case "$(mpirun --version 2>/dev/null)" in
+    *"(Open MPI) 4."*) SEQ1F1B_MPIRUN="mpirun -q" ;;
+    *) SEQ1F1B_MPIRUN=mpirun ;;
+  esac
+  export SEQ1F1B_MPIRUN
+fi
 
 # The same for OpenMP's threads where ranks share cores.
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"

@@ -48,7 +48,7 @@ if [[ ! -s $run/text.idx || ! -s $run/text.tokenizer.json ]]; then
 fi
 
 set +e
-mpirun -q -np 4 "$program" train configs/quickstart.yaml \
+$SEQ1F1B_MPIRUN -np 4 "$program" train configs/quickstart.yaml \
   "data.train=[$run/text]" "checkpoint.directory=$run" "$@"
 code=$?
 set -e

@@ -29,7 +29,7 @@ says_once() {
 train() { # CODE RANKS OVERRIDES...
   local expected=$1 ranks=$2
   shift 2
-  run "$expected" mpirun -q -np "$ranks" "$program" train "$source/configs/tiny_cpu.yaml" \
+  run "$expected" $SEQ1F1B_MPIRUN -np "$ranks" "$program" train "$source/configs/tiny_cpu.yaml" \
     data.train="[text]" data.split="80,20,0" checkpoint.directory=run training.train_iters=4 \
     optimizer.lr_warmup_iters=1 parallel.pipeline_model_parallel_size="$ranks" \
     runtime.deadline_seconds=20 runtime.grace_seconds=0.5 "$@"
@@ -76,7 +76,7 @@ layouts)
 resume)
   # A rank killed in the middle; what follows must end as an undisturbed run does.
   train 0 2 checkpoint.directory=whole training.train_iters=30
-  mpirun -q -np 2 "$program" train "$source/configs/tiny_cpu.yaml" data.train="[text]" \
+  $SEQ1F1B_MPIRUN -np 2 "$program" train "$source/configs/tiny_cpu.yaml" data.train="[text]" \
     data.split="80,20,0" checkpoint.directory=run training.train_iters=30 optimizer.lr_warmup_iters=1 \
     parallel.pipeline_model_parallel_size=2 checkpoint.save_interval=2 >out 2>err &
   launcher=$!
@@ -109,7 +109,7 @@ damaged)
   says_once 'text\.(bin|idx)'
   ;;
 deadline)
-  mpirun -q -np 4 "$program" train "$source/configs/tiny_cpu.yaml" data.train="[text]" \
+  $SEQ1F1B_MPIRUN -np 4 "$program" train "$source/configs/tiny_cpu.yaml" data.train="[text]" \
     data.split="80,20,0" checkpoint.directory=run training.train_iters=100000 \
     optimizer.lr_warmup_iters=1 parallel.pipeline_model_parallel_size=4 runtime.deadline_seconds=3 \
     runtime.grace_seconds=0.5 >out 2>err &

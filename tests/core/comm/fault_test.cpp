@@ -35,8 +35,7 @@ const std::string kProgram = std::string(SEQ1F1B_BINARY_DIR) + "/comm_faults ";
 // mpirun starts two ranks; `timeout` only keeps a defect from blocking the tests for ever.
 Outcome run_fault(const std::string& fault) {
   return run(concat("bash -c '. \"", SEQ1F1B_SOURCE_DIR,
-                    "/scripts/mpi_env.sh\" && exec timeout 60 ", SEQ1F1B_MPIEXEC, " -q -n 2 ",
-                    kProgram, fault, "' 2>&1"));
+                    "/scripts/mpi_env.sh\" && exec timeout 60 $SEQ1F1B_MPIRUN -n 2 ", kProgram, fault, "' 2>&1"));
 }
 
 }  // namespace

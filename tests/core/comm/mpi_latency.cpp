@@ -1,6 +1,6 @@
 // Measures, under mpirun -n 4: the round trip of a message between two ranks while the other two
 // wait for one, what such a wait costs, and the rate of large messages while both ends compute.
-//   . scripts/mpi_env.sh && mpirun -q -n 4 build/release/comm_latency
+//   . scripts/mpi_env.sh && $SEQ1F1B_MPIRUN -n 4 build/release/comm_latency
 #include <sys/resource.h>
 
 #include <algorithm>
