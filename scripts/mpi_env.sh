@@ -12,22 +12,24 @@ export OMPI_MCA_mpi_yield_when_idle="${OMPI_MCA_mpi_yield_when_idle:-1}"
 export PRTE_MCA_rmaps_default_mapping_policy="${PRTE_MCA_rmaps_default_mapping_policy:-:oversubscribe}"
 export PRTE_MCA_hwloc_default_binding_policy="${PRTE_MCA_hwloc_default_binding_policy:-none}"
 
-# The launcher, without its banner after a job that ends with a code of its own: use it unquoted, as in
-# `$SEQ1F1B_MPIRUN -np 4 seq1f1b train run.yaml`. Open MPI 5 has no such switch.
-if [ -z "${SEQ1F1B_MPIRUN:-}" ]; then
-  case "$(mpirun --version 2>/dev/null)" in
-    *"(Open MPI) 4."*) SEQ1F1B_MPIRUN="mpirun -q" ;;
-    *) SEQ1F1B_MPIRUN=mpirun ;;
-  esac
-  export SEQ1F1B_MPIRUN
-fi
-
 # The same for OpenMP's threads where ranks share cores.
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
 
-# Shared memory and TCP; the other transports warn where their hardware is missing.
+# The launcher, without its banner after a job that ends with a code of its own: use it unquoted, as in
+# `$SEQ1F1B_MPIRUN -np 4 seq1f1b train run.yaml`. Open MPI 5 has no such switch, and calls its shared
+# memory transport sm instead of vader. Other transports warn where their hardware is missing, and TCP
+# where no interface can reach the others.
+case "$(mpirun --version 2>/dev/null)" in
+  *"(Open MPI) 4."*)
+    export SEQ1F1B_MPIRUN="${SEQ1F1B_MPIRUN:-mpirun -q}"
+    export OMPI_MCA_btl="${OMPI_MCA_btl:-self,vader}"
+    ;;
+  *)
+    export SEQ1F1B_MPIRUN="${SEQ1F1B_MPIRUN:-mpirun}"
+    export OMPI_MCA_btl="${OMPI_MCA_btl:-self,sm}"
+    ;;
+esac
 export OMPI_MCA_pml="${OMPI_MCA_pml:-ob1}"
-export OMPI_MCA_btl="${OMPI_MCA_btl:-self,vader,tcp}"
 
 # Copies between processes need cross-memory attach (process_vm_readv), which containers often refuse:
 # then through a shared buffer, without a warning. Yama allows it from parent to child only, unless

@@ -43,7 +43,8 @@ Reader::Reader(const std::string& path) : path_(path) {
 const SafetensorsFile& Reader::file(const std::string& name) {
   const auto open = open_.find(name);
   if (open != open_.end()) return open->second;
-  const FileRecord& record = need_record(records_, path_, name + ".safetensors");
+  const std::string file_name = name + ".safetensors";
+  const FileRecord& record = need_record(records_, path_, file_name);
   const std::string path = path_ + "/" + record.name;
   compare(path, file_checksum(path), record);
   return open_.emplace(name, SafetensorsFile(path)).first->second;
