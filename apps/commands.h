@@ -48,4 +48,10 @@ struct SampleArguments {
 };
 int run_sample(const SampleArguments& arguments);
 
+struct DoctorArguments {
+  std::string run_directory;
+  int actions = 4;  // of every rank
+};
+int run_doctor(const DoctorArguments& arguments);
+
 }  // namespace seq1f1b::apps

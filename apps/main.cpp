@@ -99,6 +99,18 @@ void add_sample(CLI::App& app, Command& command) {
       [&command, arguments] { command = [arguments] { return run_sample(*arguments); }; });
 }
 
+void add_doctor(CLI::App& app, Command& command) {
+  auto arguments = std::make_shared<DoctorArguments>();
+  CLI::App* doctor =
+      app.add_subcommand("doctor", "Show what every rank of a run did last, however it ended");
+  doctor->add_option("RUN", arguments->run_directory, "Run directory")->required();
+  doctor->add_option("--actions", arguments->actions, "Actions shown of every rank")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  doctor->callback(
+      [&command, arguments] { command = [arguments] { return run_doctor(*arguments); }; });
+}
+
 // Help and version, which the parser throws as well, end well; its other codes become ours.
 int end_of_parsing(const CLI::App& app, const CLI::ParseError& error) {
   const bool first = read_launch().rank == 0;
@@ -122,6 +134,7 @@ int run(int argc, char** argv) {
   add_plan(app, command);
   add_prepare(app, command);
   add_sample(app, command);
+  add_doctor(app, command);
   app.require_subcommand(0, 1);
   try {
     app.parse(argc, argv);

@@ -4,7 +4,8 @@
 # Usage: scripts/quickstart.sh [TEXTFILE] [section.key=value ...]
 #   TEXTFILE   any text; without one the King James Bible of Debian's package bible-kjv
 #   overrides  of configs/quickstart.yaml, e.g. training.train_iters=50
-# Everything it writes lies in runs/quickstart-NAME. A second call goes on where the first stopped.
+# Everything it writes lies in runs/quickstart-NAME; SEQ1F1B_RUNS names another folder than runs. A
+# second call goes on where the first stopped.
 set -euo pipefail
 caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -28,7 +29,7 @@ if [[ -n $text ]]; then
 else
   name=kjv
 fi
-run=runs/quickstart-$name
+run=${SEQ1F1B_RUNS:-runs}/quickstart-$name
 mkdir -p "$run"
 if [[ -z $text ]]; then
   text=$run/kjv.txt

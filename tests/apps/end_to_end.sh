@@ -125,6 +125,10 @@ deadline)
   [[ $(cat run/logs/rank_0000[013].log | grep -c 'error: rank [013].*waited') -ge 1 ]] ||
     fail "no log says who waited"
   says 'rank [013].*(forward|backward) of micro-batch [0-9]+, segment [0-9]+.*pipeline rank|rank [013].*reducing'
+  run 0 "$program" doctor run --actions 2
+  says 'micro-batch [0-9]+, segment [0-9]+, chunk 0: waits to (receive|send)'
+  (($(grep -c '^rank_' out) == 4)) || fail "doctor does not show all ranks"
+  run 3 "$program" doctor .
   ;;
 diverged)
   train 16 2 optimizer.lr=1e30 optimizer.min_lr=1e30 optimizer.clip_grad=0 training.train_iters=20
