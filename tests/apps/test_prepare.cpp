@@ -3,11 +3,11 @@
 
 #include "tests/apps/run_program.h"
 #include "tests/catch.h"
-#include "tests/core/data/temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 
 using namespace seq1f1b;
 using apps::Outcome;
-using data::TemporaryFolder;
+using testing::TemporaryFolder;
 
 namespace {
 
@@ -20,7 +20,7 @@ Outcome prepare(const TemporaryFolder& folder, const std::string& arguments) {
 
 TEST_CASE("prepare writes three files and one line") {
   const TemporaryFolder folder;
-  data::write_bytes(folder.file("text"), "one\n\ntwo\nthree");
+  testing::write_bytes(folder.file("text"), "one\n\ntwo\nthree");
   const Outcome outcome = prepare(folder, "text --output new/folder/x");
   CAPTURE(outcome.output);
   CHECK(outcome.code == 0);
@@ -40,7 +40,7 @@ TEST_CASE("prepare trains quietly, and its tokenizer serves another text") {
   std::string text;
   for (int i = 0; i < 200; ++i)
     text += "the ship and the harbour, line " + std::to_string(i * 37) + "\n";
-  data::write_bytes(folder.file("text"), text);
+  testing::write_bytes(folder.file("text"), text);
   const Outcome trained =
       prepare(folder, "text --output a --tokenizer sentencepiece --vocab-size 300");
   CAPTURE(trained.output);
@@ -53,12 +53,12 @@ TEST_CASE("prepare trains quietly, and its tokenizer serves another text") {
                                         "--tokenizer a.tokenizer.json");
   REQUIRE(piped.code == 0);
   for (const std::string kind : {".bin", ".idx", ".tokenizer.json"})
-    CHECK(data::read_bytes(folder.file("a" + kind)) == data::read_bytes(folder.file("b" + kind)));
+    CHECK(testing::read_bytes(folder.file("a" + kind)) == testing::read_bytes(folder.file("b" + kind)));
 }
 
 TEST_CASE("prepare splits at another separator") {
   const TemporaryFolder folder;
-  data::write_bytes(folder.file("text"), "a\nb\n\nc\n");
+  testing::write_bytes(folder.file("text"), "a\nb\n\nc\n");
   const Outcome outcome = prepare(folder, "text --output x --document-separator '\\n\\n'");
   CAPTURE(outcome.output);
   CHECK(outcome.code == 0);
@@ -67,11 +67,11 @@ TEST_CASE("prepare splits at another separator") {
 
 TEST_CASE("prepare says in one line what it cannot do") {
   const TemporaryFolder folder;
-  data::write_bytes(folder.file("text"), "hello world\n");
-  data::write_bytes(folder.file("empty"), "");
-  data::write_bytes(folder.file("blank"), "\n\n\n");
-  data::write_bytes(folder.file("bad.json"), "{}");
-  data::write_bytes(folder.file("bad.model"), "no model");
+  testing::write_bytes(folder.file("text"), "hello world\n");
+  testing::write_bytes(folder.file("empty"), "");
+  testing::write_bytes(folder.file("blank"), "\n\n\n");
+  testing::write_bytes(folder.file("bad.json"), "{}");
+  testing::write_bytes(folder.file("bad.model"), "no model");
   REQUIRE(prepare(folder, "text --output lines").code == 0);
   struct Sample {
     std::string arguments;

@@ -7,10 +7,11 @@
 #include "kernels/common/errors.h"
 #include "tests/catch.h"
 #include "tests/core/data/sample_text.h"
-#include "tests/core/data/temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 
 using namespace seq1f1b;
 using namespace seq1f1b::data;
+using namespace seq1f1b::testing;
 
 namespace {
 
