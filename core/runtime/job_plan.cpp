@@ -29,6 +29,14 @@ std::vector<std::int64_t> cut(const config::Config& config, const model::ModelSp
 
 }  // namespace
 
+comm::Mesh mesh_of(const JobPlan& job) {
+  const auto& parallel = job.config.parallel;
+  return {.tp = parallel.tensor_model_parallel_size,
+          .cp = parallel.context_parallel_size,
+          .pp = parallel.pipeline_model_parallel_size,
+          .dp = job.derived.data_parallel_size};
+}
+
 JobPlan plan_job(const config::Config& config, const config::Derived& derived) {
   JobPlan job;
   job.config = config;

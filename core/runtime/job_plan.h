@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/comm/mesh.h"
 #include "core/config/config.h"
 #include "core/model/spec.h"
 #include "core/model/stage.h"
@@ -33,6 +34,9 @@ struct JobPlan {
   std::vector<simulate::StageFlops> stage_flops() const;
   simulate::Timeline simulated(bool unit_costs) const;
 };
+
+// The grid of all ranks.
+comm::Mesh mesh_of(const JobPlan& job);
 
 // `config` is resolved and validated, its vocabulary known. Throws ConfigError when the schedule or
 // the partition does not fit.

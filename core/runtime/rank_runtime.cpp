@@ -14,18 +14,6 @@ using schedule::Action;
 using schedule::Kind;
 using schedule::Lifetime;
 
-namespace {
-
-comm::Mesh mesh_of(const JobPlan& job) {
-  const auto& parallel = job.config.parallel;
-  return {.tp = parallel.tensor_model_parallel_size,
-          .cp = parallel.context_parallel_size,
-          .pp = parallel.pipeline_model_parallel_size,
-          .dp = job.derived.data_parallel_size};
-}
-
-}  // namespace
-
 // Runs the actions of one schedule on the stages of a rank, with the storage that the plan gave
 // each.
 class RankRuntime::Runner final : public ActionRunner {

@@ -78,7 +78,9 @@ void Trainer::set_up() {
                          : kernels::make_cpu_backend(threads_));
     // One arena per rank of the node; every rank checks its own.
     runtime::require_fits(
-        job_, runtime::plan_rank(job_, world_.rank()).planned_bytes(),
+        job_,
+        runtime::plan_rank(job_, runtime::mesh_of(job_).coordinate_of(world_.rank()).pp)
+            .planned_bytes(),
         backend_->device->memory_bytes() / static_cast<std::size_t>(world_.local_size()));
   });
   runtime_ = std::make_unique<runtime::RankRuntime>(
