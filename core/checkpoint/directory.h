@@ -80,7 +80,6 @@ class Reader {
   const std::string& path() const { return path_; }
   const TrainingState& state() const { return state_; }
   const std::vector<TensorEntry>& tensors() const { return tensors_; }
-  const std::vector<FileRecord>& records() const { return records_; }  // tensors and attachments
   const SafetensorsFile& file(const std::string& name);  // without extension, as in parameters::Row
   bool has_attachment(const std::string& name) const;
   std::string attachment(const std::string& name) const;
@@ -88,7 +87,7 @@ class Reader {
  private:
   std::string path_;
   TrainingState state_;
-  std::vector<FileRecord> records_;
+  std::vector<FileRecord> records_;  // tensors and attachments
   std::vector<TensorEntry> tensors_;
   std::map<std::string, SafetensorsFile> open_;
 };
