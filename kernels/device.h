@@ -1,6 +1,11 @@
 #pragma once
 // What the program needs of a device: memory, an in-order queue of work, and its operations.
+//
+// "In queue order" means: after everything issued before on the main queue. Devices that compute on
+// the host do the work at once, so for them the queue is always empty.
 #include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -10,20 +15,68 @@ namespace seq1f1b::kernels {
 
 class Ops;
 
+// A point in a queue. Made by Device::make_event, recorded again and again; not thread-safe.
+class Event {
+ public:
+  virtual ~Event() = default;
+  // Whether the work before the last record() is done; true when it was never recorded.
+  virtual bool done() = 0;
+};
+
 // Memory and ordering of one device as seen by one rank. Not thread-safe: one thread issues work.
 class Device {
  public:
   virtual ~Device() = default;
   virtual std::string description() const = 0;  // e.g. "CPU, 2 threads, avx512"
   virtual std::size_t memory_bytes() const = 0;  // all there is, whoever uses it; 0: unknown
+  // Whether its memory is the host's: plain code may read and write it.
+  virtual bool is_host() const { return true; }
+
   // Uninitialised memory, aligned to at least 256 bytes, in huge pages where the system has them.
   // Throws Error(kExitUnexpected) naming the size when there is not enough.
   virtual void* allocate(std::size_t bytes) = 0;
   virtual void release(void* pointer, std::size_t bytes) noexcept = 0;
-  // Host to device and back, in queue order; the host side may be reused when the call returns.
+  // Host memory that download_later may fill: pinned where that matters.
+  virtual void* allocate_host(std::size_t bytes) = 0;
+  virtual void release_host(void* pointer, std::size_t bytes) noexcept = 0;
+
+  // Host to device, in queue order; the host side may be reused when the call returns. Does not
+  // wait for the queue.
   virtual void upload(void* device, const void* host, std::size_t bytes) = 0;
+  // Device to host, in queue order; waits for it.
   virtual void download(void* host, const void* device, std::size_t bytes) = 0;
+  // The same without waiting: `host` comes from allocate_host and holds the bytes once an event
+  // recorded afterwards is done.
+  virtual void download_later(void* host, const void* device, std::size_t bytes) = 0;
+  // Device to device, in queue order; the ranges do not overlap.
+  virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
   virtual void synchronize() = 0;  // returns when all issued work is done
+
+  virtual std::unique_ptr<Event> make_event() = 0;
+  virtual void record(Event& event) = 0;  // behind everything issued so far
+  virtual void wait(Event& event) = 0;    // what is issued from now on runs after it
+
+  // Time stamps in queue order, for measured timelines. `index` < kTimeStamps.
+  static constexpr int kTimeStamps = 1 << 16;
+  virtual void stamp(int index) = 0;
+  // Seconds from stamp `first` to stamp `second`; both must have passed (synchronize, event).
+  virtual double seconds_between(int first, int second) = 0;
+
+  // Work that comes again and again with the same arguments: pointers, shapes, order. `issue` issues
+  // it on the main queue through Ops only. A device may record it under `key` the first time, and
+  // replay the record for that key later without calling `issue`. Equal keys must mean equal work.
+  virtual void replay(std::uint64_t key, const std::function<void()>& issue) {
+    (void)key;
+    issue();
+  }
+  // Records kept by replay and the bytes they take, as far as known.
+  struct Records {
+    std::size_t count = 0, bytes = 0;
+  };
+  virtual Records records() const { return {}; }
+  // Names the work issued between push and pop for a profiler.
+  virtual void push_range(const char* name) { (void)name; }
+  virtual void pop_range() {}
 };
 
 // Owns one allocation of a device.
@@ -56,7 +109,7 @@ class DeviceBuffer {
 
 // One back end, ready for use by one rank. `ops` issues on the device's in-order queue.
 struct Backend {
-  std::string name;         // "reference", "cpu"
+  std::string name;         // "reference", "cpu", "cuda"
   Dtype compute;            // activations and weights
   Dtype accumulate;         // gradients, moments, master weights, softmax statistics, dK and dV
   std::unique_ptr<Device> device;
@@ -66,9 +119,11 @@ struct Backend {
   ~Backend();
 };
 
-// Plain C++, one thread: the truth. `dtype` is kF64 (what `runtime.device: reference` runs) or kF32.
-Backend make_reference_backend(Dtype dtype = Dtype::kF64);
+// Plain C++, one thread: the truth. `compute` is kF64 (what `runtime.device: reference` runs), kF32,
+// or kBf16, which accumulates in fp32.
+Backend make_reference_backend(Dtype compute = Dtype::kF64);
 // OpenMP and oneDNN in fp32. `threads` changes no bit of any result.
 Backend make_cpu_backend(int threads);
+// NVIDIA GPUs: cuda/backend.h.
 
 }  // namespace seq1f1b::kernels

@@ -14,6 +14,7 @@
 //   * Shapes and dtypes are checked; a violation throws InternalError.
 //   * grad_weight, grad_bias, grad_key, grad_value are accumulate tensors and are added to, unless an
 //     Accumulate argument says overwrite.
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -46,12 +47,17 @@ struct AttentionRange {
   const std::int32_t* document_start = nullptr;
 };
 
-// What changes from step to step of the optimizer; lives in device memory.
+// What changes from step to step of the optimizer; lives in device memory. The host writes the first
+// group, Ops::clip the second.
 struct AdamwStep {
   double learning_rate = 0;
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8;
   double bias_correction1 = 1, bias_correction2 = 1;  // 1 - beta^step
-  double gradient_scale = 1;                          // clipping factor
+
+  double gradient_scale = 1;  // clipping factor
+  double gradient_norm = 0;   // before clipping
+  double loss_sum = 0;
+  double apply = 1;           // 0: loss or norm is not finite, and adamw leaves everything as it is
 };
 
 // One parameter tensor, all views of equal element count. `master` is absent where the weight itself
@@ -68,6 +74,8 @@ class Ops {
   // ---- movement -----------------------------------------------------------------------------
   virtual void fill(const Tensor& output, double value) = 0;
   virtual void copy(const Tensor& input, const Tensor& output) = 0;  // same shape and dtype
+  // output = input, rounded to output's dtype, to the nearest even; compute or accumulate each.
+  virtual void cast(const Tensor& input, const Tensor& output) = 0;
   // output += input, both accumulate.
   virtual void accumulate(const Tensor& input, const Tensor& output) = 0;
 
@@ -107,6 +115,22 @@ class Ops {
   //   output itself.
   virtual void linear_forward(const Tensor& input, const Tensor& weight, const Tensor& bias,
                               const Tensor& residual, const Tensor& output) = 0;
+  // The same followed by gelu_forward, in one call where a device has one for it:
+  //   pre_activation[t, o] = sum_i input[t, i] * weight[o, i] (+ bias[o]); output = gelu(pre_activation)
+  virtual void linear_gelu_forward(const Tensor& input, const Tensor& weight, const Tensor& bias,
+                                   const Tensor& pre_activation, const Tensor& output) {
+    linear_forward(input, weight, bias, {}, pre_activation);
+    gelu_forward(pre_activation, output);
+  }
+  // Its input gradient up to the pre-activation: linear_input_grad through the layer behind the gelu,
+  // then gelu_backward.
+  //   grad_output [T, out]; weight [out, ffn]; pre_activation, grad_pre_activation [T, ffn]
+  virtual void linear_gelu_input_grad(const Tensor& grad_output, const Tensor& weight,
+                                      const Tensor& pre_activation,
+                                      const Tensor& grad_pre_activation) {
+    linear_input_grad(grad_output, weight, grad_pre_activation);
+    gelu_backward(pre_activation, grad_pre_activation, grad_pre_activation);
+  }
   // grad_input[t, i] = sum_o grad_output[t, o] * weight[o, i]
   virtual void linear_input_grad(const Tensor& grad_output, const Tensor& weight,
                                  const Tensor& grad_input) = 0;
@@ -154,7 +178,7 @@ class Ops {
 
   // ---- loss -----------------------------------------------------------------------------------
   // *loss_sum += sum over rows with labels[n] >= 0 of -log softmax(logits[n])[labels[n]], in fp64, in
-  // row order. With write_gradient the logits become their gradient times *scale (zero rows where
+  // an order that depends on N alone. With write_gradient the logits become their gradient times *scale (zero rows where
   // the label is negative); else they are left in an unspecified state.
   //   logits [N, vocab]; labels int32 [N], device; loss_sum, scale: double, device.
   virtual void cross_entropy(const Tensor& logits, const Tensor& labels, const double* scale,
@@ -163,10 +187,24 @@ class Ops {
   // ---- optimizer ------------------------------------------------------------------------------
   // *result = sum of squares in fp64, in an order that depends on the element count alone.
   virtual void sum_of_squares(const Tensor& input, double* result) = 0;
-  // Decoupled weight decay (Loshchilov & Hutter, arXiv 1711.05101), g = gradient * gradient_scale:
+  // Ends a step's reduction: step->gradient_norm = sqrt of the sum of `squares` (fp64, 1-D, in order),
+  // step->gradient_scale = clip_norm / gradient_norm where clip_norm > 0 and the norm exceeds it, else
+  // 1; step->loss_sum = *loss_sum; step->apply = 1 where loss and norm are finite, else 0.
+  virtual void clip(const Tensor& squares, const double* loss_sum, double clip_norm,
+                    AdamwStep* step) = 0;
+  // Nothing changes where step->apply is 0. Else, the new weight being also rounded into `weight`
+  // where there is a master: decoupled weight decay (Loshchilov & Hutter, arXiv 1711.05101),
+  // g = gradient * gradient_scale:
   //   m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
   //   w -= lr * (m / bc1 / (sqrt(v / bc2) + epsilon) + weight_decay * w)
   virtual void adamw(std::span<const AdamwTensor> tensors, const AdamwStep* step) = 0;
+
+  // Scratch for all operations to come, in device memory; what an operation leaves there has no
+  // meaning for the next. Back ends that need none ignore it. See cuda/scratch.h for sizes.
+  virtual void use_scratch(std::byte* memory, std::size_t bytes) {
+    (void)memory;
+    (void)bytes;
+  }
 
   // Bytes the library behind this object holds now (scratch, packed copies, generated code if known).
   virtual std::size_t library_bytes() const = 0;

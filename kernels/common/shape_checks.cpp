@@ -150,6 +150,15 @@ void check_copy(const Tensor& input, const Tensor& output) {
   check.apart("output", output, {&input});
 }
 
+void check_cast(const Precision& precision, const Tensor& input, const Tensor& output) {
+  const Check check("cast");
+  for (const Tensor* tensor : {&input, &output})
+    check.require(tensor->dtype == precision.compute || tensor->dtype == precision.accumulate,
+                  *tensor, " has neither the compute nor the accumulate type");
+  check.require(input.elements() == output.elements(), "input is ", input, ", output ", output);
+  check.apart("output", output, {&input});
+}
+
 void check_accumulate(const Precision& precision, const Tensor& input, const Tensor& output) {
   const Check check("accumulate");
   check.dtype("input", input, precision.accumulate);
@@ -362,16 +371,26 @@ void check_cross_entropy(const Precision& precision, const Tensor& logits, const
   check.dtype("labels", labels, Dtype::kI32);
   check.require(labels.elements() == rows_of(logits), "labels is ", labels, ", logits ", logits);
   check.require(loss_sum && (scale || !write_gradient), "loss_sum or scale is null");
+}
+
+void check_label_values(const Tensor& labels, std::int64_t vocab) {
+  const Check check("cross_entropy");
   const auto* values = labels.as<const std::int32_t>();
   for (std::int64_t n = 0; n < labels.elements(); ++n)
-    check.require(values[n] < width_of(logits), "label ", values[n], " at ", n,
-                  " is outside the vocabulary of ", width_of(logits));
+    check.require(values[n] < vocab, "label ", values[n], " at ", n,
+                  " is outside the vocabulary of ", vocab);
 }
 
 void check_sum_of_squares(const Precision& precision, const Tensor& input, const double* result) {
   const Check check("sum_of_squares");
   check.dtype("input", input, precision.accumulate);
   check.require(result != nullptr, "result is null");
+}
+
+void check_clip(const Tensor& squares, const double* loss_sum, const AdamwStep* step) {
+  const Check check("clip");
+  check.dtype("squares", squares, Dtype::kF64);
+  check.require(loss_sum && step, "loss_sum or step is null");
 }
 
 void check_adamw(const Precision& precision, std::span<const AdamwTensor> tensors,

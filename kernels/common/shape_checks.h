@@ -17,6 +17,7 @@ struct Precision {
 
 void check_fill(const Tensor& output);
 void check_copy(const Tensor& input, const Tensor& output);
+void check_cast(const Precision&, const Tensor& input, const Tensor& output);
 void check_accumulate(const Precision&, const Tensor& input, const Tensor& output);
 
 void check_embedding_forward(const Precision&, const Tensor& tokens, const Tensor& weight,
@@ -63,13 +64,15 @@ void check_swiglu_forward(const Precision&, const Tensor& gate_up, const Tensor&
 void check_swiglu_backward(const Precision&, const Tensor& gate_up, const Tensor& grad_output,
                            const Tensor& grad_gate_up);
 
-// Also reads the labels: each must be negative or below the vocabulary size. Host memory only.
 void check_cross_entropy(const Precision&, const Tensor& logits, const Tensor& labels,
                          const double* scale, bool write_gradient, const double* loss_sum);
+// Each label must be negative or in [0, vocab). Host memory only.
+void check_label_values(const Tensor& labels, std::int64_t vocab);
 // Every index of `tokens` must be in [0, vocab). Host memory only.
 void check_token_values(const char* operation, const Tensor& tokens, std::int64_t vocab);
 
 void check_sum_of_squares(const Precision&, const Tensor& input, const double* result);
+void check_clip(const Tensor& squares, const double* loss_sum, const AdamwStep* step);
 void check_adamw(const Precision&, std::span<const AdamwTensor> tensors, const AdamwStep* step);
 
 }  // namespace seq1f1b::kernels

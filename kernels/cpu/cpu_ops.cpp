@@ -1,5 +1,6 @@
 #include "kernels/cpu/cpu_ops.h"
 
+#include "kernels/common/host_clip.h"
 #include "kernels/common/shape_checks.h"
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/kernels.h"
@@ -22,6 +23,10 @@ class CpuOps final : public Ops {
   void copy(const Tensor& input, const Tensor& output) override {
     check_copy(input, output);
     cpu::copy(context_, input, output);
+  }
+  void cast(const Tensor& input, const Tensor& output) override {
+    check_cast(kPrecision, input, output);
+    cpu::copy(context_, input, output);  // one type computes and accumulates
   }
   void accumulate(const Tensor& input, const Tensor& output) override {
     check_accumulate(kPrecision, input, output);
@@ -131,6 +136,7 @@ class CpuOps final : public Ops {
   void cross_entropy(const Tensor& logits, const Tensor& labels, const double* scale,
                      bool write_gradient, double* loss_sum) override {
     check_cross_entropy(kPrecision, logits, labels, scale, write_gradient, loss_sum);
+    check_label_values(labels, logits.dim(logits.rank - 1));
     cpu::cross_entropy(context_, logits, labels, scale, write_gradient, loss_sum);
   }
 
@@ -138,9 +144,14 @@ class CpuOps final : public Ops {
     check_sum_of_squares(kPrecision, input, result);
     cpu::sum_of_squares(context_, input, result);
   }
+  void clip(const Tensor& squares, const double* loss_sum, double clip_norm,
+            AdamwStep* step) override {
+    check_clip(squares, loss_sum, step);
+    host_clip(squares, *loss_sum, clip_norm, *step);
+  }
   void adamw(std::span<const AdamwTensor> tensors, const AdamwStep* step) override {
     check_adamw(kPrecision, tensors, step);
-    cpu::adamw(context_, tensors, *step);
+    if (step->apply != 0) cpu::adamw(context_, tensors, *step);
   }
 
   std::size_t library_bytes() const override {

@@ -14,6 +14,7 @@ template <class T>
 struct Movement {
   static void fill(const Tensor& output, double value);
   static void copy(const Tensor& input, const Tensor& output);
+  static void cast(const Tensor& input, const Tensor& output);
   static void accumulate(const Tensor& input, const Tensor& output);
 };
 

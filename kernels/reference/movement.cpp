@@ -20,6 +20,11 @@ void Movement<T>::copy(const Tensor& input, const Tensor& output) {
 }
 
 template <class T>
+void Movement<T>::cast(const Tensor& input, const Tensor& output) {
+  copy(input, output);  // one type computes and accumulates
+}
+
+template <class T>
 void Movement<T>::accumulate(const Tensor& input, const Tensor& output) {
   const T* source = input.as<T>();
   T* target = output.as<T>();

@@ -1,5 +1,6 @@
 #include "kernels/reference/reference_ops.h"
 
+#include "kernels/common/host_clip.h"
 #include "kernels/common/shape_checks.h"
 #include "kernels/reference/kernels.h"
 
@@ -18,6 +19,10 @@ class ReferenceOps final : public Ops {
   void copy(const Tensor& input, const Tensor& output) override {
     check_copy(input, output);
     Movement<T>::copy(input, output);
+  }
+  void cast(const Tensor& input, const Tensor& output) override {
+    check_cast(kPrecision, input, output);
+    Movement<T>::cast(input, output);
   }
   void accumulate(const Tensor& input, const Tensor& output) override {
     check_accumulate(kPrecision, input, output);
@@ -125,6 +130,7 @@ class ReferenceOps final : public Ops {
   void cross_entropy(const Tensor& logits, const Tensor& labels, const double* scale,
                      bool write_gradient, double* loss_sum) override {
     check_cross_entropy(kPrecision, logits, labels, scale, write_gradient, loss_sum);
+    check_label_values(labels, logits.dim(logits.rank - 1));
     CrossEntropy<T>::run(logits, labels, scale, write_gradient, loss_sum);
   }
 
@@ -132,9 +138,14 @@ class ReferenceOps final : public Ops {
     check_sum_of_squares(kPrecision, input, result);
     Optimizer<T>::sum_of_squares(input, result);
   }
+  void clip(const Tensor& squares, const double* loss_sum, double clip_norm,
+            AdamwStep* step) override {
+    check_clip(squares, loss_sum, step);
+    host_clip(squares, *loss_sum, clip_norm, *step);
+  }
   void adamw(std::span<const AdamwTensor> tensors, const AdamwStep* step) override {
     check_adamw(kPrecision, tensors, step);
-    Optimizer<T>::adamw(tensors, *step);
+    if (step->apply != 0) Optimizer<T>::adamw(tensors, *step);
   }
 
   std::size_t library_bytes() const override { return 0; }

@@ -48,7 +48,27 @@ class CountingDevice final : public kernels::Device {
   void download(void* host, const void* device, std::size_t bytes) override {
     inner_->download(host, device, bytes);
   }
+  void* allocate_host(std::size_t bytes) override {
+    ++allocations_;
+    return inner_->allocate_host(bytes);
+  }
+  void release_host(void* pointer, std::size_t bytes) noexcept override {
+    inner_->release_host(pointer, bytes);
+  }
+  void download_later(void* host, const void* device, std::size_t bytes) override {
+    inner_->download_later(host, device, bytes);
+  }
+  void copy(void* to, const void* from, std::size_t bytes) override {
+    inner_->copy(to, from, bytes);
+  }
   void synchronize() override { inner_->synchronize(); }
+  std::unique_ptr<kernels::Event> make_event() override { return inner_->make_event(); }
+  void record(kernels::Event& event) override { inner_->record(event); }
+  void wait(kernels::Event& event) override { inner_->wait(event); }
+  void stamp(int index) override { inner_->stamp(index); }
+  double seconds_between(int first, int second) override {
+    return inner_->seconds_between(first, second);
+  }
 
  private:
   std::unique_ptr<kernels::Device> inner_;

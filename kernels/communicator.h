@@ -1,0 +1,41 @@
+#pragma once
+// Ranks that move device memory among themselves, without the host in between: NCCL on NVIDIA GPUs.
+#include <array>
+#include <cstddef>
+#include <string>
+
+#include "kernels/common/tensor.h"
+#include "kernels/device.h"
+
+namespace seq1f1b::kernels {
+
+// Names one communicator; made by one member and given to all others by other means.
+using CommunicatorId = std::array<std::byte, 128>;
+
+// One member's end. Has an in-order queue of its own, beside the device's main queue; events tie the
+// two together. All members issue matching operations in the same order. Nothing blocks the host
+// but construction, which is collective over the members.
+//
+// Errors of the transport show in failure(); whoever waits for an event must look at it.
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+  virtual void wait(Event& event) = 0;    // what is issued from now on runs after it
+  virtual void record(Event& event) = 0;  // behind everything issued so far on this queue
+
+  virtual void send(const void* data, std::size_t bytes, int peer) = 0;
+  virtual void receive(void* data, std::size_t bytes, int peer) = 0;
+  // In place, fp32 or fp64. The bits are the same on all members.
+  virtual void all_reduce_sum(const Tensor& values) = 0;
+
+  virtual std::string failure() = 0;   // empty while all is well
+  virtual void abort() noexcept = 0;   // ends whatever is under way; nothing works afterwards
+};
+
+struct CommunicatorOptions {
+  CommunicatorId id;
+  int rank = 0, size = 1;    // among the members
+  int multiprocessors = 0;   // at most this many may be used; 0: the library's choice
+};
+
+}  // namespace seq1f1b::kernels

@@ -1,0 +1,24 @@
+#pragma once
+// The CUDA back end as seen by the rest of the program: plain C++, always built, also where there is
+// no CUDA.
+#include <memory>
+#include <string>
+
+#include "kernels/communicator.h"
+#include "kernels/cuda/module.h"
+#include "kernels/device.h"
+
+namespace seq1f1b::kernels::cuda {
+
+// Loads the module once per process: the file named by the environment variable
+// SEQ1F1B_CUDA_MODULE, else libseq1f1b_cuda.so beside the executable. Null with the reason in `why`
+// when there is none, when it does not load (no CUDA libraries), or when it is of another build.
+const Module* load_module(std::string* why = nullptr);
+
+// Number of usable GPUs; 0 with the reason in `why`.
+int device_count(std::string* why = nullptr);
+
+// Throws ConfigError with the reason and a hint when there is no module or no usable device.
+Backend make_cuda_backend(const BackendOptions& options);
+
+}  // namespace seq1f1b::kernels::cuda

@@ -1,0 +1,40 @@
+#pragma once
+// What a launcher needs beside its tensors.
+#include <cstddef>
+
+#include "kernels/common/errors.h"
+#include "kernels/cuda/device/language.h"
+
+namespace seq1f1b::kernels::cuda {
+
+// Scratch of one operation: taken piece by piece, all given back when the next operation begins.
+class Scratch {
+ public:
+  Scratch() = default;
+  Scratch(std::byte* memory, std::size_t bytes) : memory_(memory), capacity_(bytes) {}
+  template <class T>
+  T* take(std::size_t count) {
+    const std::size_t bytes = (count * sizeof(T) + 255) / 256 * 256;
+    SEQ1F1B_ASSERT(used_ + bytes <= capacity_, "scratch of ", capacity_, " bytes; wanted ",
+                   used_ + bytes);
+    T* piece = reinterpret_cast<T*>(memory_ + used_);
+    used_ += bytes;
+    return piece;
+  }
+  std::size_t left() const { return capacity_ - used_; }
+  void reset() { used_ = 0; }
+
+ private:
+  std::byte* memory_ = nullptr;
+  std::size_t capacity_ = 0, used_ = 0;
+};
+
+struct Context {
+  cudaStream_t stream = nullptr;
+  int multiprocessors = 1;
+  int architecture = 80;  // compute capability times ten: 80, 90
+  bool deterministic = true;
+  Scratch scratch;
+};
+
+}  // namespace seq1f1b::kernels::cuda

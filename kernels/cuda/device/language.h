@@ -1,0 +1,37 @@
+#pragma once
+// The device as kernel sources see it. Compiled by nvcc this is CUDA; compiled by a host compiler
+// with SEQ1F1B_SIMT defined it is the test-only emulator of tests/simt, which runs the same sources
+// on the CPU. Kernel sources include no other CUDA header; inline PTX is in ptx.h and ptx_sm90.h.
+//
+//   SEQ1F1B_LAUNCH(kernel, grid, block, shared_bytes, stream, arguments...)
+//       starts a kernel; `kernel` in parentheses when it has template arguments; throws Error when
+//       the launch is refused. More than 48 KiB of dynamic shared memory are asked for first by
+//       allow_shared_bytes(kernel, bytes).
+//   SEQ1F1B_DYNAMIC_SHARED(name)
+//       declares `unsigned char* name`, the block's dynamic shared memory, aligned to 1024 bytes.
+//       Whatever a 32-bit shared-space address is taken of must lie in there.
+#ifdef SEQ1F1B_SIMT
+#include "tests/simt/language.h"
+#else
+#include <cuda_runtime.h>
+
+#include "kernels/cuda/check.h"
+
+#define SEQ1F1B_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)          \
+  do {                                                                          \
+    kernel<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__);         \
+    ::seq1f1b::kernels::cuda::check(cudaGetLastError(), "launching " #kernel);  \
+  } while (false)
+#define SEQ1F1B_DYNAMIC_SHARED(name) extern __shared__ __align__(1024) unsigned char name[]
+
+namespace seq1f1b::kernels::cuda {
+
+template <class Kernel>
+void allow_shared_bytes(Kernel* kernel, std::size_t bytes) {
+  check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                             cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+        "asking for shared memory");
+}
+
+}  // namespace seq1f1b::kernels::cuda
+#endif
