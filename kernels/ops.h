@@ -166,6 +166,16 @@ class Ops {
                                   double scale, const Tensor& grad_query, const Tensor& grad_key,
                                   const Tensor& grad_value, Accumulate mode) = 0;
 
+  // Builds whatever attention of these shapes needs once, which may take seconds: called before the
+  // first step for every pair of lengths to come. Issues no work; the views' data are not used.
+  //   query [mb, tokens, heads, head_dim]; key [mb, kv_heads, capacity, head_dim]
+  virtual void prepare_attention(const Tensor& query, const Tensor& key,
+                                 const AttentionRange& range) {
+    (void)query;
+    (void)key;
+    (void)range;
+  }
+
   // ---- activations of the feed-forward layer --------------------------------------------------
   // gelu, tanh form: 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))); input, output [T, ffn].
   virtual void gelu_forward(const Tensor& input, const Tensor& output) = 0;
