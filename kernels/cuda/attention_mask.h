@@ -1,0 +1,73 @@
+#pragma once
+// Who sees whom, for one sequence of a problem: the only place of the mask arithmetic, in host and
+// device code. Keys are counted by their row in memory: row j holds the position key_start + j.
+//
+// A query sees the rows [first_key, last_key), never none. Both bounds grow along the queries, so a
+// tile of queries sees from its first query's first_key to its last query's last_key, and the
+// queries that see a tile of keys are a range, too.
+#include <cstdint>
+
+#include "kernels/common/bf16.h"
+#include "kernels/cuda/attention.h"
+
+namespace seq1f1b::kernels::cuda {
+
+struct TileRange {
+  int begin, end;
+};
+
+struct AttentionMask {
+  int tokens, key_length;
+  int offset;     // query_start - key_start: query i sits at row i + offset of the keys
+  int key_start;  // what a document start is counted from
+  const std::int32_t* document_start;  // of this sequence, or null
+
+  SEQ1F1B_HOST_DEVICE AttentionMask(const AttentionShape& shape, int sequence)
+      : tokens(shape.tokens),
+        key_length(shape.key_length),
+        offset(shape.query_start - shape.key_start),
+        key_start(shape.key_start),
+        document_start(shape.document_start ? shape.document_start +
+                                                  static_cast<std::int64_t>(sequence) * shape.tokens
+                                            : nullptr) {}
+
+  // Queries beyond the last one (the ragged end of a tile) see what the last one sees.
+  SEQ1F1B_HOST_DEVICE int first_key(int query) const {
+    if (!document_start) return 0;
+    const int start = document_start[query < tokens ? query : tokens - 1] - key_start;
+    return start > 0 ? start : 0;
+  }
+  SEQ1F1B_HOST_DEVICE int last_key(int query) const {
+    const int last = offset + (query < tokens ? query : tokens - 1) + 1;
+    return last < key_length ? last : key_length;
+  }
+
+  // Tiles of `keys` rows that some query of [query, query + queries) sees.
+  SEQ1F1B_HOST_DEVICE TileRange key_tiles(int query, int queries, int keys) const {
+    return {first_key(query) / keys, (last_key(query + queries - 1) + keys - 1) / keys};
+  }
+  // Whether every query of the tile sees every key of the tile: no mask is needed.
+  SEQ1F1B_HOST_DEVICE bool all_visible(int query, int queries, int key, int keys) const {
+    return key + keys <= last_key(query) && key >= first_key(query + queries - 1);
+  }
+
+  // The queries that see some key of the rows [key, key + keys): none where begin >= end.
+  SEQ1F1B_HOST_DEVICE TileRange queries_of(int key, int keys) const {
+    const int begin = key > offset ? key - offset : 0;
+    const int last = key + keys < key_length ? key + keys : key_length;
+    int end = tokens;
+    if (document_start) {  // the first query whose document begins behind the tile
+      int low = begin;
+      while (low < end) {
+        const int middle = low + (end - low) / 2;
+        if (first_key(middle) >= last)
+          end = middle;
+        else
+          low = middle + 1;
+      }
+    }
+    return {begin, end};
+  }
+};
+
+}  // namespace seq1f1b::kernels::cuda
