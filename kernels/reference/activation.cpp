@@ -33,51 +33,58 @@ T sigmoid(T x) {
 
 }  // namespace
 
-template <class T>
-void Activation<T>::gelu_forward(const Tensor& input, const Tensor& output) {
+template <class C, class A>
+void Activation<C, A>::gelu_forward(const Tensor& input, const Tensor& output) {
   for (std::int64_t i = 0; i < input.elements(); ++i)
-    output.as<T>()[i] = gelu(input.as<const T>()[i]);
+    output.as<C>()[i] = static_cast<C>(gelu(static_cast<A>(input.as<const C>()[i])));
 }
 
-template <class T>
-void Activation<T>::gelu_backward(const Tensor& input, const Tensor& grad_output,
-                                  const Tensor& grad_input) {
-  for (std::int64_t i = 0; i < input.elements(); ++i)
-    grad_input.as<T>()[i] = grad_output.as<const T>()[i] * gelu_slope(input.as<const T>()[i]);
-}
-
-template <class T>
-void Activation<T>::swiglu_forward(const Tensor& gate_up, const Tensor& output) {
-  const std::int64_t ffn = output.dim(output.rank - 1), rows = output.elements() / ffn;
-  for (std::int64_t row = 0; row < rows; ++row) {
-    const T* gate = gate_up.as<const T>() + row * 2 * ffn;
-    const T* up = gate + ffn;
-    for (std::int64_t c = 0; c < ffn; ++c)
-      output.as<T>()[row * ffn + c] = gate[c] * sigmoid(gate[c]) * up[c];
+template <class C, class A>
+void Activation<C, A>::gelu_backward(const Tensor& input, const Tensor& grad_output,
+                                     const Tensor& grad_input) {
+  for (std::int64_t i = 0; i < input.elements(); ++i) {
+    const auto grad = static_cast<A>(grad_output.as<const C>()[i]);
+    grad_input.as<C>()[i] =
+        static_cast<C>(grad * gelu_slope(static_cast<A>(input.as<const C>()[i])));
   }
 }
 
-template <class T>
-void Activation<T>::swiglu_backward(const Tensor& gate_up, const Tensor& grad_output,
-                                    const Tensor& grad_gate_up) {
-  const std::int64_t ffn = grad_output.dim(grad_output.rank - 1);
-  const std::int64_t rows = grad_output.elements() / ffn;
+template <class C, class A>
+void Activation<C, A>::swiglu_forward(const Tensor& gate_up, const Tensor& output) {
+  const std::int64_t ffn = output.dim(output.rank - 1), rows = output.elements() / ffn;
   for (std::int64_t row = 0; row < rows; ++row) {
-    const T* gate = gate_up.as<const T>() + row * 2 * ffn;
-    const T* up = gate + ffn;
-    const T* grad = grad_output.as<const T>() + row * ffn;
-    T* grad_gate = grad_gate_up.as<T>() + row * 2 * ffn;
-    T* grad_up = grad_gate + ffn;
+    const C* gates = gate_up.as<const C>() + row * 2 * ffn;
+    const C* ups = gates + ffn;
     for (std::int64_t c = 0; c < ffn; ++c) {
-      const T s = sigmoid(gate[c]);
-      // silu'(x) = s (1 + x (1 - s))
-      grad_gate[c] = grad[c] * up[c] * s * (1 + gate[c] * (1 - s));
-      grad_up[c] = grad[c] * gate[c] * s;
+      const auto gate = static_cast<A>(gates[c]), up = static_cast<A>(ups[c]);
+      output.as<C>()[row * ffn + c] = static_cast<C>(gate * sigmoid(gate) * up);
     }
   }
 }
 
-template struct Activation<float>;
-template struct Activation<double>;
+template <class C, class A>
+void Activation<C, A>::swiglu_backward(const Tensor& gate_up, const Tensor& grad_output,
+                                       const Tensor& grad_gate_up) {
+  const std::int64_t ffn = grad_output.dim(grad_output.rank - 1);
+  const std::int64_t rows = grad_output.elements() / ffn;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const C* gates = gate_up.as<const C>() + row * 2 * ffn;
+    const C* ups = gates + ffn;
+    C* grad_gates = grad_gate_up.as<C>() + row * 2 * ffn;
+    C* grad_ups = grad_gates + ffn;
+    for (std::int64_t c = 0; c < ffn; ++c) {
+      const auto gate = static_cast<A>(gates[c]), up = static_cast<A>(ups[c]);
+      const auto grad = static_cast<A>(grad_output.as<const C>()[row * ffn + c]);
+      const A s = sigmoid(gate);
+      // silu'(x) = s (1 + x (1 - s))
+      grad_gates[c] = static_cast<C>(grad * up * s * (1 + gate * (1 - s)));
+      grad_ups[c] = static_cast<C>(grad * gate * s);
+    }
+  }
+}
+
+template struct Activation<double, double>;
+template struct Activation<float, float>;
+template struct Activation<Bf16, float>;
 
 }  // namespace seq1f1b::kernels::reference

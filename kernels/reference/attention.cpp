@@ -44,32 +44,34 @@ struct Extents {
 
 }  // namespace
 
-template <class T>
-void Attention<T>::forward(const Tensor& query, const Tensor& key, const Tensor& value,
-                           const AttentionRange& range, double scale, const Tensor& output,
-                           const Tensor& log_sum_exp) {
+template <class C, class A>
+void Attention<C, A>::forward(const Tensor& query, const Tensor& key, const Tensor& value,
+                              const AttentionRange& range, double scale, const Tensor& output,
+                              const Tensor& log_sum_exp) {
   const Extents at(query, key, range);
   const std::int64_t d = at.head_dim;
-  std::vector<T> score(static_cast<std::size_t>(range.key_length));
+  std::vector<A> score(static_cast<std::size_t>(range.key_length));
+  std::vector<A> sums(static_cast<std::size_t>(d));
   for (std::int64_t b = 0; b < at.micro_batch; ++b) {
     for (std::int64_t i = 0; i < at.tokens; ++i) {
       for (std::int64_t h = 0; h < at.heads; ++h) {
-        const T* q = query.as<const T>() + at.query_offset(b, i, h);
-        const T* k = key.as<const T>() + at.key_offset(b, h);
-        const T* v = value.as<const T>() + at.key_offset(b, h);
-        T* out = output.as<T>() + at.query_offset(b, i, h);
+        const C* q = query.as<const C>() + at.query_offset(b, i, h);
+        const C* k = key.as<const C>() + at.key_offset(b, h);
+        const C* v = value.as<const C>() + at.key_offset(b, h);
         const std::int64_t first = at.first_key(b, i), count = at.last_key(i) - first;
         SEQ1F1B_ASSERT(count > 0, "query ", i, " of sequence ", b, " sees no key");
-        T* s = score.data();
+        A* s = score.data();
         for (std::int64_t j = 0; j < count; ++j)
-          s[j] = static_cast<T>(scale) * dot(q, k + (first + j) * d, d);
-        const T highest = *std::max_element(s, s + count);
-        T sum = 0;
+          s[j] = static_cast<A>(scale) * dot<A>(q, k + (first + j) * d, d);
+        const A highest = *std::max_element(s, s + count);
+        A sum = 0;
         for (std::int64_t j = 0; j < count; ++j) sum += s[j] = std::exp(s[j] - highest);
-        for (std::int64_t c = 0; c < d; ++c) out[c] = 0;
-        for (std::int64_t j = 0; j < count; ++j) add_scaled(s[j], v + (first + j) * d, out, d);
-        for (std::int64_t c = 0; c < d; ++c) out[c] /= sum;
-        log_sum_exp.as<T>()[at.statistic_offset(b, i, h)] = highest + std::log(sum);
+        std::fill(sums.begin(), sums.end(), A{0});
+        for (std::int64_t j = 0; j < count; ++j)
+          add_scaled(s[j], v + (first + j) * d, sums.data(), d);
+        for (A& value_sum : sums) value_sum /= sum;
+        round_row(sums.data(), output.as<C>() + at.query_offset(b, i, h), d);
+        log_sum_exp.as<A>()[at.statistic_offset(b, i, h)] = highest + std::log(sum);
       }
     }
   }
@@ -78,45 +80,47 @@ void Attention<T>::forward(const Tensor& query, const Tensor& key, const Tensor&
 // With p_j the softmax and delta = grad_output . output = sum_j p_j (grad_output . v_j):
 //   d score_j = p_j (grad_output . v_j - delta), grad_value_j += p_j grad_output,
 //   grad_query += scale d score_j k_j, grad_key_j += scale d score_j q.
-template <class T>
-void Attention<T>::backward(const Tensor& grad_output, const Tensor& query, const Tensor& key,
-                            const Tensor& value, const Tensor& output, const Tensor& log_sum_exp,
-                            const AttentionRange& range, double scale, const Tensor& grad_query,
-                            const Tensor& grad_key, const Tensor& grad_value, Accumulate mode) {
+template <class C, class A>
+void Attention<C, A>::backward(const Tensor& grad_output, const Tensor& query, const Tensor& key,
+                               const Tensor& value, const Tensor& output, const Tensor& log_sum_exp,
+                               const AttentionRange& range, double scale, const Tensor& grad_query,
+                               const Tensor& grad_key, const Tensor& grad_value, Accumulate mode) {
   const Extents at(query, key, range);
   const std::int64_t d = at.head_dim;
+  std::vector<A> query_sums(static_cast<std::size_t>(d));
   if (mode == Accumulate::kOverwrite) {
     for (std::int64_t slab = 0; slab < at.micro_batch * at.kv_heads; ++slab) {
-      std::fill_n(grad_key.as<T>() + slab * at.capacity * d, range.key_length * d, T{0});
-      std::fill_n(grad_value.as<T>() + slab * at.capacity * d, range.key_length * d, T{0});
+      std::fill_n(grad_key.as<A>() + slab * at.capacity * d, range.key_length * d, A{0});
+      std::fill_n(grad_value.as<A>() + slab * at.capacity * d, range.key_length * d, A{0});
     }
   }
   for (std::int64_t b = 0; b < at.micro_batch; ++b) {
     for (std::int64_t i = 0; i < at.tokens; ++i) {
       for (std::int64_t h = 0; h < at.heads; ++h) {
-        const T* go = grad_output.as<const T>() + at.query_offset(b, i, h);
-        const T* q = query.as<const T>() + at.query_offset(b, i, h);
-        const T* k = key.as<const T>() + at.key_offset(b, h);
-        const T* v = value.as<const T>() + at.key_offset(b, h);
-        T* gq = grad_query.as<T>() + at.query_offset(b, i, h);
-        T* gk = grad_key.as<T>() + at.key_offset(b, h);
-        T* gv = grad_value.as<T>() + at.key_offset(b, h);
-        const T statistic = log_sum_exp.as<const T>()[at.statistic_offset(b, i, h)];
-        const T delta = dot(go, output.as<const T>() + at.query_offset(b, i, h), d);
-        for (std::int64_t c = 0; c < d; ++c) gq[c] = 0;
+        const C* go = grad_output.as<const C>() + at.query_offset(b, i, h);
+        const C* q = query.as<const C>() + at.query_offset(b, i, h);
+        const C* k = key.as<const C>() + at.key_offset(b, h);
+        const C* v = value.as<const C>() + at.key_offset(b, h);
+        A* gk = grad_key.as<A>() + at.key_offset(b, h);
+        A* gv = grad_value.as<A>() + at.key_offset(b, h);
+        const A statistic = log_sum_exp.as<const A>()[at.statistic_offset(b, i, h)];
+        const A delta = dot<A>(go, output.as<const C>() + at.query_offset(b, i, h), d);
+        std::fill(query_sums.begin(), query_sums.end(), A{0});
         for (std::int64_t j = at.first_key(b, i); j < at.last_key(i); ++j) {
-          const T p = std::exp(static_cast<T>(scale) * dot(q, k + j * d, d) - statistic);
-          const T grad_score = p * (dot(go, v + j * d, d) - delta) * static_cast<T>(scale);
-          add_scaled(grad_score, k + j * d, gq, d);
+          const A p = std::exp(static_cast<A>(scale) * dot<A>(q, k + j * d, d) - statistic);
+          const A grad_score = p * (dot<A>(go, v + j * d, d) - delta) * static_cast<A>(scale);
+          add_scaled(grad_score, k + j * d, query_sums.data(), d);
           add_scaled(grad_score, q, gk + j * d, d);
           add_scaled(p, go, gv + j * d, d);
         }
+        round_row(query_sums.data(), grad_query.as<C>() + at.query_offset(b, i, h), d);
       }
     }
   }
 }
 
-template struct Attention<float>;
-template struct Attention<double>;
+template struct Attention<double, double>;
+template struct Attention<float, float>;
+template struct Attention<Bf16, float>;
 
 }  // namespace seq1f1b::kernels::reference

@@ -8,7 +8,7 @@ namespace {
 
 // The turns of all pairs of a head at one absolute position. Angles are taken in fp64: at position
 // 1e5 an fp32 angle has lost the last three digits of its fraction.
-template <class T>
+template <class A>
 class Turn {
  public:
   Turn(const Rotary& rotary, std::int64_t head_dim)
@@ -24,45 +24,46 @@ class Turn {
       const double frequency =
           std::pow(rotary_.base, -2.0 * static_cast<double>(i) / rotary_.dimensions);
       const double angle = static_cast<double>(position) * frequency;
-      cosine_[i] = static_cast<T>(std::cos(angle));
-      sine_[i] = static_cast<T>(direction * std::sin(angle));
+      cosine_[i] = static_cast<A>(std::cos(angle));
+      sine_[i] = static_cast<A>(direction * std::sin(angle));
     }
   }
 
   // Copies one head from `in` to `out` turning its first rotary.dimensions.
-  void head(const T* in, T* out) const {
+  template <class From, class To>
+  void head(const From* in, To* out) const {
     for (std::size_t i = 0; i < half_; ++i) {
       const std::size_t first = rotary_.interleaved ? 2 * i : i;
       const std::size_t second = rotary_.interleaved ? 2 * i + 1 : i + half_;
-      const T x0 = in[first], x1 = in[second];
-      out[first] = x0 * cosine_[i] - x1 * sine_[i];
-      out[second] = x0 * sine_[i] + x1 * cosine_[i];
+      const auto x0 = static_cast<A>(in[first]), x1 = static_cast<A>(in[second]);
+      out[first] = static_cast<To>(x0 * cosine_[i] - x1 * sine_[i]);
+      out[second] = static_cast<To>(x0 * sine_[i] + x1 * cosine_[i]);
     }
-    for (std::int64_t c = rotary_.dimensions; c < head_dim_; ++c) out[c] = in[c];
+    for (std::int64_t c = rotary_.dimensions; c < head_dim_; ++c) out[c] = static_cast<To>(in[c]);
   }
 
  private:
   Rotary rotary_;
   std::int64_t head_dim_;
   std::size_t half_;
-  std::vector<T> cosine_, sine_;
+  std::vector<A> cosine_, sine_;
 };
 
-template <class T>
-void copy_head(const T* in, T* out, std::int64_t head_dim) {
-  for (std::int64_t c = 0; c < head_dim; ++c) out[c] = in[c];
+template <class From, class To>
+void copy_head(const From* in, To* out, std::int64_t head_dim) {
+  for (std::int64_t c = 0; c < head_dim; ++c) out[c] = static_cast<To>(in[c]);
 }
 
 }  // namespace
 
-template <class T>
-void Carry<T>::project_to(const Tensor& projected, std::int64_t start, const Rotary& rotary,
-                          const Tensor& query, const Tensor& key, const Tensor& value) {
+template <class C, class A>
+void Carry<C, A>::project_to(const Tensor& projected, std::int64_t start, const Rotary& rotary,
+                             const Tensor& query, const Tensor& key, const Tensor& value) {
   const std::int64_t tokens = query.dim(1), heads = query.dim(2), head_dim = query.dim(3);
   const std::int64_t kv_heads = key.dim(1), capacity = key.dim(2);
-  Turn<T> turn(rotary, head_dim);
-  const T* in = projected.as<const T>();
-  T* q = query.as<T>();
+  Turn<A> turn(rotary, head_dim);
+  const C* in = projected.as<const C>();
+  C* q = query.as<C>();
   for (std::int64_t b = 0; b < query.dim(0); ++b) {
     for (std::int64_t i = 0; i < tokens; ++i) {
       turn.move_to(start + i, 1);
@@ -71,24 +72,24 @@ void Carry<T>::project_to(const Tensor& projected, std::int64_t start, const Rot
         return ((b * kv_heads + h) * capacity + start + i) * head_dim;
       };
       for (std::int64_t h = 0; h < kv_heads; ++h, in += head_dim)
-        turn.head(in, key.as<T>() + row(h));
+        turn.head(in, key.as<C>() + row(h));
       for (std::int64_t h = 0; h < kv_heads; ++h, in += head_dim)
-        copy_head(in, value.as<T>() + row(h), head_dim);
+        copy_head(in, value.as<C>() + row(h), head_dim);
     }
   }
 }
 
 // A turn is orthogonal: its transpose is the turn back.
-template <class T>
-void Carry<T>::project_from(const Tensor& grad_query, const Tensor& grad_key,
-                            const Tensor& grad_value, std::int64_t start, const Rotary& rotary,
-                            const Tensor& grad_projected) {
+template <class C, class A>
+void Carry<C, A>::project_from(const Tensor& grad_query, const Tensor& grad_key,
+                               const Tensor& grad_value, std::int64_t start, const Rotary& rotary,
+                               const Tensor& grad_projected) {
   const std::int64_t tokens = grad_query.dim(1), heads = grad_query.dim(2),
                      head_dim = grad_query.dim(3);
   const std::int64_t kv_heads = grad_key.dim(1), capacity = grad_key.dim(2);
-  Turn<T> turn(rotary, head_dim);
-  T* out = grad_projected.as<T>();
-  const T* q = grad_query.as<const T>();
+  Turn<A> turn(rotary, head_dim);
+  C* out = grad_projected.as<C>();
+  const C* q = grad_query.as<const C>();
   for (std::int64_t b = 0; b < grad_query.dim(0); ++b) {
     for (std::int64_t i = 0; i < tokens; ++i) {
       turn.move_to(start + i, -1);
@@ -97,14 +98,15 @@ void Carry<T>::project_from(const Tensor& grad_query, const Tensor& grad_key,
         return ((b * kv_heads + h) * capacity + start + i) * head_dim;
       };
       for (std::int64_t h = 0; h < kv_heads; ++h, out += head_dim)
-        turn.head(grad_key.as<const T>() + row(h), out);
+        turn.head(grad_key.as<const A>() + row(h), out);
       for (std::int64_t h = 0; h < kv_heads; ++h, out += head_dim)
-        copy_head(grad_value.as<const T>() + row(h), out, head_dim);
+        copy_head(grad_value.as<const A>() + row(h), out, head_dim);
     }
   }
 }
 
-template struct Carry<float>;
-template struct Carry<double>;
+template struct Carry<double, double>;
+template struct Carry<float, float>;
+template struct Carry<Bf16, float>;
 
 }  // namespace seq1f1b::kernels::reference

@@ -3,13 +3,14 @@
 
 namespace seq1f1b::kernels {
 
-Backend make_reference_backend(Dtype dtype) {
+Backend make_reference_backend(Dtype compute) {
   Backend backend;
   backend.name = "reference";
-  backend.compute = backend.accumulate = dtype;
-  backend.ops = reference::make_reference_ops(dtype);
+  backend.compute = compute;
+  backend.accumulate = compute == Dtype::kF64 ? Dtype::kF64 : Dtype::kF32;
+  backend.ops = reference::make_reference_ops(compute);
   backend.device =
-      std::make_unique<HostDevice>(concat("CPU, 1 thread, plain C++ in ", dtype_name(dtype)));
+      std::make_unique<HostDevice>(concat("CPU, 1 thread, plain C++ in ", dtype_name(compute)));
   return backend;
 }
 

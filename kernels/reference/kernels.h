@@ -1,16 +1,18 @@
 #pragma once
-// The operations of ops.h in plain C++, one class per family and one source file per class. T is
-// float or double and is both the compute and the accumulate type. Arguments are checked by the
-// caller.
+// The operations of ops.h in plain C++, one class per family and one source file per class. C is
+// the compute and A the accumulate type: (double, double), (float, float) or (Bf16, float).
+// Operands are converted to A, sums and formulas run in A, and a result is rounded to C once, where
+// it is written. Arguments are checked by the caller.
 //
 // These loops are the truth that other back ends are compared with: clear before fast, one thread,
 // sums in the order that the function's comment states. Nothing of tokens x keys elements is ever
 // stored.
+#include "kernels/common/bf16.h"
 #include "kernels/ops.h"
 
 namespace seq1f1b::kernels::reference {
 
-template <class T>
+template <class C, class A>
 struct Movement {
   static void fill(const Tensor& output, double value);
   static void copy(const Tensor& input, const Tensor& output);
@@ -19,7 +21,7 @@ struct Movement {
 };
 
 // The backward adds row after row, in order.
-template <class T>
+template <class C, class A>
 struct Embedding {
   static void forward(const Tensor& tokens, const Tensor& weight, const Tensor& position_weight,
                       std::int64_t start, const Tensor& output);
@@ -28,7 +30,7 @@ struct Embedding {
 };
 
 // Sums over a row run left to right; weight gradients add row after row.
-template <class T>
+template <class C, class A>
 struct Norm {
   static void forward(NormKind kind, const Tensor& input, const Tensor& weight, const Tensor& bias,
                       double epsilon, const Tensor& output, const Tensor& statistics);
@@ -41,7 +43,7 @@ struct Norm {
 };
 
 // forward sums by dot() of dot.h; input_grad over outputs in order; weight_grad row after row.
-template <class T>
+template <class C, class A>
 struct Linear {
   static void forward(const Tensor& input, const Tensor& weight, const Tensor& bias,
                       const Tensor& residual, const Tensor& output);
@@ -50,7 +52,7 @@ struct Linear {
                           const Tensor& grad_bias);
 };
 
-template <class T>
+template <class C, class A>
 struct Carry {
   static void project_to(const Tensor& projected, std::int64_t start, const Rotary& rotary,
                          const Tensor& query, const Tensor& key, const Tensor& value);
@@ -61,7 +63,7 @@ struct Carry {
 
 // Sums over keys run in key order; gradients of keys and values add query row after query row, the
 // heads of a group in order. A row's result does not depend on which segment the row came in.
-template <class T>
+template <class C, class A>
 struct Attention {
   static void forward(const Tensor& query, const Tensor& key, const Tensor& value,
                       const AttentionRange& range, double scale, const Tensor& output,
@@ -72,7 +74,7 @@ struct Attention {
                        const Tensor& grad_key, const Tensor& grad_value, Accumulate mode);
 };
 
-template <class T>
+template <class C, class A>
 struct Activation {
   static void gelu_forward(const Tensor& input, const Tensor& output);
   static void gelu_backward(const Tensor& input, const Tensor& grad_output,
@@ -83,14 +85,14 @@ struct Activation {
 };
 
 // Sums over the vocabulary run left to right.
-template <class T>
+template <class C, class A>
 struct CrossEntropy {
   static void run(const Tensor& logits, const Tensor& labels, const double* scale,
                   bool write_gradient, double* loss_sum);
 };
 
 // Squares are summed left to right.
-template <class T>
+template <class C, class A>
 struct Optimizer {
   static void sum_of_squares(const Tensor& input, double* result);
   static void adamw(std::span<const AdamwTensor> tensors, const AdamwStep& step);
