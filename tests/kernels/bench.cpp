@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "kernels/common/bf16.h"
 #include "kernels/common/philox.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "tests/catch.h"
@@ -13,22 +14,29 @@ namespace seq1f1b::kernels::testing {
 namespace {
 
 constexpr std::size_t kMarginBytes = 1024;  // more than any vector or cache line
+constexpr double kBf16Roundings = 2.5;
 
 double load(const Tensor& tensor, std::int64_t i) {
-  return tensor.dtype == Dtype::kF64 ? tensor.as<double>()[i]
-                                     : static_cast<double>(tensor.as<float>()[i]);
+  switch (tensor.dtype) {
+    case Dtype::kF64:
+      return tensor.as<double>()[i];
+    case Dtype::kF32:
+      return static_cast<double>(tensor.as<float>()[i]);
+    case Dtype::kBf16:
+      return static_cast<double>(static_cast<float>(tensor.as<Bf16>()[i]));
+    case Dtype::kI32:
+      break;
+  }
+  throw InternalError("a tensor of integers has no floating-point values");
 }
 
 void store(const Tensor& tensor, std::int64_t i, double value) {
   if (tensor.dtype == Dtype::kF64)
     tensor.as<double>()[i] = value;
+  else if (tensor.dtype == Dtype::kBf16)
+    tensor.as<Bf16>()[i] = Bf16(static_cast<float>(value));
   else
     tensor.as<float>()[i] = static_cast<float>(value);
-}
-
-double draw(std::uint64_t key, std::int64_t i, double scale, double shift) {
-  const double value = philox_normal(key, static_cast<std::uint64_t>(i)) * scale + shift;
-  return static_cast<double>(static_cast<float>(value));
 }
 
 // 0xFF in every byte: a NaN as fp32, fp64 and bf16, and -1 as int32.
@@ -41,10 +49,18 @@ double rounding_error(Dtype dtype) {
                               : std::numeric_limits<float>::epsilon();
 }
 
-// Rounding errors of a sum of n terms wander like sqrt(n); 8 covers what happens around the sum.
-double tolerance_for(const Accuracy& accuracy, Dtype dtype, double largest) {
+// Arithmetic happens in the accumulate type: rounding errors of a sum of n terms wander like
+// sqrt(n); 8 covers what happens around the sum. Half a bf16 unit is 2^-8 of a value at most. Where
+// a result is rounded to bf16 that happens once to it and once more, with independent errors, to
+// terms of it (probabilities, saved outputs): relative errors of terms grow a sum's by no more than
+// the sum itself grows.
+double tolerance_for(const Result& result, Dtype accumulate, Dtype compute, double largest) {
+  const Accuracy& accuracy = result.accuracy;
   const double errors = 8 + 4 * std::sqrt(static_cast<double>(accuracy.length));
-  return accuracy.condition * errors * rounding_error(dtype) * std::max(largest, accuracy.terms);
+  double relative = errors * rounding_error(accumulate);
+  const bool rounded = result.dtype == Dtype::kBf16 || accuracy.rounded_terms;
+  if (compute == Dtype::kBf16 && rounded) relative += kBf16Roundings * std::ldexp(1.0, -8);
+  return accuracy.condition * relative * std::max(largest, accuracy.terms);
 }
 
 struct NamedBackend {
@@ -61,7 +77,9 @@ Backend make_cpu_with(cpu::Isa isa) {
 
 std::vector<NamedBackend> back_ends() {
   std::vector<NamedBackend> list;
-  list.push_back({"reference fp32", [] { return make_reference_backend(Dtype::kF32); }, false});
+  for (Dtype compute : {Dtype::kF32, Dtype::kBf16})
+    list.push_back({concat("reference ", dtype_name(compute)),
+                    [compute] { return make_reference_backend(compute); }, false});
   for (int threads : {1, 2, 3})
     list.push_back({concat("cpu, ", threads, " threads"),
                     [threads] { return make_cpu_backend(threads); }, threads > 1});
@@ -72,7 +90,8 @@ std::vector<NamedBackend> back_ends() {
   return list;
 }
 
-void compare(const std::vector<Result>& truth, const std::vector<Result>& found, Dtype dtype) {
+void compare(const std::vector<Result>& truth, const std::vector<Result>& found,
+             const Backend& backend) {
   REQUIRE(truth.size() == found.size());
   for (std::size_t r = 0; r < truth.size(); ++r) {
     const auto& expected = truth[r].values;
@@ -80,7 +99,7 @@ void compare(const std::vector<Result>& truth, const std::vector<Result>& found,
     REQUIRE(expected.size() == actual.size());
     double largest = 0;
     for (double value : expected) largest = std::max(largest, std::abs(value));
-    const double tolerance = tolerance_for(truth[r].accuracy, dtype, largest);
+    const double tolerance = tolerance_for(found[r], backend.accumulate, backend.compute, largest);
     double worst = 0;
     std::size_t at = 0;
     for (std::size_t i = 0; i < expected.size(); ++i) {
@@ -123,20 +142,36 @@ Tensor Run::poisoned(Dims dims, Dtype dtype) {
   return tensor;
 }
 
+double Run::draw(Role role, std::uint64_t key, std::int64_t i, double scale, double shift) const {
+  const double value = philox_normal(key, static_cast<std::uint64_t>(i)) * scale + shift;
+  const auto narrow = static_cast<float>(value);
+  const bool bf16 = role == Role::kCompute && draws_ == Dtype::kBf16;
+  return static_cast<double>(bf16 ? static_cast<float>(Bf16(narrow)) : narrow);
+}
+
 Tensor Run::input(Dims dims, std::uint64_t key, double scale, double shift) {
   const Tensor tensor = poisoned(dims, backend_.compute);
-  for (std::int64_t i = 0; i < tensor.elements(); ++i) store(tensor, i, draw(key, i, scale, shift));
+  for (std::int64_t i = 0; i < tensor.elements(); ++i)
+    store(tensor, i, draw(Role::kCompute, key, i, scale, shift));
   memory_.back().original.assign(tensor.as<std::byte>(), tensor.as<std::byte>() + tensor.bytes());
   return tensor;
 }
 
 Tensor Run::inout(Dims dims, std::uint64_t key, Role role, double scale) {
   const Tensor tensor = poisoned(dims, dtype(role));
-  for (std::int64_t i = 0; i < tensor.elements(); ++i) store(tensor, i, draw(key, i, scale, 0));
+  for (std::int64_t i = 0; i < tensor.elements(); ++i)
+    store(tensor, i, draw(role, key, i, scale, 0));
   return tensor;
 }
 
 Tensor Run::output(Dims dims, Role role) { return poisoned(dims, dtype(role)); }
+
+Tensor Run::master(const Tensor& weight) {
+  if (backend_.compute == backend_.accumulate) return {};
+  const Tensor tensor = poisoned({weight.elements()}, backend_.accumulate);
+  for (std::int64_t i = 0; i < tensor.elements(); ++i) store(tensor, i, load(weight, i));
+  return tensor;
+}
 
 Tensor Run::integers(Dims dims, const std::function<std::int64_t(std::int64_t)>& value) {
   const Tensor tensor = poisoned(dims, Dtype::kI32);
@@ -151,7 +186,7 @@ Tensor Run::carry(Dims dims, std::int64_t first, std::int64_t last, std::uint64_
   const std::int64_t capacity = tensor.dim(2), head_dim = tensor.dim(3);
   for (std::int64_t i = 0; i < tensor.elements(); ++i) {
     const std::int64_t row = i / head_dim % capacity;
-    if (row >= first && row < last) store(tensor, i, draw(key, i, 1, 0));
+    if (row >= first && row < last) store(tensor, i, draw(role, key, i, 1, 0));
   }
   return tensor;
 }
@@ -162,7 +197,7 @@ void Run::add_result(const std::string& name, const Tensor& tensor, std::int64_t
                      std::int64_t count, const Accuracy& accuracy) {
   const auto width = static_cast<std::int64_t>(dtype_bytes(tensor.dtype));
   const auto* bytes = tensor.as<std::byte>() + first * width;
-  Result result{name, {}, {bytes, bytes + count * width}, accuracy};
+  Result result{name, {}, {bytes, bytes + count * width}, tensor.dtype, accuracy};
   for (std::int64_t i = first; i < first + count; ++i) result.values.push_back(load(tensor, i));
   results_.push_back(std::move(result));
 }
@@ -203,25 +238,29 @@ std::vector<Result> Run::finish() {
 }
 
 void on_every_back_end(const Body& body) {
-  const auto run_on = [&](Backend& backend) {
-    Run run(backend);
+  const auto run_on = [&](Backend& backend, Dtype draws) {
+    Run run(backend, draws);
     body(run);
     return run.finish();
   };
-  Backend reference = make_reference_backend(Dtype::kF64);
-  const std::vector<Result> truth = run_on(reference);
-  for (const Result& result : truth) {
-    INFO(result.name << " of the reference");
-    CHECK(std::all_of(result.values.begin(), result.values.end(),
-                      [](double value) { return std::isfinite(value); }));
-  }
+  const auto truth_of = [&](Dtype draws) {
+    Backend reference = make_reference_backend(Dtype::kF64);
+    std::vector<Result> truth = run_on(reference, draws);
+    for (const Result& result : truth) {
+      INFO(result.name << " of the reference");
+      CHECK(std::all_of(result.values.begin(), result.values.end(),
+                        [](double value) { return std::isfinite(value); }));
+    }
+    return truth;
+  };
+  const std::vector<Result> truth = truth_of(Dtype::kF32), bf16_truth = truth_of(Dtype::kBf16);
   std::vector<Result> previous;
   for (const NamedBackend& candidate : back_ends()) {
     INFO(candidate.name);
     Backend backend = candidate.make();
-    const std::vector<Result> found = run_on(backend);
-    compare(truth, found, backend.compute);
-    compare_bits(found, run_on(backend));
+    const std::vector<Result> found = run_on(backend, backend.compute);
+    compare(backend.compute == Dtype::kBf16 ? bf16_truth : truth, found, backend);
+    compare_bits(found, run_on(backend, backend.compute));
     if (candidate.same_bits_as_previous) compare_bits(previous, found);
     previous = found;
   }

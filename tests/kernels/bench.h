@@ -21,28 +21,41 @@ struct Accuracy {
   std::int64_t length;   // how many terms one value sums
   double condition = 1;  // how much the operation amplifies a relative error of its operands
   double terms = 0;      // the size of the terms, where they may cancel to less
-  Accuracy(std::int64_t sum_length, double amplification = 1, double term_size = 0)
-      : length(sum_length), condition(amplification), terms(term_size) {}
+  // An accumulate tensor whose terms a back end may have rounded to the compute type on the way
+  // (products of probabilities, of a saved output).
+  bool rounded_terms = false;
+  Accuracy(std::int64_t sum_length, double amplification = 1, double term_size = 0,
+           bool terms_are_rounded = false)
+      : length(sum_length),
+        condition(amplification),
+        terms(term_size),
+        rounded_terms(terms_are_rounded) {}
 };
 
 struct Result {
   std::string name;
   std::vector<double> values;
   std::vector<std::byte> bytes;
+  Dtype dtype;
   Accuracy accuracy;
 };
 
 // A body's view of one back end.
 class Run {
  public:
-  explicit Run(Backend& backend) : ops(*backend.ops), backend_(backend) {}
+  // Draws of compute tensors are rounded to `draws`, those of accumulate tensors to fp32, so that
+  // back ends of several types can get the same ones.
+  Run(Backend& backend, Dtype draws) : ops(*backend.ops), backend_(backend), draws_(draws) {}
+  explicit Run(Backend& backend) : Run(backend, backend.compute) {}
   Ops& ops;
+  Dtype compute() const { return backend_.compute; }
 
-  // Normal draws times `scale` plus `shift`, rounded to fp32 so that every back end gets the same
-  // ones.
+  // Normal draws times `scale` plus `shift`.
   Tensor input(Dims dims, std::uint64_t key, double scale = 1, double shift = 0);
   Tensor inout(Dims dims, std::uint64_t key, Role role = Role::kCompute, double scale = 1);
   Tensor output(Dims dims, Role role = Role::kCompute);
+  // A master of the same value as `weight`; absent where the back end needs none.
+  Tensor master(const Tensor& weight);
   Tensor integers(Dims dims, const std::function<std::int64_t(std::int64_t)>& value);
   // [micro_batch, kv_heads, capacity, head_dim] with only rows [first, last) filled, the others
   // NaN.
@@ -66,6 +79,7 @@ class Run {
     Tensor tensor;
     std::vector<std::byte> original;  // of an input
   };
+  double draw(Role role, std::uint64_t key, std::int64_t i, double scale, double shift) const;
   Dtype dtype(Role role) const {
     return role == Role::kCompute ? backend_.compute : backend_.accumulate;
   }
@@ -74,6 +88,7 @@ class Run {
                   std::int64_t count, const Accuracy& accuracy);
 
   Backend& backend_;
+  Dtype draws_;
   std::deque<Memory> memory_;
   std::deque<double> scalars_;
   std::vector<Result> results_;
@@ -81,8 +96,9 @@ class Run {
 
 using Body = std::function<void(Run&)>;
 
-// Runs `body` on the fp64 reference, then twice on every back end present (reference fp32, cpu with
-// 1, 2 and 3 threads, cpu with every lesser instruction set). All must agree with the reference;
+// Runs `body` on the fp64 reference, then twice on every back end present (reference fp32 and bf16,
+// cpu with 1, 2 and 3 threads, cpu with every lesser instruction set). All must agree with the
+// reference, which gets the same inputs: those of bf16 back ends are rounded to bf16 for it, too;
 // the second run, and the cpu runs of other thread counts, must give the same bits.
 void on_every_back_end(const Body& body);
 

@@ -1,3 +1,4 @@
+#include "kernels/common/bf16.h"
 #include "tests/catch.h"
 #include "tests/kernels/bench.h"
 
@@ -16,6 +17,24 @@ TEST_CASE("fill, copy and accumulate", "[movement]") {
       run.result("filled", filled, {0, 0});
       run.result("copied", copied, {0, 0});
       run.result("sum", sum, 1);
+    });
+  }
+}
+
+TEST_CASE("cast rounds to the nearest, and widens exactly", "[movement]") {
+  for (std::int64_t count : {1, 17, 40009}) {
+    on_every_back_end([&](Run& run) {
+      const Tensor exact = run.inout({count}, 1, Role::kAccumulate);
+      const Tensor rounded = run.output({count}), widened = run.output({count}, Role::kAccumulate);
+      run.ops.cast(exact, rounded);
+      run.ops.cast(run.input({count}, 2), widened);
+      run.result("rounded", rounded, {0, run.compute() == Dtype::kBf16 ? 1.0 : 0.0});
+      run.result("widened", widened, {0, 0});
+      if (run.compute() != Dtype::kBf16) return;
+      const auto from = values_of(exact), to = values_of(rounded);
+      for (std::size_t i = 0; i < from.size(); ++i)
+        if (to[i] != static_cast<double>(static_cast<float>(Bf16(static_cast<float>(from[i])))))
+          FAIL(from[i] << " became " << to[i]);
     });
   }
 }

@@ -25,6 +25,7 @@ TEST_CASE("adamw over several steps and tensors", "[optimizer]") {
       const auto key = static_cast<std::uint64_t>(count);
       AdamwTensor tensor;
       tensor.weight = run.inout({count}, key);
+      tensor.master = run.master(tensor.weight);
       tensor.gradient = run.inout({count}, key + 1, Role::kAccumulate, 3);
       tensor.first_moment = run.output({count}, Role::kAccumulate);
       tensor.second_moment = run.output({count}, Role::kAccumulate);
@@ -43,6 +44,8 @@ TEST_CASE("adamw over several steps and tensors", "[optimizer]") {
     }
     for (const AdamwTensor& tensor : tensors) {
       run.result("weight", tensor.weight, 3);
+      // Where there is no master the weight is as exact as one.
+      run.result("exact weight", tensor.master ? tensor.master : tensor.weight, 3);
       run.result("first_moment", tensor.first_moment, 3);
       run.result("second_moment", tensor.second_moment, 3);
     }
