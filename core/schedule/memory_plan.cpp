@@ -1,8 +1,11 @@
 #include "core/schedule/memory_plan.h"
 
 #include <algorithm>
+#include <limits>
+#include <map>
 
 #include "core/schedule/packing.h"
+#include "core/schedule/placement.h"
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::schedule {
@@ -79,6 +82,35 @@ const Block& MemoryPlan::workspace_of(std::size_t action_index) const {
   return blocks_[static_cast<std::size_t>(workspace_[action_index])];
 }
 
+std::int32_t MemoryPlan::record_of(std::size_t action_index) const {
+  SEQ1F1B_ASSERT(action_index < record_.size(), "action ", action_index);
+  return record_[action_index];
+}
+
+// An action uses one block of each lifetime at most.
+void MemoryPlan::number_records(const Schedule& schedule, const Order& order) {
+  using Record = std::pair<std::array<int, 3>, std::array<std::size_t, kLifetimes>>;
+  constexpr auto kNone = std::numeric_limits<std::size_t>::max();
+  std::map<Record, std::int32_t> numbers;
+  for (std::size_t index = 0; index < order.size(); ++index) {
+    const Action& action = order[index];
+    Record record{{static_cast<int>(action.kind), action.chunk, action.unit.segment}, {}};
+    for (const LifetimeRow& row : lifetime_table()) {
+      std::size_t& offset = record.second[static_cast<std::size_t>(row.lifetime)];
+      if (row.scope == Scope::kAction)
+        offset = workspace_of(index).offset;
+      else if (row.used_by[static_cast<std::size_t>(action.kind)] &&
+               (schedule.split_backward || !row.only_split_backward))
+        offset = find(row.lifetime, action.chunk, action.unit).offset;
+      else
+        offset = kNone;
+    }
+    const auto next = static_cast<std::int32_t>(numbers.size());
+    record_.push_back(numbers.try_emplace(record, next).first->second);
+  }
+  records_ = static_cast<int>(numbers.size());
+}
+
 int MemoryPlan::peak_count(Lifetime lifetime) const {
   std::vector<Interval> ones;
   for (const Block& block : blocks_)
@@ -104,6 +136,7 @@ MemoryPlan plan_memory(const Schedule& schedule, int rank, std::span<const Chunk
     const std::size_t bytes =
         bytes_of(demands[static_cast<std::size_t>(action.chunk)], lifetime, action);
     plan.blocks_.push_back({.lifetime = lifetime,
+                            .kind = action.kind,
                             .chunk = action.chunk,
                             .micro_batch = action.unit.micro_batch,
                             .segment = segment,
@@ -140,9 +173,12 @@ MemoryPlan plan_memory(const Schedule& schedule, int rank, std::span<const Chunk
   for (const Block& block : plan.blocks_)
     intervals.push_back({block.first_action, block.last_action, block.bytes});
   plan.live_ = live_maximum(intervals);
-  const Packing packing = pack(intervals);
-  plan.packed_ = packing.bytes;
-  for (std::size_t i = 0; i < plan.blocks_.size(); ++i) plan.blocks_[i].offset = packing.offsets[i];
+  const Placement placement = place_blocks(plan.blocks_, schedule.spec.micro_batches);
+  plan.packed_ = placement.bytes;
+  plan.period_ = placement.period;
+  for (std::size_t i = 0; i < plan.blocks_.size(); ++i)
+    plan.blocks_[i].offset = placement.offsets[i];
+  plan.number_records(schedule, order);
   return plan;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // Storage of one rank, planned from its order: every block's lifetime in actions, and an offset for
-// each by offline interval packing. Nothing here knows a model; demands come in as bytes.
+// each by offline interval packing, repeating where the order does. Nothing here knows a model;
+// demands come in as bytes.
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -23,6 +24,7 @@ struct ChunkDemand {
 
 struct Block {
   Lifetime lifetime;
+  Kind kind = Kind::kForward;                      // of the action that opens it
   int chunk = 0, micro_batch = 0, segment = 0;     // segment 0 for micro-batch scope
   std::int32_t first_action = 0, last_action = 0;  // inclusive; kWorkspace: equal
   std::size_t bytes = 0;
@@ -37,14 +39,25 @@ class MemoryPlan {
   // Offset and size of a block that the order contains; for kWorkspace, use workspace_of.
   const Block& find(Lifetime lifetime, int chunk, Unit unit) const;
   const Block& workspace_of(std::size_t action_index) const;
+  // Actions with equal records are of one kind, chunk and segment, and find all of their storage at
+  // the same offsets: they do the same work on other contents. Numbered from 0 in the order in
+  // which they first run.
+  std::int32_t record_of(std::size_t action_index) const;
+  int records() const { return records_; }
+  // Micro-batches after which places come again; see placement.h.
+  int period() const { return period_; }
   // Most blocks of a lifetime alive at once, e.g. KV slots in use.
   int peak_count(Lifetime lifetime) const;
 
  private:
   friend MemoryPlan plan_memory(const Schedule&, int, std::span<const ChunkDemand>, std::size_t);
+  void number_records(const Schedule& schedule, const Order& order);
+
   std::vector<Block> blocks_;
   std::vector<std::int32_t> index_;      // dense (lifetime, chunk, micro_batch, segment) -> block
   std::vector<std::int32_t> workspace_;  // action -> block
+  std::vector<std::int32_t> record_;     // action -> record
+  int records_ = 0, period_ = 1;
   int micro_batches_ = 0, segments_ = 0;
   std::size_t live_ = 0, packed_ = 0;
 };

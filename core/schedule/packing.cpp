@@ -8,10 +8,12 @@
 #include <numeric>
 #include <set>
 
+#include "kernels/common/errors.h"
+
 namespace seq1f1b::schedule {
 namespace {
 
-using Sequence = std::vector<std::size_t>;  // indices of intervals
+using Sequence = std::vector<std::size_t>;  // indices of items or intervals
 
 // Over the bound: good enough to look no further, good enough to stop improving. A placement takes
 // about a microsecond, so the improvement ends within a fraction of a second.
@@ -20,34 +22,71 @@ constexpr std::size_t kMostRounds = 60, kMostPlacements = 300'000;
 
 enum class Fit { kFirst, kBest };
 
-// Places intervals in a given sequence, each into a gap between those placed before it that live at
-// the same time.
-class Packer {
- public:
-  explicit Packer(std::vector<Interval> intervals) : intervals_(std::move(intervals)) {
-    by_start_.resize(intervals_.size());
-    std::iota(by_start_.begin(), by_start_.end(), std::size_t{0});
-    std::ranges::stable_sort(by_start_, {}, [&](std::size_t i) { return intervals_[i].first; });
-    // Latest end among the intervals that start no later: where a search for neighbours may stop.
-    std::int32_t latest = -1;
-    for (const std::size_t i : by_start_)
-      latest_end_.push_back(latest = std::max(latest, intervals_[i].last));
+// Storage to be placed, and what is used at the same time as it.
+struct Item {
+  std::size_t bytes = 0;
+  std::int32_t first = 0;   // begin of its earliest interval
+  std::int32_t length = 0;  // of its longest interval
+  Sequence intervals;
+  std::vector<std::int32_t> neighbours;  // other items
+};
+
+std::vector<Item> make_items(std::span<const Interval> intervals,
+                             std::span<const std::int32_t> place_of) {
+  SEQ1F1B_ASSERT(place_of.size() == intervals.size(), "a place for every interval");
+  std::vector<Item> items;
+  for (std::size_t i = 0; i < intervals.size(); ++i) {
+    const Interval& interval = intervals[i];
+    const auto place = static_cast<std::size_t>(place_of[i]);
+    if (place >= items.size()) items.resize(place + 1);
+    Item& item = items[place];
+    SEQ1F1B_ASSERT(item.intervals.empty() || item.bytes == interval.bytes,
+                   "intervals of one place have one size");
+    item.first = item.intervals.empty() ? interval.first : std::min(item.first, interval.first);
+    item.length = std::max(item.length, interval.last - interval.first + 1);
+    item.bytes = interval.bytes;
+    item.intervals.push_back(i);
   }
 
-  const Sequence& by_start() const { return by_start_; }
+  // In time, every interval meets those that are alive when it begins.
+  Sequence by_start(intervals.size()), alive;
+  std::iota(by_start.begin(), by_start.end(), std::size_t{0});
+  std::ranges::stable_sort(by_start, {}, [&](std::size_t i) { return intervals[i].first; });
+  for (const std::size_t i : by_start) {
+    if (intervals[i].bytes == 0) continue;
+    std::erase_if(alive, [&](std::size_t j) { return intervals[j].last < intervals[i].first; });
+    for (const std::size_t j : alive) {
+      SEQ1F1B_ASSERT(place_of[i] != place_of[j], "intervals of place ", place_of[i], " overlap");
+      items[static_cast<std::size_t>(place_of[i])].neighbours.push_back(place_of[j]);
+      items[static_cast<std::size_t>(place_of[j])].neighbours.push_back(place_of[i]);
+    }
+    alive.push_back(i);
+  }
+  for (Item& item : items) {
+    std::ranges::sort(item.neighbours);
+    const auto rest = std::ranges::unique(item.neighbours);
+    item.neighbours.erase(rest.begin(), rest.end());
+  }
+  return items;
+}
 
-  // Bytes of the result are those of this packer's sizes, which may be grown.
-  Packing place(const Sequence& sequence, Fit fit) {
-    Packing result{std::vector<std::size_t>(intervals_.size()), 0};
-    placed_.assign(intervals_.size(), 0);
+// Places items in a given sequence, each into a gap between those neighbours placed before it.
+class Packer {
+ public:
+  // `bytes` of every item, which may be grown.
+  Packer(std::span<const Item> items, std::vector<std::size_t> bytes)
+      : items_(items), bytes_(std::move(bytes)) {}
+
+  std::vector<std::size_t> place(const Sequence& sequence, Fit fit) {
+    std::vector<std::size_t> offsets(items_.size());
+    placed_.assign(items_.size(), 0);
     for (const std::size_t i : sequence) {
-      if (intervals_[i].bytes == 0) continue;
-      collect_neighbours(i, result.offsets);
-      result.offsets[i] = find_gap(intervals_[i].bytes, fit);
-      result.bytes = std::max(result.bytes, result.offsets[i] + intervals_[i].bytes);
+      if (bytes_[i] == 0) continue;
+      collect_neighbours(i, offsets);
+      offsets[i] = find_gap(bytes_[i], fit);
       placed_[i] = 1;
     }
-    return result;
+    return offsets;
   }
 
  private:
@@ -55,26 +94,21 @@ class Packer {
     std::size_t begin, end;
   };
 
-  // Storage taken by what was placed before and lives at the same time, by offset. Only intervals
-  // between the first that may reach into this one and the last that starts in it are looked at.
+  // Storage taken by what was placed before and is used at the same time, by offset.
   void collect_neighbours(std::size_t i, const std::vector<std::size_t>& offsets) {
-    const Interval& interval = intervals_[i];
-    neighbours_.clear();
-    const auto from = std::ranges::lower_bound(latest_end_, interval.first) - latest_end_.begin();
-    for (auto at = static_cast<std::size_t>(from); at < by_start_.size(); ++at) {
-      const std::size_t other = by_start_[at];
-      if (intervals_[other].first > interval.last) break;
-      if (placed_[other] && intervals_[other].last >= interval.first)
-        neighbours_.push_back({offsets[other], offsets[other] + intervals_[other].bytes});
+    taken_.clear();
+    for (const std::int32_t neighbour : items_[i].neighbours) {
+      const auto other = static_cast<std::size_t>(neighbour);
+      if (placed_[other]) taken_.push_back({offsets[other], offsets[other] + bytes_[other]});
     }
-    std::ranges::sort(neighbours_, {}, &Range::begin);
+    std::ranges::sort(taken_, {}, &Range::begin);
   }
 
   // The lowest gap that is wide enough, or the narrowest one; above everything when there is none.
   std::size_t find_gap(std::size_t bytes, Fit fit) const {
     std::size_t free_from = 0, best = 0, best_size = 0;
     bool found = false;
-    for (const Range& range : neighbours_) {
+    for (const Range& range : taken_) {
       if (range.begin >= free_from + bytes && (!found || range.begin - free_from < best_size)) {
         best = free_from;
         best_size = range.begin - free_from;
@@ -86,28 +120,27 @@ class Packer {
     return found ? best : free_from;
   }
 
-  std::vector<Interval> intervals_;
-  Sequence by_start_;
-  std::vector<std::int32_t> latest_end_;  // along by_start_
+  std::span<const Item> items_;
+  std::vector<std::size_t> bytes_;
   std::vector<char> placed_;
-  std::vector<Range> neighbours_;
+  std::vector<Range> taken_;
 };
 
-// Sizes in few classes: every interval grows to the largest size of its class, so that what one
-// leaves another fits exactly, however slightly their sizes differ. Classes are ranges of the
-// sorted sizes, chosen by dynamic programming to minimise the sum over classes of (largest size) *
-// (most alive at once), which is what the arena would be if every class had slots of its own.
-std::vector<Interval> grow_to_classes(std::span<const Interval> intervals, bool momentary_too) {
-  std::vector<Interval> grown(intervals.begin(), intervals.end());
-  const auto takes_part = [&](const Interval& interval) {
-    return interval.bytes > 0 && (momentary_too || interval.first < interval.last);
-  };
+// Sizes in few classes: every item grows to the largest size of its class, so that what one leaves
+// another fits exactly, however slightly their sizes differ. Classes are ranges of the sorted
+// sizes, chosen by dynamic programming to minimise the sum over classes of (largest size) * (most
+// alive at once), which is what the arena would be if every class had slots of its own.
+std::vector<std::size_t> grow_to_classes(std::span<const Item> items,
+                                         std::span<const Interval> intervals, bool momentary_too) {
+  std::vector<std::size_t> grown;
   std::map<std::size_t, Sequence, std::greater<>> by_size;
-  std::int32_t end = 0;
-  for (std::size_t i = 0; i < intervals.size(); ++i) {
-    end = std::max(end, intervals[i].last + 1);
-    if (takes_part(intervals[i])) by_size[intervals[i].bytes].push_back(i);
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    grown.push_back(items[i].bytes);
+    if (items[i].bytes > 0 && (momentary_too || items[i].length > 1))
+      by_size[items[i].bytes].push_back(i);
   }
+  std::int32_t end = 0;
+  for (const Interval& interval : intervals) end = std::max(end, interval.last + 1);
   const std::vector<std::pair<std::size_t, Sequence>> sizes(by_size.begin(), by_size.end());
 
   constexpr std::size_t kMostSizes = 100;  // the work is their square times the length of time
@@ -119,10 +152,11 @@ std::vector<Interval> grow_to_classes(std::span<const Interval> intervals, bool 
   for (std::size_t i = 0; i < sizes.size(); ++i) {
     std::vector<int> change(static_cast<std::size_t>(end) + 1);
     for (std::size_t j = i; j < sizes.size(); ++j) {
-      for (const std::size_t member : sizes[j].second) {
-        ++change[static_cast<std::size_t>(intervals[member].first)];
-        --change[static_cast<std::size_t>(intervals[member].last) + 1];
-      }
+      for (const std::size_t member : sizes[j].second)
+        for (const std::size_t interval : items[member].intervals) {
+          ++change[static_cast<std::size_t>(intervals[interval].first)];
+          --change[static_cast<std::size_t>(intervals[interval].last) + 1];
+        }
       int alive = 0, most = 0;
       for (const int difference : change) most = std::max(most, alive += difference);
       const double cost = cheapest[i] + static_cast<double>(sizes[i].first) * most;
@@ -133,8 +167,7 @@ std::vector<Interval> grow_to_classes(std::span<const Interval> intervals, bool 
   }
   for (std::size_t j = sizes.size(); j > 0; j = begin[j])
     for (std::size_t size = begin[j]; size < j; ++size)
-      for (const std::size_t member : sizes[size].second)
-        grown[member].bytes = sizes[begin[j]].first;
+      for (const std::size_t member : sizes[size].second) grown[member] = sizes[begin[j]].first;
   return grown;
 }
 
@@ -148,22 +181,24 @@ struct Strategy {
 
 // In time, as an online allocator would; or the bulky first, while there are few obstacles, whether
 // bulk is size, duration or both.
-std::vector<Strategy> make_strategies(const std::vector<std::vector<Interval>>& sizes) {
-  const auto bytes = [](const Interval& interval) { return static_cast<double>(interval.bytes); };
-  const auto length = [](const Interval& i) { return static_cast<double>(i.last - i.first + 1); };
-  const auto area = [&](const Interval& i) { return bytes(i) * length(i); };
+std::vector<Strategy> make_strategies(std::span<const Item> items,
+                                      const std::vector<std::vector<std::size_t>>& sizes) {
   std::vector<Strategy> strategies;
-  for (const std::vector<Interval>& intervals : sizes) {
-    const auto packer = std::make_shared<Packer>(intervals);
-    std::vector<Sequence> sequences{packer->by_start()};
+  Sequence in_time(items.size());
+  std::iota(in_time.begin(), in_time.end(), std::size_t{0});
+  std::ranges::stable_sort(in_time, {}, [&](std::size_t i) { return items[i].first; });
+  for (const std::vector<std::size_t>& bytes : sizes) {
+    const auto packer = std::make_shared<Packer>(items, bytes);
+    std::vector<Sequence> sequences{in_time};
     const auto add = [&](const auto& weight) {
-      sequences.push_back(packer->by_start());
-      std::ranges::stable_sort(sequences.back(), std::greater{},
-                               [&](std::size_t i) { return weight(intervals[i]); });
+      sequences.push_back(in_time);
+      std::ranges::stable_sort(sequences.back(), std::greater{}, weight);
     };
-    add(bytes);
+    const auto size = [&](std::size_t i) { return static_cast<double>(bytes[i]); };
+    const auto length = [&](std::size_t i) { return static_cast<double>(items[i].length); };
+    add(size);
     add(length);
-    add(area);
+    add([&](std::size_t i) { return size(i) * length(i); });
     for (const Sequence& sequence : sequences)
       for (const Fit fit : {Fit::kFirst, Fit::kBest}) strategies.push_back({packer, sequence, fit});
   }
@@ -173,16 +208,15 @@ std::vector<Strategy> make_strategies(const std::vector<std::vector<Interval>>& 
 // Tries strategies and keeps the best packing.
 class Search {
  public:
-  explicit Search(std::span<const Interval> intervals)
-      : intervals_(intervals), bound_(static_cast<double>(live_maximum(intervals))) {}
+  Search(std::span<const Item> items, std::size_t bound)
+      : items_(items), bound_(static_cast<double>(bound)) {}
 
   bool within(double factor) const { return static_cast<double>(best_.bytes) <= factor * bound_; }
   Packing take_best() { return std::move(best_); }
 
   void attempt(Strategy& strategy) {
-    Packing packing = strategy.packer->place(strategy.sequence, strategy.fit);
-    packing.bytes = 0;
-    for (std::size_t i = 0; i < intervals_.size(); ++i)
+    Packing packing{strategy.packer->place(strategy.sequence, strategy.fit), 0};
+    for (std::size_t i = 0; i < items_.size(); ++i)
       packing.bytes = std::max(packing.bytes, end_of(packing, i));
     promote(strategy, packing);
     if (packing.bytes < best_.bytes) best_ = std::move(packing);
@@ -191,24 +225,24 @@ class Search {
  private:
   // Of the size as it is, not as it was grown.
   std::size_t end_of(const Packing& packing, std::size_t i) const {
-    return packing.offsets[i] + intervals_[i].bytes;
+    return packing.offsets[i] + items_[i].bytes;
   }
 
-  // What stuck out above the bound comes earlier the next time; every other time, all intervals as
+  // What stuck out above the bound comes earlier the next time; every other time, all items as
   // large as those that reached the very top, since an order repeats itself.
   void promote(Strategy& strategy, const Packing& packing) const {
     const double limit = std::min(kGood * bound_, static_cast<double>(packing.bytes) - 1);
     const bool by_size = ++strategy.attempts % 2 == 0;
     std::set<std::size_t> sizes_at_top;
-    for (std::size_t i = 0; by_size && i < intervals_.size(); ++i)
-      if (end_of(packing, i) == packing.bytes) sizes_at_top.insert(intervals_[i].bytes);
+    for (std::size_t i = 0; by_size && i < items_.size(); ++i)
+      if (end_of(packing, i) == packing.bytes) sizes_at_top.insert(items_[i].bytes);
     std::ranges::stable_partition(strategy.sequence, [&](std::size_t i) {
-      return by_size ? sizes_at_top.contains(intervals_[i].bytes)
+      return by_size ? sizes_at_top.contains(items_[i].bytes)
                      : static_cast<double>(end_of(packing, i)) > limit;
     });
   }
 
-  std::span<const Interval> intervals_;
+  std::span<const Item> items_;
   double bound_;
   Packing best_{.offsets = {}, .bytes = std::numeric_limits<std::size_t>::max()};
 };
@@ -232,19 +266,28 @@ std::size_t live_maximum(std::span<const Interval> intervals) {
 }
 
 Packing pack(std::span<const Interval> intervals) {
-  if (live_maximum(intervals) == 0)
-    return {.offsets = std::vector<std::size_t>(intervals.size()), .bytes = 0};
-  std::vector<Strategy> strategies = make_strategies({{intervals.begin(), intervals.end()},
-                                                      grow_to_classes(intervals, true),
-                                                      grow_to_classes(intervals, false)});
-  Search search(intervals);
+  std::vector<std::int32_t> own(intervals.size());
+  std::iota(own.begin(), own.end(), 0);
+  return pack(intervals, own);
+}
+
+Packing pack(std::span<const Interval> intervals, std::span<const std::int32_t> place_of) {
+  const std::vector<Item> items = make_items(intervals, place_of);
+  const std::size_t bound = live_maximum(intervals);
+  if (bound == 0) return {.offsets = std::vector<std::size_t>(items.size()), .bytes = 0};
+  std::vector<std::size_t> bytes;
+  for (const Item& item : items) bytes.push_back(item.bytes);
+  std::vector<Strategy> strategies = make_strategies(
+      items,
+      {bytes, grow_to_classes(items, intervals, true), grow_to_classes(items, intervals, false)});
+  Search search(items, bound);
   for (Strategy& strategy : strategies)
     if (!search.within(kGood)) search.attempt(strategy);
 
   std::size_t placements = 0;
   for (std::size_t round = 0; round < kMostRounds; ++round)
     for (Strategy& strategy : strategies) {
-      placements += intervals.size();
+      placements += items.size();
       if (search.within(kAcceptable) || placements > kMostPlacements) return search.take_best();
       search.attempt(strategy);
     }

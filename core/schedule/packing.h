@@ -15,7 +15,7 @@ struct Interval {
 };
 
 struct Packing {
-  std::vector<std::size_t> offsets;  // of every interval
+  std::vector<std::size_t> offsets;  // of every interval or place
   std::size_t bytes = 0;             // of the arena
 };
 
@@ -24,5 +24,8 @@ std::size_t live_maximum(std::span<const Interval> intervals);
 
 // Deterministic. Offsets are sums of sizes, hence multiples of any common divisor of the sizes.
 Packing pack(std::span<const Interval> intervals);
+// Intervals may share a place (numbers from 0, without gaps): those of one place have one size and
+// never overlap. The offsets are those of the places.
+Packing pack(std::span<const Interval> intervals, std::span<const std::int32_t> place_of);
 
 }  // namespace seq1f1b::schedule

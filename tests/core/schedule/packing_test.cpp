@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/common/errors.h"
 #include "tests/catch.h"
 
 using namespace seq1f1b::schedule;
@@ -76,4 +77,29 @@ TEST_CASE("random intervals never overlap, and a repeat is the same") {
     CHECK(packing.offsets == pack(intervals).offsets);
     CHECK(std::ranges::all_of(packing.offsets, [](std::size_t o) { return o % 16 == 0; }));
   }
+}
+
+TEST_CASE("intervals of one place get one offset, and overlap with nothing") {
+  // The rhythm of a pipeline: every four points an item of each of three sizes opens.
+  std::vector<Interval> intervals;
+  std::vector<std::int32_t> places;
+  constexpr std::int32_t kPeriod = 3;
+  for (std::int32_t turn = 0; turn < 40; ++turn)
+    for (std::int32_t size = 0; size < 3; ++size) {
+      const std::int32_t first = 4 * turn + size;
+      intervals.push_back({first, first + 7 - 2 * size, static_cast<std::size_t>(40 - 10 * size)});
+      places.push_back(turn % kPeriod * 3 + size);
+    }
+  const Packing packing = pack(intervals, places);
+  REQUIRE(packing.offsets.size() == 9);
+  Packing every{{}, packing.bytes};
+  for (const std::int32_t place : places)
+    every.offsets.push_back(packing.offsets[static_cast<std::size_t>(place)]);
+  check_packing(intervals, every);
+  CHECK(packing.bytes < 3 * (40 + 30 + 20));  // less than a place of its own for each
+
+  CHECK_THROWS_AS(pack(intervals, std::vector<std::int32_t>(intervals.size(), 0)),
+                  seq1f1b::InternalError);  // of different sizes
+  const std::vector<Interval> overlapping{{0, 4, 8}, {4, 6, 8}};
+  CHECK_THROWS_AS(pack(overlapping, std::vector<std::int32_t>{0, 0}), seq1f1b::InternalError);
 }
