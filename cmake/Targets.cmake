@@ -3,7 +3,9 @@
 
 add_library(seq1f1b_options INTERFACE)
 target_include_directories(seq1f1b_options INTERFACE ${CMAKE_SOURCE_DIR})
-target_compile_options(seq1f1b_options INTERFACE -Wall -Wextra)
+target_compile_options(seq1f1b_options INTERFACE
+  $<$<COMPILE_LANGUAGE:C,CXX>:-Wall;-Wextra>
+  $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-Xcompiler=-Wall>)
 if(SEQ1F1B_SANITIZE)
   target_compile_options(seq1f1b_options INTERFACE -fsanitize=${SEQ1F1B_SANITIZE} -fno-omit-frame-pointer)
   target_link_options(seq1f1b_options INTERFACE -fsanitize=${SEQ1F1B_SANITIZE})
@@ -16,6 +18,7 @@ find_program(SEQ1F1B_CCACHE ccache)
 if(SEQ1F1B_CCACHE)
   set(CMAKE_C_COMPILER_LAUNCHER ${SEQ1F1B_CCACHE})
   set(CMAKE_CXX_COMPILER_LAUNCHER ${SEQ1F1B_CCACHE})
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${SEQ1F1B_CCACHE})
 endif()
 
 # seq1f1b_library(NAME SOURCES a.cpp ... [LINKS target ...])

@@ -15,8 +15,7 @@ namespace seq1f1b::kernels {
 
 class Ops;
 
-// A point in a queue. Made by Device::make_event, recorded again and again, which leaves waits issued
-// before as they are; a wait for one never recorded is none. Not thread-safe.
+// A point in a queue. Made by Device::make_event, recorded again and again; not thread-safe.
 class Event {
  public:
   virtual ~Event() = default;
@@ -30,7 +29,6 @@ class Device {
   virtual ~Device() = default;
   virtual std::string description() const = 0;  // e.g. "CPU, 2 threads, avx512"
   virtual std::size_t memory_bytes() const = 0;  // all there is, whoever uses it; 0: unknown
-  virtual std::size_t free_bytes() const { return 0; }  // of it, now; 0: unknown
   // Whether its memory is the host's: plain code may read and write it.
   virtual bool is_host() const { return true; }
 
@@ -65,8 +63,9 @@ class Device {
   virtual double seconds_between(int first, int second) = 0;
 
   // Work that comes again and again with the same arguments: pointers, shapes, order. `issue` issues
-  // it on the main queue through Ops only. A device may record it under `key` the first time, and
-  // replay the record for that key later without calling `issue`. Equal keys must mean equal work.
+  // it on the main queue through Ops only and leaves no other trace: a device may call it twice the
+  // first time a key comes, to do the work and to record it, and replay the record for that key
+  // later without calling `issue`. Equal keys must mean equal work.
   virtual void replay(std::uint64_t key, const std::function<void()>& issue) {
     (void)key;
     issue();

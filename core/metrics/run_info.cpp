@@ -7,6 +7,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/files.h"
+#include "kernels/common/build_identity.h"
 
 namespace seq1f1b::metrics {
 
@@ -16,8 +17,8 @@ void write_run_info(const std::string& path, const RunInfo& info) {
   const nlohmann::ordered_json root{
       {"program", "seq1f1b"},
       {"version", SEQ1F1B_VERSION},
-      {"commit_at_configure_time", SEQ1F1B_COMMIT},
-      {"compiler", SEQ1F1B_COMPILER},
+      {"commit", kernels::build_commit()},
+      {"compiler", kernels::build_compiler()},
       {"build_type", SEQ1F1B_BUILD_TYPE},
       {"libraries", info.libraries},
       {"started", base::utc_text()},

@@ -1,6 +1,6 @@
 #pragma once
-// The CUDA back end as seen by the rest of the program: plain C++, always built, also where there is
-// no CUDA.
+// The CUDA back end as seen by the rest of the program: plain C++, always built, also where there
+// is no CUDA.
 #include <memory>
 #include <string>
 
@@ -20,5 +20,10 @@ int device_count(std::string* why = nullptr);
 
 // Throws ConfigError with the reason and a hint when there is no module or no usable device.
 Backend make_cuda_backend(const BackendOptions& options);
+
+// Exposed for tests: one file, asked for the module of this ABI and build. Null with the reason in
+// `why`.
+const Module* load_module_file(const std::string& path, int abi, const char* build,
+                               std::string& why);
 
 }  // namespace seq1f1b::kernels::cuda

@@ -12,4 +12,16 @@ inline void check(cudaError_t error, const char* what) {
                                         cudaGetErrorName(error), ")"));
 }
 
+// Whether the work before the event's record is done. "Not yet" would stay behind as the last error
+// and be taken for the next launch's.
+inline bool has_passed(cudaEvent_t event) {
+  const cudaError_t state = cudaEventQuery(event);
+  if (state == cudaErrorNotReady) {
+    (void)cudaGetLastError();
+    return false;
+  }
+  check(state, "looking at an event");
+  return true;
+}
+
 }  // namespace seq1f1b::kernels::cuda

@@ -234,6 +234,6 @@ TEST_CASE("run_info.json tells program, place and origins") {
   CHECK(info["world_size"] == 4);
   CHECK(info["origins"]["model.family"] == "x.yaml:2");
   CHECK(info["libraries"]["oneDNN"] == "2.6.3");
-  for (const char* key : {"version", "commit_at_configure_time", "compiler", "host", "started"})
+  for (const char* key : {"version", "commit", "compiler", "host", "started"})
     CHECK_FALSE(info[key].get<std::string>().empty());
 }

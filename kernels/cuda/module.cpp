@@ -1,0 +1,75 @@
+// The one door of the module: everything behind it is reached through the table it returns.
+#include "kernels/cuda/module.h"
+
+#include <cublasLt.h>
+#include <nccl.h>
+
+#include <cstring>
+#include <exception>
+
+#include "kernels/common/build_identity.h"
+#include "kernels/cuda/device.h"
+
+namespace seq1f1b::kernels::cuda {
+namespace {
+
+int device_count(std::string& why) {
+  try {
+    return static_cast<int>(usable_gpus(why).size());
+  } catch (const std::exception& error) {
+    why = error.what();
+    return 0;
+  }
+}
+
+std::unique_ptr<Backend> make_backend(const BackendOptions&, std::string& error) {
+  error = "this version of the module has no operations yet";
+  return nullptr;
+}
+
+DeviceIdentity identity(const Device& device) { return cuda_device(device).identity(); }
+
+bool make_communicator_id(CommunicatorId& id, std::string& error) {
+  ncclUniqueId unique;
+  static_assert(sizeof unique == sizeof id);
+  const ncclResult_t result = ncclGetUniqueId(&unique);
+  if (result != ncclSuccess) {
+    error = concat("NCCL makes no communicator id: ", ncclGetErrorString(result));
+    return false;
+  }
+  std::memcpy(id.data(), &unique, sizeof unique);
+  return true;
+}
+
+std::unique_ptr<Communicator> make_communicator(Device&, const CommunicatorOptions&,
+                                                std::string& error) {
+  error = "this version of the module has no communicators yet";
+  return nullptr;
+}
+
+std::string libraries() {
+  int runtime = 0, nccl = 0;
+  (void)cudaRuntimeGetVersion(&runtime);
+  (void)ncclGetVersion(&nccl);
+  const auto cublas = cublasLtGetVersion();
+  return concat("CUDA ", runtime / 1000, ".", runtime % 1000 / 10, ", cuBLAS ", cublas / 10000, ".",
+                cublas % 10000 / 100, ".", cublas % 100, ", NCCL ", nccl / 10000, ".",
+                nccl % 10000 / 100, ".", nccl % 100);
+}
+
+constexpr Module kModule{device_count,         make_backend,      identity,
+                         make_communicator_id, make_communicator, libraries};
+
+}  // namespace
+
+extern "C" __attribute__((visibility("default"))) const Module* seq1f1b_cuda_module(
+    int abi, const char* build, const char** refusal) {
+  static const std::string message =
+      concat("it is of another build, [", build_identity(), "] with interface ", kModuleAbi,
+             "; build and install both together");
+  if (abi == kModuleAbi && std::strcmp(build, build_identity()) == 0) return &kModule;
+  *refusal = message.c_str();
+  return nullptr;
+}
+
+}  // namespace seq1f1b::kernels::cuda
