@@ -141,10 +141,14 @@ void print_memory(const JobPlan& job, const std::vector<RankPlan>& ranks) {
     const double excess =
         most > 0 ? static_cast<double>(packed) / static_cast<double>(most) - 1 : 0;
     std::cout << "rank " << rank << ": " << layers_text(job, static_cast<int>(rank)) << "\n";
+    const std::string masters =
+        plan.parameters.masters > 0
+            ? concat(", masters ", base::bytes_text(plan.parameters.masters))
+            : "";
     print_row(
         "planned", base::bytes_text(plan.planned_bytes()), " (", plan.planned_bytes(),
         "): weights ", base::bytes_text(plan.parameters.weights), ", gradients ",
-        base::bytes_text(plan.parameters.gradients), ", moments ",
+        base::bytes_text(plan.parameters.gradients), masters, ", moments ",
         base::bytes_text(plan.parameters.moments), ", channels ", base::bytes_text(plan.channels),
         ", other ", base::bytes_text(plan.scalars + plan.inputs), ", activations and scratch ",
         base::bytes_text(packed), " packed, ", base::bytes_text(most), " live (+", percent(excess),

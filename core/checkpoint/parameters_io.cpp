@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
+#include "kernels/common/bf16.h"
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::checkpoint {
 
+using kernels::Bf16;
 using kernels::Dtype;
 using kernels::Tensor;
 using parameters::LocalRow;
@@ -20,7 +23,7 @@ struct Part {
 };
 
 std::vector<Part> parts_of(const parameters::Store& store, const LocalRow& row) {
-  std::vector<Part> parts{{"", store.weight(row)}};
+  std::vector<Part> parts{{"", store.parameter(row)}};
   if (store.purpose() == Purpose::kTraining) {
     parts.push_back({".exp_avg", store.first_moment(row)});
     parts.push_back({".exp_avg_sq", store.second_moment(row)});
@@ -28,17 +31,54 @@ std::vector<Part> parts_of(const parameters::Store& store, const LocalRow& row) 
   return parts;
 }
 
-// Elements as stored, unaligned, to the type of the tensor in device memory.
+// Elements as stored, unaligned, to the type of the tensor in device memory; to and from bf16 by
+// way of fp32.
 template <class From, class To>
 void convert(std::span<const std::byte> stored, std::vector<std::byte>& host) {
+  constexpr bool kHalf = std::is_same_v<From, Bf16> || std::is_same_v<To, Bf16>;
+  using Through = std::conditional_t<kHalf, float, To>;
   const std::size_t count = stored.size() / sizeof(From);
   host.resize(count * sizeof(To));
   for (std::size_t i = 0; i < count; ++i) {
     From value;
     std::memcpy(&value, stored.data() + i * sizeof(From), sizeof(From));
-    const auto converted = static_cast<To>(value);
+    const auto converted = static_cast<To>(static_cast<Through>(value));
     std::memcpy(host.data() + i * sizeof(To), &converted, sizeof(To));
   }
+}
+
+// False for types that no parameter has.
+template <class From>
+bool convert_to(Dtype target, std::span<const std::byte> stored, std::vector<std::byte>& host) {
+  switch (target) {
+    case Dtype::kF64:
+      convert<From, double>(stored, host);
+      return true;
+    case Dtype::kF32:
+      convert<From, float>(stored, host);
+      return true;
+    case Dtype::kBf16:
+      convert<From, Bf16>(stored, host);
+      return true;
+    case Dtype::kI32:
+      return false;
+  }
+  return false;
+}
+
+bool convert(Dtype from, Dtype to, std::span<const std::byte> stored,
+             std::vector<std::byte>& host) {
+  switch (from) {
+    case Dtype::kF64:
+      return convert_to<double>(to, stored, host);
+    case Dtype::kF32:
+      return convert_to<float>(to, stored, host);
+    case Dtype::kBf16:
+      return convert_to<Bf16>(to, stored, host);
+    case Dtype::kI32:
+      return false;
+  }
+  return false;
 }
 
 void load_tensor(const StoredTensor& stored, const Tensor& target, const std::string& where,
@@ -55,11 +95,7 @@ void load_tensor(const StoredTensor& stored, const Tensor& target, const std::st
     device.upload(target.data, stored.data.data(), target.bytes());
     return;
   }
-  if (stored.dtype == Dtype::kF32 && target.dtype == Dtype::kF64)
-    convert<float, double>(stored.data, host);
-  else if (stored.dtype == Dtype::kF64 && target.dtype == Dtype::kF32)
-    convert<double, float>(stored.data, host);
-  else
+  if (!convert(stored.dtype, target.dtype, stored.data, host))
     throw DataError(concat(where, ": ", stored.name, " is ", dtype_name(stored.dtype),
                            " and cannot be loaded as ", dtype_name(target.dtype)));
   device.upload(target.data, host.data(), host.size());
@@ -101,7 +137,8 @@ void save_parameters(Writer& writer, const parameters::Store& store, kernels::De
   }
 }
 
-void load_parameters(Reader& reader, const parameters::Store& store, kernels::Device& device) {
+void load_parameters(Reader& reader, const parameters::Store& store, kernels::Device& device,
+                     kernels::Ops& ops) {
   std::vector<std::byte> host;
   for (const LocalRow& row : store.layout().rows()) {
     const SafetensorsFile& file = reader.file(row.row.file);
@@ -109,6 +146,7 @@ void load_parameters(Reader& reader, const parameters::Store& store, kernels::De
     for (const Part& part : parts_of(store, row))
       load_tensor(file.find(row.row.name + part.suffix), part.tensor, where, host, device);
   }
+  store.round_masters(ops);
 }
 
 }  // namespace seq1f1b::checkpoint

@@ -1,18 +1,21 @@
 #pragma once
-// Between a rank's parameters and checkpoint files: one file per layer, whole tensors under canonical
-// names, moments beside them as NAME.exp_avg and NAME.exp_avg_sq.
+// Between a rank's parameters and checkpoint files: one file per layer, whole tensors under
+// canonical names, moments beside them as NAME.exp_avg and NAME.exp_avg_sq. Where weights are
+// rounded copies of masters, the masters are the parameters that a checkpoint holds.
 #include "core/checkpoint/directory.h"
 #include "core/parameters/store.h"
 #include "kernels/device.h"
+#include "kernels/ops.h"
 
 namespace seq1f1b::checkpoint {
 
 // Writes the files whose rows this rank owns, one after the other through one host buffer.
 void save_parameters(Writer& writer, const parameters::Store& store, kernels::Device& device);
 
-// Loads every row of the store (replicas too), and the moments when it is for training. A checkpoint
-// in another floating-point type is converted. Throws DataError for a missing tensor or a shape that
-// differs.
-void load_parameters(Reader& reader, const parameters::Store& store, kernels::Device& device);
+// Loads every row of the store (replicas too), rounds masters into weights, and loads the moments
+// when the store is for training. A checkpoint in another floating-point type is converted. Throws
+// DataError for a missing tensor or a shape that differs.
+void load_parameters(Reader& reader, const parameters::Store& store, kernels::Device& device,
+                     kernels::Ops& ops);
 
 }  // namespace seq1f1b::checkpoint

@@ -269,7 +269,8 @@ void other_rows(std::vector<Field>& fields) {
   rows.add("device", &R::device, "auto: the best that is there; reference: fp64, slow, exact")
       .one_of({"auto", "cpu", "reference"})
       .also_called({"backend", "accelerator"});
-  rows.add("compute_dtype", &R::compute_dtype, "auto: fp32 on cpu, fp64 on reference")
+  rows.add("compute_dtype", &R::compute_dtype,
+           "auto: fp32 on cpu, fp64 on reference, which also has fp32 and bf16")
       .one_of({"auto", "fp32", "fp64", "bf16"})
       .also_called({"dtype", "precision", "params_dtype", "bf16", "fp16"});
   rows.add("threads", &R::threads, "per rank; 0: its cores / ranks that share them")

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <sstream>
 
+#include "core/config/compute_dtype.h"
 #include "core/config/load.h"
 #include "core/config/problems.h"
 #include "core/config/schema.h"
@@ -244,19 +245,16 @@ class Validator {
   void check_device() {
     const RuntimeConfig& runtime = config_.runtime;
     if (runtime.compute_dtype == "auto") return;
-    if (runtime.compute_dtype == "bf16") {
-      problems_.add(
-          "runtime.compute_dtype bf16 is not there yet: use fp32 on cpu, fp64 on "
-          "reference, or auto");
-      return;
+    const auto dtypes = compute_dtypes(runtime.device);
+    if (std::ranges::find(dtypes, runtime.compute_dtype) != dtypes.end()) return;
+    std::string all, listed;
+    for (const std::string& dtype : dtypes) {
+      all += concat(all.empty() ? "" : " or ", dtype);
+      listed += concat(listed.empty() ? "" : ", ", dtype);
     }
-    const std::string device = runtime.device == "auto" ? "cpu" : runtime.device;
-    const std::string dtype = device == "reference" ? "fp64" : "fp32";
-    if (runtime.compute_dtype != dtype) {
-      problems_.add("runtime.compute_dtype ", runtime.compute_dtype,
-                    " does not go with runtime.device ", runtime.device, ", which computes in ",
-                    dtype, ": use ", dtype, " or auto");
-    }
+    problems_.add("runtime.compute_dtype ", runtime.compute_dtype,
+                  " does not go with runtime.device ", runtime.device, ", which computes in ", all,
+                  ": use ", listed, " or auto");
   }
 
   const Config& config_;

@@ -27,6 +27,7 @@ Optimizer::Optimizer(const config::OptimizerConfig& config, const parameters::St
   for (const auto& row : store.layout().rows()) {
     kernels::AdamwTensor tensor;
     tensor.weight = store.weight(row);
+    tensor.master = store.master(row);
     tensor.gradient = store.gradient(row);
     tensor.first_moment = store.first_moment(row);
     tensor.second_moment = store.second_moment(row);

@@ -1,7 +1,9 @@
 #include "core/parameters/initialise.h"
 
+#include <type_traits>
 #include <vector>
 
+#include "kernels/common/bf16.h"
 #include "kernels/common/errors.h"
 #include "kernels/common/philox.h"
 #include "kernels/ops.h"
@@ -13,10 +15,14 @@ template <class T>
 void write_row(const Store& store, const LocalRow& local, std::uint64_t seed,
                kernels::Device& device) {
   std::vector<T> host(static_cast<std::size_t>(local.row.elements()));
-  for (std::size_t i = 0; i < host.size(); ++i)
-    host[i] = static_cast<T>(initial_value(local.row, seed, static_cast<std::int64_t>(i)));
-  const kernels::Tensor weight = store.weight(local);
-  device.upload(weight.data, host.data(), weight.bytes());
+  // By way of fp32 where that is wider than T, so that a bf16 weight is its fp32 master rounded.
+  using Wide = std::conditional_t<sizeof(T) == 8, double, float>;
+  for (std::size_t i = 0; i < host.size(); ++i) {
+    const double value = initial_value(local.row, seed, static_cast<std::int64_t>(i));
+    host[i] = static_cast<T>(static_cast<Wide>(value));
+  }
+  const kernels::Tensor target = store.parameter(local);
+  device.upload(target.data, host.data(), target.bytes());
 }
 
 }  // namespace
@@ -37,17 +43,21 @@ double initial_value(const Row& row, std::uint64_t seed, std::int64_t element) {
 void initialise(const Store& store, std::uint64_t seed, kernels::Device& device,
                 kernels::Ops& ops) {
   for (const LocalRow& local : store.layout().rows()) {
-    switch (store.weight(local).dtype) {
+    switch (store.parameter(local).dtype) {
       case kernels::Dtype::kF64:
         write_row<double>(store, local, seed, device);
         break;
       case kernels::Dtype::kF32:
         write_row<float>(store, local, seed, device);
         break;
-      default:
-        throw InternalError("weights of this type cannot be initialised yet");
+      case kernels::Dtype::kBf16:
+        write_row<kernels::Bf16>(store, local, seed, device);
+        break;
+      case kernels::Dtype::kI32:
+        throw InternalError("parameters are not integers");
     }
   }
+  store.round_masters(ops);
   if (store.purpose() == Purpose::kTraining) ops.fill(store.all_moments(), 0.0);
 }
 

@@ -9,7 +9,7 @@ namespace seq1f1b::parameters {
 // Value of one element of a row, before rounding to the weight's type.
 double initial_value(const Row& row, std::uint64_t seed, std::int64_t element);
 
-// Writes all weights of the store and, when training, zeros into both moments.
+// Writes all weights of the store and, when training, their masters and zeros into both moments.
 void initialise(const Store& store, std::uint64_t seed, kernels::Device& device, kernels::Ops& ops);
 
 }  // namespace seq1f1b::parameters

@@ -1,6 +1,7 @@
 #include "core/parameters/store.h"
 
 #include "kernels/common/errors.h"
+#include "kernels/ops.h"
 
 namespace seq1f1b::parameters {
 
@@ -19,9 +20,8 @@ StoreBytes store_bytes(const Layout& layout, Dtype compute, Dtype accumulate, Pu
   StoreBytes bytes;
   bytes.weights = padded_bytes(layout.elements(), compute);
   if (purpose == Purpose::kTraining) {
-    // Lower-precision weights need a master copy of accumulate type; no such back end exists yet.
-    SEQ1F1B_ASSERT(compute == accumulate, "master weights are not there yet");
     bytes.gradients = padded_bytes(layout.gradient_elements(), accumulate);
+    if (compute != accumulate) bytes.masters = padded_bytes(layout.elements(), accumulate);
     bytes.moments = padded_bytes(2 * layout.elements(), accumulate);
   }
   return bytes;
@@ -33,7 +33,8 @@ Store::Store(Layout layout, Dtype compute, Dtype accumulate, Purpose purpose, st
   weights_ = memory;
   if (purpose == Purpose::kTraining) {
     gradients_ = weights_ + bytes.weights;
-    moments_ = gradients_ + bytes.gradients;
+    if (bytes.masters > 0) masters_ = gradients_ + bytes.gradients;
+    moments_ = gradients_ + bytes.gradients + bytes.masters;
   }
 }
 
@@ -47,6 +48,10 @@ Tensor Store::view(std::byte* base, Dtype dtype, std::int64_t offset, const Row&
 Tensor Store::weight(const LocalRow& row) const {
   return view(weights_, compute_, row.offset, row.row);
 }
+Tensor Store::master(const LocalRow& row) const {
+  return masters_ ? view(masters_, accumulate_, row.offset, row.row) : Tensor{};
+}
+Tensor Store::parameter(const LocalRow& row) const { return masters_ ? master(row) : weight(row); }
 Tensor Store::gradient(const LocalRow& row, std::size_t use) const {
   return view(gradients_, accumulate_, row.gradient_offsets.at(use), row.row);
 }
@@ -80,6 +85,12 @@ Tensor Store::all_gradients() const {
 }
 Tensor Store::all_moments() const {
   return Tensor(moments_, accumulate_, {2 * layout_.elements()});
+}
+
+void Store::round_masters(kernels::Ops& ops) const {
+  if (!masters_) return;
+  ops.cast(Tensor(masters_, accumulate_, {layout_.elements()}),
+           Tensor(weights_, compute_, {layout_.elements()}));
 }
 
 }  // namespace seq1f1b::parameters

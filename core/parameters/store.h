@@ -1,6 +1,10 @@
 #pragma once
-// The tensors behind a layout: weights, gradients and moments of one rank, carved out of memory
-// that the caller planned.
+// The tensors behind a layout: weights, gradients, masters and moments of one rank, carved out of
+// memory that the caller planned.
+//
+// Where weights have a lower precision than the optimizer works in, training keeps a master of each
+// in the accumulate type: the master is the parameter, which is initialised, updated and saved, and
+// the weight is its rounded copy.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -14,8 +18,8 @@ namespace seq1f1b::parameters {
 enum class Purpose : std::uint8_t { kInference, kTraining };
 
 struct StoreBytes {
-  std::size_t weights = 0, gradients = 0, moments = 0;
-  std::size_t total() const { return weights + gradients + moments; }
+  std::size_t weights = 0, gradients = 0, masters = 0, moments = 0;
+  std::size_t total() const { return weights + gradients + masters + moments; }
 };
 StoreBytes store_bytes(const Layout& layout, kernels::Dtype compute, kernels::Dtype accumulate,
                        Purpose purpose);
@@ -31,6 +35,10 @@ class Store {
   Purpose purpose() const { return purpose_; }
 
   kernels::Tensor weight(const LocalRow& row) const;
+  bool has_masters() const { return masters_ != nullptr; }
+  kernels::Tensor master(const LocalRow& row) const;  // absent without masters
+  // The parameter as exactly as this store has it: its master, else its weight.
+  kernels::Tensor parameter(const LocalRow& row) const;
   // The accumulator of the row's `use`-th local use.
   kernels::Tensor gradient(const LocalRow& row, std::size_t use = 0) const;
   kernels::Tensor first_moment(const LocalRow& row) const;
@@ -43,6 +51,8 @@ class Store {
 
   kernels::Tensor all_gradients() const;  // flat, every accumulator
   kernels::Tensor all_moments() const;    // flat, both
+  // Weights become their masters, rounded. Does nothing without masters.
+  void round_masters(kernels::Ops& ops) const;
 
  private:
   kernels::Tensor view(std::byte* base, kernels::Dtype dtype, std::int64_t offset,
@@ -53,7 +63,7 @@ class Store {
   Layout layout_;
   kernels::Dtype compute_, accumulate_;
   Purpose purpose_;
-  std::byte *weights_ = nullptr, *gradients_ = nullptr, *moments_ = nullptr;
+  std::byte *weights_ = nullptr, *gradients_ = nullptr, *masters_ = nullptr, *moments_ = nullptr;
 };
 
 }  // namespace seq1f1b::parameters

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/config/compute_dtype.h"
 #include "core/optimizer/optimizer.h"
 #include "core/schedule/partition.h"
 #include "kernels/common/errors.h"
@@ -29,6 +30,15 @@ std::vector<std::int64_t> cut(const config::Config& config, const model::ModelSp
 
 }  // namespace
 
+model::Precision precision_of(const config::RuntimeConfig& runtime) {
+  using kernels::Dtype;
+  const std::string dtype = config::compute_dtype(runtime);
+  if (dtype == "fp64") return {Dtype::kF64, Dtype::kF64};
+  if (dtype == "bf16") return {Dtype::kBf16, Dtype::kF32};
+  SEQ1F1B_ASSERT(dtype == "fp32", "no precision for ", dtype);
+  return {Dtype::kF32, Dtype::kF32};
+}
+
 comm::Mesh mesh_of(const JobPlan& job) {
   const auto& parallel = job.config.parallel;
   return {.tp = parallel.tensor_model_parallel_size,
@@ -43,8 +53,7 @@ JobPlan plan_job(const config::Config& config, const config::Derived& derived) {
   job.derived = derived;
   job.spec = model::model_spec(config.model);
   SEQ1F1B_ASSERT(job.spec.vocab > 0, "the vocabulary must be known before planning");
-  if (config.runtime.device == "reference")
-    job.precision = {kernels::Dtype::kF64, kernels::Dtype::kF64};
+  job.precision = precision_of(config.runtime);
   job.table = model::parameter_table(job.spec);
   job.segment_lengths = cut(config, job.spec);
 

@@ -35,6 +35,9 @@ struct JobPlan {
   simulate::Timeline simulated(bool unit_costs) const;
 };
 
+// The types that a device computes and accumulates in, as `runtime` (validated) asks.
+model::Precision precision_of(const config::RuntimeConfig& runtime);
+
 // The grid of all ranks.
 comm::Mesh mesh_of(const JobPlan& job);
 

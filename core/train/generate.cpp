@@ -7,6 +7,7 @@
 #include "core/checkpoint/parameters_io.h"
 #include "kernels/common/errors.h"
 #include "kernels/common/philox.h"
+#include "kernels/common/widen.h"
 
 namespace seq1f1b::train {
 
@@ -79,7 +80,7 @@ Generator::Generator(const config::ModelConfig& model, checkpoint::Reader& reade
   storage_.workspace = take(workspace);
   tokens_ = reinterpret_cast<std::int32_t*>(take(token_bytes));
   logits_ = take(logit_bytes);
-  checkpoint::load_parameters(reader, *store_, *backend.device);
+  checkpoint::load_parameters(reader, *store_, *backend.device, *backend.ops);
   stage_ = std::make_unique<model::Stage>(spec_, all, precision, false, store_.get());
 }
 
@@ -101,13 +102,7 @@ std::vector<double> Generator::next_logits(std::span<const std::int32_t> tokens,
   std::vector<std::byte> host(logits.bytes());
   backend_.device->download(host.data(), logits.data, host.size());
   std::vector<double> result(static_cast<std::size_t>(spec_.vocab));
-  if (backend_.compute == Dtype::kF64) {
-    const auto* values = reinterpret_cast<const double*>(host.data());
-    std::copy_n(values, result.size(), result.begin());
-  } else {
-    const auto* values = reinterpret_cast<const float*>(host.data());
-    std::copy_n(values, result.size(), result.begin());
-  }
+  kernels::widen(backend_.compute, host.data(), result);
   return result;
 }
 

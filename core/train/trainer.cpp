@@ -74,7 +74,7 @@ void Trainer::set_up() {
   choose_threads();
   agree(*all_, "setting up the device and its memory", [&] {
     backend_.emplace(config.runtime.device == "reference"
-                         ? kernels::make_reference_backend(kernels::Dtype::kF64)
+                         ? kernels::make_reference_backend(job_.precision.compute)
                          : kernels::make_cpu_backend(threads_));
     // One arena per rank of the node; every rank checks its own.
     runtime::require_fits(
@@ -188,7 +188,7 @@ void Trainer::restore_or_initialise() {
       return;
     }
     checkpoint::Reader reader(resumed_from_);
-    checkpoint::load_parameters(reader, runtime_->store(), *backend_->device);
+    checkpoint::load_parameters(reader, runtime_->store(), *backend_->device, *backend_->ops);
   });
   const auto wanted = loaded_.config.training.eval_iters;
   const auto counts =

@@ -10,6 +10,7 @@
 #include "core/parameters/initialise.h"
 #include "core/train/step.h"
 #include "kernels/common/philox.h"
+#include "kernels/common/widen.h"
 #include "kernels/ops.h"
 
 namespace seq1f1b::testing {
@@ -55,6 +56,8 @@ kernels::Backend make_backend(On on, int threads) {
       return kernels::make_reference_backend(kernels::Dtype::kF64);
     case On::kReferenceFloat:
       return kernels::make_reference_backend(kernels::Dtype::kF32);
+    case On::kReferenceBf16:
+      return kernels::make_reference_backend(kernels::Dtype::kBf16);
     case On::kCpu:
       return kernels::make_cpu_backend(threads);
   }
@@ -71,8 +74,8 @@ runtime::JobPlan plan_with(const config::Config& config,
 void run_job(const runtime::JobPlan& planned, On on, const std::function<void(RankContext&)>& body,
              int threads) {
   runtime::JobPlan job = planned;
-  const auto dtype = on == On::kReference ? kernels::Dtype::kF64 : kernels::Dtype::kF32;
-  job.precision = {dtype, dtype};
+  const auto accumulate = on == On::kReference ? kernels::Dtype::kF64 : kernels::Dtype::kF32;
+  job.precision = {on == On::kReferenceBf16 ? kernels::Dtype::kBf16 : accumulate, accumulate};
   const int ranks = job.training.spec.ranks;
   auto worlds = comm::make_in_process_worlds(ranks);
   std::mutex mutex;
@@ -119,15 +122,10 @@ std::vector<std::int32_t> random_samples(const config::Config& config, std::uint
 namespace {
 
 std::vector<double> values_of(const kernels::Tensor& tensor, kernels::Device& device) {
-  const auto count = static_cast<std::size_t>(tensor.elements());
-  std::vector<double> values(count);
-  if (tensor.dtype == kernels::Dtype::kF64) {
-    device.download(values.data(), tensor.data, tensor.bytes());
-  } else {
-    std::vector<float> narrow(count);
-    device.download(narrow.data(), tensor.data, tensor.bytes());
-    std::copy(narrow.begin(), narrow.end(), values.begin());
-  }
+  std::vector<std::byte> host(tensor.bytes());
+  device.download(host.data(), tensor.data, host.size());
+  std::vector<double> values(static_cast<std::size_t>(tensor.elements()));
+  kernels::widen(tensor.dtype, host.data(), values);
   return values;
 }
 
@@ -153,7 +151,8 @@ Outcome train(const runtime::JobPlan& job, On on, int steps, int threads) {
         const auto& store = context.runtime.store();
         for (const auto& row : store.layout().rows()) {
           if (!row.owner) continue;
-          outcome.parameters[row.row.name] = values_of(store.weight(row), *context.backend.device);
+          outcome.parameters[row.row.name] =
+              values_of(store.parameter(row), *context.backend.device);
           outcome.gradients[row.row.name] = values_of(store.gradient(row), *context.backend.device);
         }
       },

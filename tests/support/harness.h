@@ -13,7 +13,7 @@
 
 namespace seq1f1b::testing {
 
-enum class On { kReference, kReferenceFloat, kCpu };
+enum class On { kReference, kReferenceFloat, kReferenceBf16, kCpu };
 
 // A resolved tiny configuration of one of the families.
 config::Config tiny_config(const std::string& family);
@@ -46,7 +46,7 @@ std::vector<std::int32_t> random_samples(const config::Config& config, std::uint
 // A tensor's elements by canonical name; of the owning rank.
 using Tensors = std::map<std::string, std::vector<double>>;
 struct Outcome {
-  Tensors parameters, gradients;  // gradients of the last step, summed over uses
+  Tensors parameters, gradients;  // masters; gradients of the last step, summed over uses
   std::vector<double> losses, norms;
 };
 // Initialises by (seed, name, element), runs `steps` steps and collects everything.

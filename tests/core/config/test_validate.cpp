@@ -157,13 +157,17 @@ TEST_CASE("the split has three shares") {
 }
 
 TEST_CASE("the data type is one that the device computes in") {
-  CHECK(validate_error({"runtime.compute_dtype=bf16"}) ==
-        "runtime.compute_dtype bf16 is not there yet: use fp32 on cpu, fp64 on reference, or auto");
+  CHECK(validate_error({"runtime.compute_dtype=bf16", "runtime.device=cpu"}) ==
+        "runtime.compute_dtype bf16 does not go with runtime.device cpu, which computes in fp32: "
+        "use fp32 or auto");
   CHECK(validate_error({"runtime.compute_dtype=fp64"}) ==
         "runtime.compute_dtype fp64 does not go with runtime.device auto, which computes in fp32: "
         "use fp32 or auto");
   CHECK(validate_error({"runtime.compute_dtype=fp64", "runtime.device=reference"}) == "no error");
   CHECK(validate_error({"runtime.compute_dtype=fp32", "runtime.device=cpu"}) == "no error");
+  for (const char* dtype : {"fp32", "bf16", "auto"})
+    CHECK(validate_error({concat("runtime.compute_dtype=", dtype), "runtime.device=reference"}) ==
+          "no error");
 }
 
 TEST_CASE("values set in code are checked like those of files, and equations only when they hold") {

@@ -52,7 +52,7 @@ std::string train_and_save(const config::Config& config, On on, const std::strin
       parameters::initialise(store, 11, *context.backend.device, *context.backend.ops);
     } else {
       checkpoint::Reader reader(from);
-      checkpoint::load_parameters(reader, store, *context.backend.device);
+      checkpoint::load_parameters(reader, store, *context.backend.device, *context.backend.ops);
     }
     train::Step step(context.job, context.runtime, context.all);
     for (int number = first + 1; number <= last; ++number)
