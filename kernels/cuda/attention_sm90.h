@@ -4,13 +4,10 @@
 //
 // Served: bf16 on sm_90a; head dimensions divisible by 8 up to 128 (tuned for 64 and 128; others
 // run padded to the next of the two, by boxes that read zeros beyond the tensor); tensors aligned
-// to 16 bytes; scale > 0. Forward serves documents, backward does not.
-//
-// No kernel of this family has run on a GPU: see kUseSm90 below and
-// benchmarks/cuda_kernels_static.md.
+// to 16 bytes; scale > 0; documents too.
 #include <cstddef>
+#include <cstdint>
 
-#include "kernels/common/bf16.h"
 #include "kernels/cuda/attention.h"
 
 namespace seq1f1b::kernels::cuda {
@@ -19,31 +16,30 @@ namespace seq1f1b::kernels::cuda {
 // fp64 reference at least on the emulator of tests/simt.
 inline constexpr bool kUseSm90 = false;
 
-// Arguments as of Ops::attention_forward; log_sum_exp is [micro_batch, heads, tokens].
-bool attention_sm90_forward(Context& context, const AttentionShape& shape, const Bf16* query,
-                            const Bf16* key, const Bf16* value, Bf16* output, float* log_sum_exp);
+bool attention_sm90_forward(Context& context, const AttentionForward& operands);
 
-// Arguments as of Ops::attention_backward. Takes attention_sm90_scratch_bytes from context.scratch.
-// context.deterministic: two kernels, over key blocks for grad_key and grad_value and over query
-// blocks for grad_query, seven products. Else one kernel, five products, which adds grad_query in
-// fp32 in any order.
-bool attention_sm90_backward(Context& context, const AttentionShape& shape, const Bf16* grad_output,
-                             const Bf16* query, const Bf16* key, const Bf16* value,
-                             const Bf16* output, const float* log_sum_exp, Bf16* grad_query,
-                             float* grad_key, float* grad_value, Accumulate mode);
+// Takes attention_sm90_scratch_bytes from context.scratch. context.deterministic: two kernels, over
+// key blocks for grad_key and grad_value and over query blocks for grad_query, seven products. Else
+// one kernel, five products, which adds grad_query in fp32 in any order.
+bool attention_sm90_backward(Context& context, const AttentionBackward& operands);
 
-// Queries are padded to whole tiles of this many in scratch.
-inline constexpr int kSm90ScratchTile = 128;
-
-// Scratch of the backward: two statistics per query, and the fp32 sums of grad_query where they are
-// added in any order.
-constexpr std::size_t attention_sm90_scratch_bytes(std::size_t micro_batch, std::size_t tokens,
-                                                   std::size_t heads, std::size_t head_dim,
+// Queries are padded to whole tiles of this many in scratch, columns to whole panels.
+inline constexpr std::int64_t kSm90ScratchTile = 128;
+constexpr std::int64_t attention_sm90_padded_tokens(std::int64_t tokens) {
+  return (tokens + kSm90ScratchTile - 1) / kSm90ScratchTile * kSm90ScratchTile;
+}
+constexpr std::int64_t attention_sm90_padded_dim(std::int64_t head_dim) {
+  return head_dim <= 64 ? 64 : 128;
+}
+// Two statistics per query; where sums run in any order, grad_query in fp32.
+constexpr std::size_t attention_sm90_scratch_bytes(std::int64_t micro_batch, std::int64_t tokens,
+                                                   std::int64_t heads, std::int64_t head_dim,
                                                    bool deterministic) {
-  const std::size_t padded = (tokens + kSm90ScratchTile - 1) / kSm90ScratchTile * kSm90ScratchTile;
-  const std::size_t rows = micro_batch * heads * padded, width = head_dim <= 64 ? 64 : 128;
-  const auto pieces = [](std::size_t floats) { return (floats * sizeof(float) + 255) / 256 * 256; };
-  return 2 * pieces(rows) + (deterministic ? 0 : pieces(rows * width));
+  const std::int64_t rows = micro_batch * heads * attention_sm90_padded_tokens(tokens);
+  const auto piece = [](std::int64_t floats) {  // as Scratch::take rounds
+    return (static_cast<std::size_t>(floats) * sizeof(float) + 255) / 256 * 256;
+  };
+  return 2 * piece(rows) + (deterministic ? 0 : piece(rows * attention_sm90_padded_dim(head_dim)));
 }
 
 }  // namespace seq1f1b::kernels::cuda

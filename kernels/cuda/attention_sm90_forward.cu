@@ -57,71 +57,56 @@ struct Tiles {
 };
 
 struct Arguments {
-  Problem problem;
-  int query_tiles;
-  int rows;     // micro_batch * heads
-  int section;  // how many rows run before the next ones begin: their keys and values fit the L2
+  AttentionShape shape;
+  int query_tiles, section;
   float* log_sum_exp;
 };
 
 #if SEQ1F1B_SM90
 
-// The query tile and row of a block, and its key blocks.
+// The query tile of a block, longest first, and its key blocks.
 template <int kDim>
-struct Work {
-  int first_query, batch, head, row, begin, end;
+struct QueryTile {
+  int row, batch, head, first_query;
+  AttentionMask mask;
+  TileRange keys;
 
-  __device__ __forceinline__ Work(const Arguments& a, int block) {
-    using T = Tiles<kDim>;
-    const Problem& p = a.problem;
-    const int first_row = block / (a.section * a.query_tiles) * a.section;
-    const int rows = min(a.section, a.rows - first_row);
-    const int within = block - first_row * a.query_tiles;
-    row = first_row + within % rows;
-    first_query = (a.query_tiles - 1 - within / rows) * T::kQueries;
-    batch = row / p.heads;
-    head = row % p.heads;
-    const int last_query = min(first_query + T::kQueries, p.tokens) - 1;
-    begin = p.keys_begin(batch, first_query) / T::kKeys;
-    end = (p.keys_end(last_query) + T::kKeys - 1) / T::kKeys;
-  }
+  __device__ __forceinline__ QueryTile(const Arguments& a, const Work& work)
+      : row(work.row),
+        batch(work.row / a.shape.heads),
+        head(work.row % a.shape.heads),
+        first_query((a.query_tiles - 1 - work.tile) * Tiles<kDim>::kQueries),
+        mask(a.shape, batch),
+        keys(mask.key_tiles(first_query, Tiles<kDim>::kQueries, Tiles<kDim>::kKeys)) {}
 };
 
 // One thread: keeps the rings of key and value tiles full, keys one block ahead of values.
 template <int kDim>
 __device__ __forceinline__ void load(const TensorMap* query, const TensorMap* key,
-                                     const TensorMap* value, const Problem& p,
-                                     const Work<kDim>& work, std::uint32_t shared) {
+                                     const TensorMap* value, const AttentionShape& shape,
+                                     const QueryTile<kDim>& at, std::uint32_t shared) {
   using T = Tiles<kDim>;
   tma_prefetch_map(key);
   tma_prefetch_map(value);
   mbarrier_arrive_expect(shared + T::kQueryFull, T::kQueryBytes);
-#pragma unroll
-  for (int panel = 0; panel < T::kPanels; ++panel)
-#pragma unroll
-    for (int w = 0; w < T::kConsumers; ++w)
-      tma_load_4d(shared + (panel * T::kQueries + w * kGroupRows) * kRowBytes, query,
-                  panel * kPanelWidth, work.head, work.first_query + w * kGroupRows, work.batch,
-                  shared + T::kQueryFull);
-
-  const int kv_head = work.head / p.group;
-  const auto load_tile = [&](const TensorMap* map, int block, RingPlace<T::kStages>& place,
+  load_tile<T::kQueries, kQueryBox, kDim, true>(shared, query, at.head, at.first_query, at.batch,
+                                                shared + T::kQueryFull);
+  const int kv_head = at.head / (shape.heads / shape.kv_heads);
+  const auto load_next = [&](const TensorMap* map, int block, RingPlace<T::kStages>& place,
                              int tiles, int full, int empty) {
     const std::uint32_t barrier = shared + full + place.stage * kBarrierBytes;
     mbarrier_wait(shared + empty + place.stage * kBarrierBytes, place.parity ^ 1);
     mbarrier_arrive_expect(barrier, T::kKeyBytes);
-#pragma unroll
-    for (int panel = 0; panel < T::kPanels; ++panel)
-      tma_load_4d(shared + tiles + place.stage * T::kKeyBytes + panel * T::kKeys * kRowBytes, map,
-                  panel * kPanelWidth, block * T::kKeys, kv_head, work.batch, barrier);
+    load_tile<T::kKeys, kKeyBox, kDim, false>(shared + tiles + place.stage * T::kKeyBytes, map,
+                                              kv_head, block * T::kKeys, at.batch, barrier);
     place.advance();
   };
   RingPlace<T::kStages> key_place, value_place;
-  load_tile(key, work.end - 1, key_place, T::kKey, T::kKeyFull, T::kKeyEmpty);
-  for (int block = work.end - 1; block >= work.begin; --block) {
-    if (block > work.begin)
-      load_tile(key, block - 1, key_place, T::kKey, T::kKeyFull, T::kKeyEmpty);
-    load_tile(value, block, value_place, T::kValue, T::kValueFull, T::kValueEmpty);
+  load_next(key, at.keys.end - 1, key_place, T::kKey, T::kKeyFull, T::kKeyEmpty);
+  for (int block = at.keys.end - 1; block >= at.keys.begin; --block) {
+    if (block > at.keys.begin)
+      load_next(key, block - 1, key_place, T::kKey, T::kKeyFull, T::kKeyEmpty);
+    load_next(value, block, value_place, T::kValue, T::kValueFull, T::kValueEmpty);
   }
 }
 
@@ -165,34 +150,32 @@ struct Softmax {
 // A warp group: 64 queries.
 template <int kDim>
 __device__ __forceinline__ void compute(const TensorMap* output, const Arguments& a,
-                                        const Work<kDim>& work, std::uint32_t shared,
+                                        const QueryTile<kDim>& at, std::uint32_t shared,
                                         unsigned char* shared_bytes) {
   using T = Tiles<kDim>;
-  const Problem& p = a.problem;
   const int thread = threadIdx.x % kGroup, warp = thread / 32, lane = thread % 32;
   const int g = lane / 4, t = lane % 4;
   const int w = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / kGroup - 1, 0);
-  const int first_query = work.first_query + w * kGroupRows;
+  const int first_query = at.first_query + w * kGroupRows;
 
-  // Rows beyond the last token see what that one sees; nothing of them is written.
+  // The rows of this thread. Those beyond the last token are computed like it and not written.
   const int row[2] = {first_query + warp * 16 + g, first_query + warp * 16 + g + 8};
-  int keys_begin[2];
+  int first_key[2];
   unsigned keys[2];
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    const int i = min(row[r], p.tokens - 1);
-    keys_begin[r] = p.keys_begin(work.batch, i);
-    keys[r] = p.keys_end(i) - keys_begin[r];
+    first_key[r] = at.mask.first_key(row[r]);
+    keys[r] = at.mask.last_key(row[r]) - first_key[r];
   }
-  // Blocks in [full_begin, full_end) are seen whole by all rows of the warp group.
-  const int last_query = min(first_query + kGroupRows, p.tokens) - 1;
-  const int full_end = p.keys_end(min(first_query, p.tokens - 1)) / T::kKeys;
-  const int full_begin = (p.keys_begin(work.batch, last_query) + T::kKeys - 1) / T::kKeys;
+  // Blocks in [full.begin, full.end) are seen whole by all rows of the warp group.
+  const TileRange full = {
+      (at.mask.first_key(first_query + kGroupRows - 1) + T::kKeys - 1) / T::kKeys,
+      at.mask.last_key(first_query) / T::kKeys};
   const auto mask = [&](float(&s)[T::kKeys / 2], int block) {
 #pragma unroll
     for (int i = 0; i < T::kKeys / 2; ++i) {
       const int column = block * T::kKeys + i / 4 * 8 + t * 2 + i % 2, r = i / 2 % 2;
-      if (static_cast<unsigned>(column - keys_begin[r]) >= keys[r]) s[i] = -INFINITY;
+      if (static_cast<unsigned>(column - first_key[r]) >= keys[r]) s[i] = -INFINITY;
     }
   };
 
@@ -207,7 +190,7 @@ __device__ __forceinline__ void compute(const TensorMap* output, const Arguments
   const std::uint64_t query_tile = panel_descriptor(shared + w * kGroupRows * kRowBytes);
   const std::uint64_t key_tiles = panel_descriptor(shared + T::kKey);
   const std::uint64_t value_tiles = panel_descriptor(shared + T::kValue, T::kKeys * kRowBytes);
-  const float scale_log2 = p.scale * kLog2E;
+  const float scale_log2 = a.shape.scale * kLog2E;
 
   float s[T::kKeys / 2], o[kDim / 2];
   std::uint32_t exponentials[T::kKeys / 4];
@@ -235,12 +218,12 @@ __device__ __forceinline__ void compute(const TensorMap* output, const Arguments
   if (w == T::kConsumers - 1) pass_turn(false);  // the first turn is warp group 0's
   take_turn();
   issue_scores();
-  pass_turn(work.end - work.begin == 1);
+  pass_turn(at.keys.end - at.keys.begin == 1);
   wgmma_wait<0>();
   wgmma_arrived(s);
   release(T::kKeyEmpty, key_place.stage);
   key_place.advance();
-  mask(s, work.end - 1);
+  mask(s, at.keys.end - 1);
   softmax.update<true>(s, scale_log2);
   pack(exponentials, s);
 
@@ -248,13 +231,17 @@ __device__ __forceinline__ void compute(const TensorMap* output, const Arguments
     take_turn();
     issue_scores();
     issue_output();
-    pass_turn(block == work.begin);
+    pass_turn(block == at.keys.begin);
     wgmma_wait<1>();
     wgmma_arrived(s);
     release(T::kKeyEmpty, key_place.stage);
     key_place.advance();
     if constexpr (kMasked) mask(s, block);
     softmax.update<kMasked>(s, scale_log2);
+    // The exponentials belong before the wait for the output; the assembler moves waits up within a
+    // basic block, and this one, which passes at once, ends it.
+    wgmma_arrived(s);
+    mbarrier_wait(shared + T::kValueFull + value_place.stage * kBarrierBytes, value_place.parity);
     wgmma_wait<0>();
     wgmma_arrived(o);
     release(T::kValueEmpty, value_place.stage);
@@ -262,11 +249,12 @@ __device__ __forceinline__ void compute(const TensorMap* output, const Arguments
     softmax.correct(o);
     pack(exponentials, s);
   };
-  int block = work.end - 2;
-  for (; block >= work.begin && block >= full_end; --block) step.template operator()<true>(block);
-  for (; block >= work.begin && block >= full_begin; --block)
+  int block = at.keys.end - 2;
+  for (; block >= at.keys.begin && block >= full.end; --block)
+    step.template operator()<true>(block);
+  for (; block >= at.keys.begin && block >= full.begin; --block)
     step.template operator()<false>(block);
-  for (; block >= work.begin; --block) step.template operator()<true>(block);
+  for (; block >= at.keys.begin; --block) step.template operator()<true>(block);
 
   issue_output();
   wgmma_wait<0>();
@@ -283,16 +271,16 @@ __device__ __forceinline__ void compute(const TensorMap* output, const Arguments
       *reinterpret_cast<std::uint32_t*>(shared_bytes + offset) =
           pack_bf16(o[4 * j + 2 * r] * inverse, o[4 * j + 2 * r + 1] * inverse);
     }
-    if (t == 0 && row[r] < p.tokens)
-      a.log_sum_exp[static_cast<std::int64_t>(work.row) * p.tokens + row[r]] =
-          softmax.highest[r] * p.scale + logf(sum);
+    if (t == 0 && row[r] < a.shape.tokens)
+      a.log_sum_exp[static_cast<std::int64_t>(at.row) * a.shape.tokens + row[r]] =
+          softmax.highest[r] * a.shape.scale + logf(sum);
   }
   fence_proxy_async();
   barrier_sync(T::own_barrier(w), kGroup);
   if (thread == 0) {
 #pragma unroll
     for (int panel = 0; panel < T::kPanels; ++panel)
-      tma_store_4d(output, panel * kPanelWidth, work.head, first_query, work.batch,
+      tma_store_4d(output, panel * kPanelWidth, at.head, first_query, at.batch,
                    shared + (panel * T::kQueries + w * kGroupRows) * kRowBytes);
     bulk_commit();
     bulk_wait_read<0>();
@@ -321,33 +309,28 @@ __global__ void __launch_bounds__(Tiles<kDim>::kThreads, 1)
     fence_mbarrier_init();
   }
   __syncthreads();
-  const Work<kDim> work(a, blockIdx.x);
+  const QueryTile<kDim> at(
+      a, Work(blockIdx.x, a.shape.micro_batch * a.shape.heads, a.query_tiles, a.section));
   if (threadIdx.x < kGroup) {
     give_registers<T::kProducerRegisters>();
-    if (threadIdx.x == 0) load<kDim>(&query, &key, &value, a.problem, work, shared);
+    if (threadIdx.x == 0) load<kDim>(&query, &key, &value, a.shape, at, shared);
   } else {
     take_registers<T::kConsumerRegisters>();
-    compute<kDim>(&output, a, work, shared, shared_bytes);
+    compute<kDim>(&output, a, at, shared, shared_bytes);
   }
 #endif
 }
 
-// How many rows' keys and values may be expected to stay in the L2 cache, 50 MB on Hopper, half of
-// which a multiprocessor reaches directly.
-int rows_per_section(const AttentionShape& s) {
-  constexpr std::int64_t kBytes = 24 << 20;
-  const std::int64_t kv_head = std::int64_t{4} * s.key_length * s.head_dim;
-  return static_cast<int>(std::max<std::int64_t>(1, kBytes / kv_head) * (s.heads / s.kv_heads));
-}
-
 template <int kDim>
-void launch(Context& context, const AttentionShape& s, const TensorMap& query, const TensorMap& key,
-            const TensorMap& value, const TensorMap& output, float* log_sum_exp) {
+void launch(Context& context, const AttentionForward& operands, const TensorMap& query,
+            const TensorMap& key, const TensorMap& value, const TensorMap& output) {
   using T = Tiles<kDim>;
-  const int rows = s.micro_batch * s.heads;
+  const AttentionShape& s = operands.shape;
+  const int rows = s.micro_batch * s.heads, group = s.heads / s.kv_heads;
   const int query_tiles = (s.tokens + T::kQueries - 1) / T::kQueries;
-  const Arguments arguments{problem_of(s), query_tiles, rows, std::min(rows, rows_per_section(s)),
-                            log_sum_exp};
+  const std::int64_t bytes_per_row = std::int64_t{4} * s.key_length * s.head_dim / group;
+  const Arguments arguments{s, query_tiles, rows_per_section(rows, bytes_per_row),
+                            operands.log_sum_exp};
   allow_shared_bytes(forward<kDim>, T::kSharedBytes);
   SEQ1F1B_LAUNCH((forward<kDim>), dim3(static_cast<unsigned>(rows * query_tiles)),
                  dim3(T::kThreads), T::kSharedBytes, context.stream, query, key, value, output,
@@ -356,19 +339,16 @@ void launch(Context& context, const AttentionShape& s, const TensorMap& query, c
 
 }  // namespace
 
-bool attention_sm90_forward(Context& context, const AttentionShape& shape, const Bf16* query,
-                            const Bf16* key, const Bf16* value, Bf16* output, float* log_sum_exp) {
+bool attention_sm90_forward(Context& context, const AttentionForward& operands) {
   using namespace sm90;
-  const TensorMapShape rows = query_map_shape(shape, kGroupRows);
-  const TensorMapShape keys = key_map_shape(shape, 128);
-  if (!serves(context, shape) || !tensor_map_serves(query, rows) ||
-      !tensor_map_serves(output, rows) || !tensor_map_serves(key, keys) ||
-      !tensor_map_serves(value, keys))
+  const AttentionShape& shape = operands.shape;
+  const TensorMapShape rows = query_map_shape(shape), keys = key_map_shape(shape);
+  if (!serves(context, shape) || !maps_serve(rows, {operands.query, operands.output}) ||
+      !maps_serve(keys, {operands.key, operands.value}))
     return false;
-  const TensorMap maps[] = {make_tensor_map(query, rows), make_tensor_map(key, keys),
-                            make_tensor_map(value, keys), make_tensor_map(output, rows)};
   const auto run = shape.head_dim <= 64 ? launch<64> : launch<128>;
-  run(context, shape, maps[0], maps[1], maps[2], maps[3], log_sum_exp);
+  run(context, operands, make_tensor_map(operands.query, rows), make_tensor_map(operands.key, keys),
+      make_tensor_map(operands.value, keys), make_tensor_map(operands.output, rows));
   return true;
 }
 

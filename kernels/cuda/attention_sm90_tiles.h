@@ -5,7 +5,11 @@
 // A tile of R rows and D columns is D / 64 panels of R rows of 128 bytes (ptx_sm90.h). Head
 // dimensions below D read zeros in the missing columns, rows beyond the tensor are zeros too: rows
 // beyond key_length may hold anything in memory, and the maps end before them.
+#include <algorithm>
+#include <cstdint>
+
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/attention_mask.h"
 #include "kernels/cuda/device/language.h"
 #include "kernels/cuda/device/ptx_sm90.h"
 #include "kernels/cuda/tensor_map.h"
@@ -15,6 +19,7 @@ namespace seq1f1b::kernels::cuda::sm90 {
 inline constexpr int kGroup = 128;     // threads of a warp group
 inline constexpr int kGroupRows = 64;  // rows of a product by one warp group
 inline constexpr int kPanelWidth = 64, kRowBytes = 128;
+inline constexpr int kQueryBox = kGroupRows, kKeyBox = 128;  // rows of the maps' boxes
 inline constexpr int kBarrierBytes = 8;
 inline constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
 
@@ -23,48 +28,51 @@ constexpr int tile_bytes(int rows, int columns) { return rows * columns * 2; }
 // ---- host: the maps of one problem
 // ----------------------------------------------------------------
 
-// [micro_batch, tokens, heads, head_dim]; the box is one panel of `rows` tokens of one head, at
+// [micro_batch, tokens, heads, head_dim]; the box is one panel of kQueryBox tokens of one head, at
 // coordinates (column, head, token, batch).
-inline TensorMapShape query_map_shape(const AttentionShape& s, int rows) {
+inline TensorMapShape query_map_shape(const AttentionShape& s) {
   const std::uint64_t d = s.head_dim, heads = s.heads, tokens = s.tokens;
   return {{d, heads, tokens, static_cast<std::uint64_t>(s.micro_batch)},
           {d, heads * d, tokens * heads * d},
-          {kPanelWidth, 1, static_cast<std::uint32_t>(rows), 1}};
+          {kPanelWidth, 1, kQueryBox, 1}};
 }
 // [micro_batch, kv_heads, capacity, head_dim], ending at key_length; coordinates (column, row,
 // head, batch).
-inline TensorMapShape key_map_shape(const AttentionShape& s, int rows) {
+inline TensorMapShape key_map_shape(const AttentionShape& s) {
   const std::uint64_t d = s.head_dim, heads = s.kv_heads, capacity = s.capacity;
   return {{d, static_cast<std::uint64_t>(s.key_length), heads,
            static_cast<std::uint64_t>(s.micro_batch)},
           {d, capacity * d, heads * capacity * d},
-          {kPanelWidth, static_cast<std::uint32_t>(rows), 1, 1}};
+          {kPanelWidth, kKeyBox, 1, 1}};
 }
 inline bool serves(const Context& context, const AttentionShape& s) {
   return context.architecture == 90 && s.head_dim % 8 == 0 && s.head_dim <= 128 && s.scale > 0;
+}
+inline bool maps_serve(const TensorMapShape& shape, std::initializer_list<const void*> tensors) {
+  return std::all_of(tensors.begin(), tensors.end(),
+                     [&](const void* tensor) { return tensor_map_serves(tensor, shape); });
 }
 
 // ---- device
 // ---------------------------------------------------------------------------------------
 
-// What a kernel needs of AttentionShape.
-struct Problem {
-  int tokens, heads, group, head_dim, capacity, key_length;  // group: query heads per key head
-  int query_start, key_start;
-  const std::int32_t* document_start;
-  float scale;
-
-  // One past the last key row that query row i sees, and the first; neither decreases with i.
-  __device__ __forceinline__ int keys_end(int i) const {
-    return min(key_length, query_start + i + 1 - key_start);
-  }
-  __device__ __forceinline__ int keys_begin(int batch, int i) const {
-    return document_start ? max(document_start[batch * tokens + i] - key_start, 0) : 0;
+// The work of one block: tile `tile` of row `row` (batch and head). Blocks run roughly in the order
+// of their numbers, so: the rows of a section, whose loaded tensors share the L2 cache, before the
+// next ones, and within a section all rows' tile 0, then 1, ...
+struct Work {
+  int row, tile;
+  __device__ __forceinline__ Work(int block, int rows, int tiles, int section) {
+    const int first = block / (section * tiles) * section, width = min(section, rows - first);
+    const int within = block - first * tiles;
+    row = first + within % width;
+    tile = within / width;
   }
 };
-inline Problem problem_of(const AttentionShape& s) {
-  return {s.tokens,     s.heads,       s.heads / s.kv_heads, s.head_dim,       s.capacity,
-          s.key_length, s.query_start, s.key_start,          s.document_start, s.scale};
+// How many of `rows` may share the L2 cache, 50 MB on Hopper, of which each half of the chip has
+// its own copy of what it reads: 24 MiB.
+inline int rows_per_section(int rows, std::int64_t bytes_per_row) {
+  constexpr std::int64_t kBytes = std::int64_t{24} << 20;
+  return static_cast<int>(std::clamp<std::int64_t>(kBytes / bytes_per_row, 1, rows));
 }
 
 // A place in a ring of kStages buffers and how often it has gone round.
@@ -75,6 +83,19 @@ struct RingPlace {
     if (++stage == kStages) stage = 0, parity ^= 1;
   }
 };
+
+// One thread: loads a tile of kRows rows, kBoxRows at a time, at `head` and `first` row of sequence
+// `batch`. kQueryLike: the map is query_map_shape's, else key_map_shape's.
+template <int kRows, int kBoxRows, int kDim, bool kQueryLike>
+__device__ __forceinline__ void load_tile(std::uint32_t tile, const TensorMap* map, int head,
+                                          int first, int batch, std::uint32_t barrier) {
+#pragma unroll
+  for (int panel = 0; panel < kDim / kPanelWidth; ++panel)
+#pragma unroll
+    for (int r = 0; r < kRows; r += kBoxRows)
+      tma_load_4d(tile + (panel * kRows + r) * kRowBytes, map, panel * kPanelWidth,
+                  kQueryLike ? head : first + r, kQueryLike ? first + r : head, batch, barrier);
+}
 
 // A descriptor `bytes` further on.
 __device__ __forceinline__ std::uint64_t moved(std::uint64_t descriptor, int bytes) {
