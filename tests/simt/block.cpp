@@ -1,0 +1,375 @@
+#include "tests/simt/block.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <cstring>
+#include <numeric>
+
+#include "kernels/common/errors.h"
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(pointer, bytes) ((void)(pointer), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(pointer, bytes) ((void)(pointer), (void)(bytes))
+#endif
+
+namespace seq1f1b::simt {
+namespace {
+
+constexpr unsigned kBarriers = 16;
+
+// A fiber lives through many kernels: from here to here it runs one thread of one block.
+void run_threads(void* argument) {
+  auto& thread = *static_cast<Thread*>(argument);
+  for (;;) {
+    try {
+      thread.block->call.body();
+    } catch (const std::exception& error) {
+      thread.block->fail(concat("exception in device code: ", error.what()), thread.where);
+    }
+    thread.state = Thread::State::kDone;
+    Fiber::suspend();
+  }
+}
+
+// What an OS thread keeps between kernels.
+struct Pool {
+  std::deque<Thread> threads;
+  std::byte* shared = nullptr;
+  Pool() : shared(static_cast<std::byte*>(std::aligned_alloc(1024, kMaxSharedBytes))) {}
+  ~Pool() {
+    ASAN_UNPOISON_MEMORY_REGION(shared, kMaxSharedBytes);
+    std::free(shared);
+  }
+};
+Pool& pool() {
+  thread_local Pool pool;
+  return pool;
+}
+
+std::string text(const dim3& d) { return concat("(", d.x, ", ", d.y, ", ", d.z, ")"); }
+
+}  // namespace
+
+std::string describe(const Where& where) {
+  std::string file = where.file_name();
+  if (const auto slash = file.rfind('/'); slash != std::string::npos) file.erase(0, slash + 1);
+  return concat(file, ":", where.line());
+}
+
+std::uint64_t seed() {
+  static const std::uint64_t value = [] {
+    const char* text = std::getenv("SEQ1F1B_SIMT_SEED");
+    return text ? std::strtoull(text, nullptr, 10) : 1ull;
+  }();
+  return value;
+}
+
+// splitmix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014.
+std::uint64_t next_random(std::uint64_t& state) {
+  std::uint64_t z = state += 0x9e3779b97f4a7c15ull;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+  return z ^ (z >> 31);
+}
+
+std::string run_kernel(const KernelCall& call) {
+  static thread_local std::uint64_t random = seed();
+  const std::uint64_t blocks = std::uint64_t{call.grid.x} * call.grid.y * call.grid.z;
+  const bool backwards = next_random(random) & 1;
+  Block block(call, next_random(random));
+  Thread* outer = t_thread;
+  std::string report;
+  try {
+    for (std::uint64_t i = 0; i < blocks; ++i) {
+      const std::uint64_t b = backwards ? blocks - 1 - i : i;
+      block.run(dim3(static_cast<unsigned>(b % call.grid.x),
+                     static_cast<unsigned>(b / call.grid.x % call.grid.y),
+                     static_cast<unsigned>(b / call.grid.x / call.grid.y)));
+    }
+  } catch (const Block::Fault& fault) {
+    report = fault.report;
+  }
+  t_thread = outer;
+  return report;
+}
+
+Block::Block(const KernelCall& kernel, std::uint64_t random)
+    : call(kernel), barriers_(kBarriers), random_(random) {
+  const unsigned count = call.block.x * call.block.y * call.block.z;
+  auto& threads = pool().threads;
+  while (threads.size() < count) threads.emplace_back();
+  for (unsigned i = 0; i < count; ++i) threads_.push_back(&threads[i]);
+  order_.resize(count);
+}
+
+// Fibers in the middle of something are of no use to the next kernel.
+Block::~Block() {
+  for (Thread* thread : threads_)
+    if (thread->state != Thread::State::kDone) thread->fiber.reset();
+}
+
+void Block::start(unsigned linear) {
+  Thread& thread = *threads_[linear];
+  thread.block = this;
+  thread.linear = linear;
+  thread.index = {linear % call.block.x, linear / call.block.x % call.block.y,
+                  linear / call.block.x / call.block.y};
+  thread.open_copies.clear();
+  thread.copy_groups.clear();
+  if (!thread.fiber) thread.fiber = std::make_unique<Fiber>(&run_threads, &thread);
+  thread.state = Thread::State::kReady;
+}
+
+void Block::run(dim3 block_index) {
+  index = block_index;
+  std::byte* arena = pool().shared;
+  ASAN_UNPOISON_MEMORY_REGION(arena, kMaxSharedBytes);
+  std::memset(arena, 0xFF, call.shared_bytes);  // NaN in every type
+  ASAN_POISON_MEMORY_REGION(arena + call.shared_bytes, kMaxSharedBytes - call.shared_bytes);
+  extension.reset();
+  ballot = 0;
+  std::fill(barriers_.begin(), barriers_.end(), Barrier{});
+  live_ = static_cast<unsigned>(threads_.size());
+
+  // Warps in any order; lanes of a warp one way or the other.
+  const std::uint64_t draw = next_random(random_);
+  std::iota(order_.begin(), order_.end(), 0u);
+  if (draw & 1) {
+    const unsigned warps = (live_ + kWarpSize - 1) / kWarpSize;
+    const auto rotation = static_cast<unsigned>((draw >> 8) % warps);
+    const auto rank = [&](unsigned t) {
+      return std::pair((t / kWarpSize + rotation) % warps, t % kWarpSize);
+    };
+    std::sort(order_.begin(), order_.end(),
+              [&](unsigned a, unsigned b) { return rank(a) < rank(b); });
+  }
+  if (draw & 2) std::reverse(order_.begin(), order_.end());
+  warp_first_ = draw & 4;
+
+  ready_.clear();
+  for (unsigned linear : order_) {
+    start(linear);
+    ready_.push_back(threads_[linear]);
+  }
+  while (live_ > 0) {
+    if (ready_.empty() && !wake_polls()) deadlock();
+    Thread& thread = *ready_.front();
+    ready_.pop_front();
+    t_thread = &thread;
+    thread.fiber->resume();
+    if (!report_.empty()) throw Fault{report_};
+    if (thread.state == Thread::State::kDone) thread_ended(thread);
+    if (!report_.empty()) throw Fault{report_};
+  }
+}
+
+void Block::wait(Thread& thread, Thread::State state, const char* operation, const Where& where) {
+  thread.operation = operation;
+  thread.where = where;
+  thread.state = state;
+  Fiber::suspend();
+}
+
+void Block::release(Thread& thread) {
+  thread.state = Thread::State::kReady;
+  if (warp_first_)
+    ready_.push_front(&thread);
+  else
+    ready_.push_back(&thread);
+}
+
+std::string Block::place(const Thread& thread) const {
+  return concat("kernel ", call.name, ", block ", text(index), ", thread ", text(thread.index));
+}
+
+void Block::fail(const std::string& what, const Where& where) {
+  report_ = concat(place(current_thread()), ", ", describe(where), ": ", what);
+  Fiber::suspend();
+  std::abort();  // nobody resumes it
+}
+
+void Block::meet_warp(const char* operation, std::uint32_t mask, void* arguments,
+                      void (*complete)(const Lanes&), const Where& where) {
+  Thread& self = current_thread();
+  const unsigned first = self.linear - self.lane();
+  if (!(mask >> self.lane() & 1))
+    fail(concat(operation, " with a mask, ", mask, ", that leaves out the caller"), where);
+  self.mask = mask;
+  self.arguments = arguments;
+  self.operation = operation;
+  self.where = where;
+  bool all_here = true;
+  for (unsigned lane = 0; lane < kWarpSize; ++lane) {
+    if (lane == self.lane() || !(mask >> lane & 1)) continue;
+    if (first + lane >= threads_.size())
+      fail(concat(operation, ": lane ", lane, " is in the mask but the block ends before it"),
+           where);
+    const Thread& other = *threads_[first + lane];
+    if (other.state == Thread::State::kDone)
+      fail(concat(operation, ": lane ", lane, " is in the mask but has exited"), where);
+    if (other.state != Thread::State::kWarp) {
+      all_here = false;
+    } else if (std::strcmp(other.operation, operation) != 0 || other.mask != mask ||
+               other.where.line() != where.line()) {
+      fail(concat("lanes diverge: lane ", self.lane(), " is at ", operation, " (", describe(where),
+                  ", mask ", mask, "), lane ", lane, " at ", other.operation, " (",
+                  describe(other.where), ", mask ", other.mask, ")"),
+           where);
+    }
+  }
+  if (!all_here) return wait(self, Thread::State::kWarp, operation, where);
+  Lanes lanes{mask, {}};
+  for (unsigned lane = 0; lane < kWarpSize; ++lane)
+    if (mask >> lane & 1) lanes.arguments[lane] = threads_[first + lane]->arguments;
+  complete(lanes);
+  for (unsigned lane = 0; lane < kWarpSize; ++lane)
+    if ((mask >> lane & 1) && lane != self.lane()) release(*threads_[first + lane]);
+}
+
+void Block::finish_barrier(unsigned id) {
+  barriers_[id] = {};
+  for (unsigned linear : order_) {
+    Thread& thread = *threads_[linear];
+    if (thread.state == Thread::State::kBarrier && thread.barrier == id) release(thread);
+  }
+}
+
+// Counts the caller in; the barrier is complete when all that were waiting can go on.
+void Block::join_barrier(unsigned id, unsigned threads, bool all, const Where& where) {
+  if (id >= kBarriers) fail(concat("barrier ", id, " of ", kBarriers), where);
+  Barrier& barrier = barriers_[id];
+  if (!barrier.open) {
+    barrier = {true, all, threads, 0, where};
+  } else if (barrier.all != all || (!all && barrier.expected != threads)) {
+    fail(concat("barrier ", id, " of ", threads, " threads; others wait at it for ",
+                barrier.expected, " (", describe(barrier.first), ")"),
+         where);
+  }
+  ++barrier.arrived;
+}
+
+void Block::sync_threads(const Where& where) {
+  Thread& self = current_thread();
+  join_barrier(0, live_, true, where);
+  Barrier& barrier = barriers_[0];
+  if (barrier.first.line() != where.line())
+    fail(concat("threads diverge: this one is at __syncthreads in ", describe(where),
+                ", others at the one in ", describe(barrier.first)),
+         where);
+  if (barrier.arrived == live_) return finish_barrier(0);
+  self.barrier = 0;
+  wait(self, Thread::State::kBarrier, "__syncthreads", where);
+}
+
+void Block::sync_named(unsigned id, unsigned threads, const Where& where) {
+  Thread& self = current_thread();
+  if (threads == 0 || threads % kWarpSize != 0)
+    fail(concat("barrier of ", threads, " threads: no multiple of a warp"), where);
+  join_barrier(id, threads, false, where);
+  if (barriers_[id].arrived == threads) return finish_barrier(id);
+  self.barrier = id;
+  wait(self, Thread::State::kBarrier, "bar.sync", where);
+}
+
+void Block::arrive_named(unsigned id, unsigned threads, const Where& where) {
+  if (threads == 0 || threads % kWarpSize != 0)
+    fail(concat("barrier of ", threads, " threads: no multiple of a warp"), where);
+  join_barrier(id, threads, false, where);
+  if (barriers_[id].arrived == threads) finish_barrier(id);
+}
+
+void Block::wait_until(const char* operation, std::function<bool()> ready, const Where& where) {
+  if (ready()) return;
+  Thread& self = current_thread();
+  self.poll = std::move(ready);
+  wait(self, Thread::State::kPoll, operation, where);
+}
+
+void Block::yield() {
+  Thread& self = current_thread();
+  self.state = Thread::State::kReady;
+  ready_.push_back(&self);
+  Fiber::suspend();
+}
+
+bool Block::wake_polls() {
+  for (unsigned linear : order_) {
+    Thread& thread = *threads_[linear];
+    if (thread.state == Thread::State::kPoll && thread.poll()) release(thread);
+  }
+  return !ready_.empty();
+}
+
+// __syncthreads and the warp's operations must not wait for a thread that is gone.
+void Block::thread_ended(Thread& thread) {
+  --live_;
+  Barrier& barrier = barriers_[0];
+  if (barrier.open && barrier.all && barrier.arrived == live_) finish_barrier(0);
+  const unsigned first = thread.linear - thread.lane();
+  for (unsigned lane = 0; lane < kWarpSize && first + lane < threads_.size(); ++lane) {
+    const Thread& other = *threads_[first + lane];
+    if (other.state != Thread::State::kWarp || !(other.mask >> thread.lane() & 1)) continue;
+    report_ = concat(place(other), ", ", describe(other.where), ": ", other.operation, ": lane ",
+                     thread.lane(), " is in the mask but has exited");
+    return;
+  }
+}
+
+// One line per run of threads that wait at the same place.
+std::string Block::who_waits() const {
+  std::string text;
+  const auto key = [&](unsigned i) -> std::string {
+    const Thread& thread = *threads_[i];
+    if (thread.state == Thread::State::kDone) return "exited";
+    std::string name = thread.operation;
+    if (thread.state == Thread::State::kBarrier && !barriers_[thread.barrier].all) {
+      const Barrier& barrier = barriers_[thread.barrier];
+      name +=
+          concat(" ", thread.barrier, ", ", barrier.arrived, " of ", barrier.expected, " arrived,");
+    }
+    return concat("at ", name, " in ", describe(thread.where));
+  };
+  for (unsigned begin = 0; begin < threads_.size();) {
+    unsigned end = begin + 1;
+    const std::string what = key(begin);
+    while (end < threads_.size() && key(end) == what) ++end;
+    text += concat("\n  thread ", begin);
+    if (end - begin > 1) text += concat(" to ", end - 1);
+    text += " " + what;
+    begin = end;
+  }
+  return text;
+}
+
+void Block::deadlock() {
+  throw Fault{concat("kernel ", call.name, ", block ", text(index),
+                     ": deadlock, every thread waits:", who_waits())};
+}
+
+std::byte* Block::shared() const { return pool().shared; }
+
+std::byte* Block::at(std::uint32_t address, std::size_t bytes, std::size_t alignment,
+                     const Where& where) {
+  if (address < kSharedBase || address - kSharedBase + bytes > call.shared_bytes)
+    fail(concat("shared address ", static_cast<std::int64_t>(address) - kSharedBase, " + ", bytes,
+                " bytes is outside the ", call.shared_bytes, " bytes of the launch"),
+         where);
+  if (address % alignment != 0)
+    fail(concat("shared address ", address - kSharedBase, " is not a multiple of ", alignment),
+         where);
+  return shared() + (address - kSharedBase);
+}
+
+std::uint32_t Block::address_of(const void* pointer, const Where& where) {
+  const auto* byte = static_cast<const std::byte*>(pointer);
+  // One past the end is an address, too: of nothing.
+  if (byte < shared() || byte > shared() + call.shared_bytes)
+    fail("the shared-space address of memory that is not in the block's dynamic shared memory",
+         where);
+  return kSharedBase + static_cast<std::uint32_t>(byte - shared());
+}
+
+}  // namespace seq1f1b::simt

@@ -1,0 +1,156 @@
+#pragma once
+// One thread block at a time: its threads as fibers, its barriers, its shared memory, and the
+// reports of what a GPU would answer with a hang or with garbage.
+//
+// Threads run one after the other until they wait. Which runs first is drawn per block from the
+// seed (SEQ1F1B_SIMT_SEED), so that what only works in one order fails in some runs.
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <source_location>
+#include <string>
+#include <vector>
+
+#include "tests/simt/fiber.h"
+#include "tests/simt/vector_types.h"
+
+namespace seq1f1b::simt {
+
+using Where = std::source_location;
+
+inline constexpr unsigned kWarpSize = 32;
+inline constexpr std::size_t kMaxSharedBytes = 227 * 1024;
+// Shared-space addresses start here, so that zero and small numbers are none.
+inline constexpr std::uint32_t kSharedBase = 0x10000;
+
+struct KernelCall {
+  const char* name;
+  dim3 grid, block;
+  std::size_t shared_bytes;
+  std::function<void()> body;  // run by every thread
+};
+
+// Runs all blocks. Empty, or the report of the first fault; the rest of the grid is then given up.
+[[nodiscard]] std::string run_kernel(const KernelCall& call);
+
+// A copy under way from global to shared memory: cp.async.
+struct AsyncCopy {
+  std::byte* to;
+  const void* from;  // null: zeros
+  std::uint32_t bytes;
+};
+
+class Block;
+
+struct Thread {
+  enum class State : std::uint8_t { kReady, kWarp, kBarrier, kPoll, kDone };
+
+  Block* block = nullptr;
+  unsigned linear = 0;
+  uint3 index{};
+  std::unique_ptr<Fiber> fiber;
+  State state = State::kDone;
+  // What it waits in, for the rendezvous and for reports.
+  const char* operation = "";
+  Where where;
+  std::uint32_t mask = 0;     // of a warp's operation
+  void* arguments = nullptr;  // likewise
+  unsigned barrier = 0;
+  std::function<bool()> poll;
+  std::vector<AsyncCopy> open_copies;              // not committed yet
+  std::deque<std::vector<AsyncCopy>> copy_groups;  // committed, oldest first
+
+  unsigned lane() const { return linear % kWarpSize; }
+};
+
+// Lanes of a warp at one operation: arguments[l] is lane l's, null outside the mask.
+struct Lanes {
+  std::uint32_t mask;
+  void* arguments[kWarpSize];
+};
+
+class Block {
+ public:
+  Block(const KernelCall& call, std::uint64_t random);
+  ~Block();
+  Block(const Block&) = delete;
+  Block& operator=(const Block&) = delete;
+  void run(dim3 index);  // throws Fault
+
+  struct Fault {
+    std::string report;
+  };
+
+  const KernelCall& call;
+  dim3 index;  // blockIdx
+
+  // Operations of the running thread.
+
+  // Returns when all lanes of `mask` are here, after `complete` ran once for all of them.
+  void meet_warp(const char* operation, std::uint32_t mask, void* arguments,
+                 void (*complete)(const Lanes&), const Where& where);
+  // All live threads.
+  void sync_threads(const Where& where);
+  // Barrier `id` of `threads` arrivals; without waiting for arrive.
+  void sync_named(unsigned id, unsigned threads, const Where& where);
+  void arrive_named(unsigned id, unsigned threads, const Where& where);
+  // Until `ready`, which others make true.
+  void wait_until(const char* operation, std::function<bool()> ready, const Where& where);
+  void yield();
+  // Gives the block up.
+  [[noreturn]] void fail(const std::string& what, const Where& where);
+
+  // Shared memory.
+  std::byte* shared() const;
+  // The `bytes` at a shared-space address; reports addresses outside and misaligned ones.
+  std::byte* at(std::uint32_t address, std::size_t bytes, std::size_t alignment,
+                const Where& where);
+  std::uint32_t address_of(const void* pointer, const Where& where);
+
+  int ballot = 0;  // of __syncthreads_count
+
+  // What an extension keeps for the block: the barriers of ptx_sm90.h.
+  std::shared_ptr<void> extension;
+
+ private:
+  struct Barrier {
+    bool open = false;  // somebody arrived in this phase
+    bool all = false;   // __syncthreads
+    unsigned expected = 0, arrived = 0;
+    Where first;
+  };
+  void wait(Thread& thread, Thread::State state, const char* operation, const Where& where);
+  void release(Thread& thread);
+  void finish_barrier(unsigned id);
+  void join_barrier(unsigned id, unsigned threads, bool all, const Where& where);
+  void thread_ended(Thread& thread);
+  void start(unsigned linear);
+  bool wake_polls();
+  [[noreturn]] void deadlock();
+  std::string who_waits() const;
+  std::string place(const Thread& thread) const;
+
+  std::vector<Thread*> threads_;  // of this OS thread's pool
+  std::vector<unsigned> order_;   // in which threads start and are released
+  std::deque<Thread*> ready_;
+  std::vector<Barrier> barriers_;
+  unsigned live_ = 0;
+  bool warp_first_ = false;  // a released warp runs before all others
+  std::string report_;
+  std::uint64_t random_;
+};
+
+// The running thread of a kernel.
+inline constinit thread_local Thread* t_thread = nullptr;
+inline Thread& current_thread() { return *t_thread; }
+inline Block& current_block() { return *t_thread->block; }
+
+// "file.cu:12"
+std::string describe(const Where& where);
+// The seed of all choices of order.
+std::uint64_t seed();
+std::uint64_t next_random(std::uint64_t& state);
+
+}  // namespace seq1f1b::simt

@@ -1,0 +1,82 @@
+#pragma once
+// The functions of kernels/cuda/device/ptx.h. Layouts are those of the PTX ISA manual, "Warp Level
+// Matrix Instructions" and "Data Movement and Conversion Instructions: cp.async"; a misaligned or
+// foreign address is reported.
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/common/bf16.h"
+#include "tests/simt/block.h"
+
+namespace seq1f1b::simt {
+
+struct LoadMatrix {
+  const std::byte* row;
+  std::uint32_t result[4];
+};
+void complete_load_matrix(const Lanes& lanes);
+void complete_load_matrix_transposed(const Lanes& lanes);
+
+struct MultiplyAdd {
+  float* d;
+  const std::uint32_t* a;
+  std::uint32_t b0, b1;
+};
+void complete_multiply_add(const Lanes& lanes);
+
+// Until they land, the destination is NaN.
+void start_copy(std::uint32_t shared, const void* global, bool valid, const Where& where);
+void commit_copies();
+void wait_copies(std::size_t pending);
+
+}  // namespace seq1f1b::simt
+
+namespace seq1f1b::kernels::cuda {
+
+using simt::Where;
+
+inline std::uint32_t shared_address(const void* pointer, Where where = Where::current()) {
+  return simt::current_block().address_of(pointer, where);
+}
+
+inline void ldmatrix_x4(std::uint32_t (&r)[4], std::uint32_t shared,
+                        Where where = Where::current()) {
+  simt::LoadMatrix call{simt::current_block().at(shared, 16, 16, where), {}};
+  simt::current_block().meet_warp("ldmatrix", ~0u, &call, &simt::complete_load_matrix, where);
+  std::memcpy(r, call.result, sizeof r);
+}
+inline void ldmatrix_x4_trans(std::uint32_t (&r)[4], std::uint32_t shared,
+                              Where where = Where::current()) {
+  simt::LoadMatrix call{simt::current_block().at(shared, 16, 16, where), {}};
+  simt::current_block().meet_warp("ldmatrix.trans", ~0u, &call,
+                                  &simt::complete_load_matrix_transposed, where);
+  std::memcpy(r, call.result, sizeof r);
+}
+
+inline void mma_bf16_16816(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
+                           std::uint32_t b1, Where where = Where::current()) {
+  simt::MultiplyAdd call{d, a, b0, b1};
+  simt::current_block().meet_warp("mma", ~0u, &call, &simt::complete_multiply_add, where);
+}
+
+inline void cp_async_16(std::uint32_t shared, const void* global, bool valid,
+                        Where where = Where::current()) {
+  simt::start_copy(shared, global, valid, where);
+}
+inline void cp_async_commit() { simt::commit_copies(); }
+template <int kPending>
+void cp_async_wait() {
+  simt::wait_copies(kPending);
+}
+
+inline std::uint32_t pack_bf16(float low, float high) {
+  return static_cast<std::uint32_t>(Bf16(high).bits) << 16 | Bf16(low).bits;
+}
+inline float exp2_approx(float x) {
+  // ftz: subnormal inputs and results count as zero.
+  const float y = std::exp2(std::fpclassify(x) == FP_SUBNORMAL ? 0.0f : x);
+  return std::fpclassify(y) == FP_SUBNORMAL ? 0.0f : y;
+}
+
+}  // namespace seq1f1b::kernels::cuda
