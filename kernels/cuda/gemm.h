@@ -7,6 +7,7 @@
 
 #include "kernels/common/tensor.h"
 #include "kernels/cuda/context.h"
+#include "kernels/cuda/scratch_linear.h"
 
 namespace seq1f1b::kernels::cuda {
 
@@ -40,11 +41,6 @@ struct GemmProblem {
   Dtype output_dtype = Dtype::kBf16;  // input_dtype or kF32
 };
 
-// Taken from the context's scratch by every run. NVIDIA recommends 32 MiB for compute
-// capability 9.0 (cuBLAS manual, "cublasSetWorkspace"); the same everywhere, so that the plan knows
-// it.
-inline constexpr std::size_t kGemmWorkspaceBytes = std::size_t{32} << 20;
-
 // Not thread-safe; of the device that is current when it is made. The first call of a shape chooses
 // an algorithm, on the host, which later calls of that shape, types, epilogue and alignment keep.
 // fp32 products use no TF32. With Context::deterministic equal calls give equal bits.
@@ -58,7 +54,8 @@ class Gemm {
   // Whether run() has an algorithm for it: the products without gelu always have one. Reads no
   // device memory.
   bool supports(const Context& context, const GemmProblem& problem);
-  // Issues on context.stream. Throws Error where there is no algorithm.
+  // Issues on context.stream, with kGemmWorkspaceBytes (scratch_linear.h) of context.scratch.
+  // Throws Error where there is no algorithm.
   void run(Context& context, const GemmProblem& problem);
 
  private:
