@@ -1,5 +1,7 @@
 // (d) and (e): checkpoints across layouts, and a run that goes on as if it had never stopped.
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -10,6 +12,7 @@
 #include "core/train/generate.h"
 #include "core/train/model_json.h"
 #include "core/train/step.h"
+#include "kernels/common/bf16.h"
 #include "tests/catch.h"
 #include "tests/support/harness.h"
 
@@ -108,14 +111,81 @@ TEST_CASE("(d) saved in one layout, loaded in another, saved again: the same byt
 
 TEST_CASE("(e) a resumed run ends with the bytes of an uninterrupted one", "[checkpoint]") {
   for (const std::string family : {"gpt3", "llama"}) {
-    const Folder whole("whole"), parts("parts");
-    const config::Config config = layout(family, "seq1f1b", 2, 3);
-    const std::string at_once = train_and_save(config, On::kCpu, "", 0, 4, whole.path());
-    const std::string half = train_and_save(config, On::kCpu, "", 0, 2, parts.path());
-    CHECK(different_files(at_once, half) != "");
-    const std::string resumed = train_and_save(config, On::kCpu, half, 2, 4, parts.path());
-    CHECK(different_files(at_once, resumed) == "");
+    for (On on : {On::kCpu, On::kReferenceBf16}) {
+      const Folder whole("whole"), parts("parts");
+      const config::Config config = layout(family, "seq1f1b", 2, 3);
+      const std::string at_once = train_and_save(config, on, "", 0, 4, whole.path());
+      const std::string half = train_and_save(config, on, "", 0, 2, parts.path());
+      CHECK(different_files(at_once, half) != "");
+      const std::string resumed = train_and_save(config, on, half, 2, 4, parts.path());
+      CHECK(different_files(at_once, resumed) == "");
+    }
   }
+}
+
+TEST_CASE("a bf16 run saves and loads its masters, as an fp32 run its weights", "[checkpoint]") {
+  for (const std::string family : {"gpt3", "llama"}) {
+    const Folder a("a"), b("b"), c("c");
+    const config::Config config = layout(family, "seq1f1b", 2, 3);
+    const std::string half = train_and_save(config, On::kReferenceBf16, "", 0, 2, a.path());
+    // Every tensor is fp32, and has digits that bf16 does not.
+    checkpoint::Reader reader(half);
+    for (const auto& entry : reader.tensors()) CHECK(entry.dtype == kernels::Dtype::kF32);
+    const auto& stored = reader.file("layers.0000").find("layers.0.ffn.up.weight");
+    std::vector<float> values(stored.data.size() / sizeof(float));
+    std::memcpy(values.data(), stored.data.data(), stored.data.size());
+    CHECK(std::ranges::any_of(
+        values, [](float value) { return static_cast<float>(kernels::Bf16(value)) != value; }));
+
+    const std::string full = train_and_save(config, On::kReferenceFloat, half, 2, 2, b.path());
+    CHECK(different_files(half, full) == "");
+    const std::string again =
+        train_and_save(layout(family, "1f1b", 4, 1), On::kReferenceBf16, full, 2, 2, c.path());
+    CHECK(different_files(half, again) == "");
+  }
+}
+
+TEST_CASE("weights are their masters rounded, at first, updated and loaded", "[checkpoint]") {
+  const Folder run("rounded");
+  const config::Config config = layout("gpt3", "seq1f1b", 2, 3);
+  std::mutex mutex;
+  int looked = 0, wrong = 0, moved = 0;
+  // The number of weights that are no rounded master.
+  const auto count = [&](const parameters::Store& store) {
+    const std::lock_guard lock(mutex);
+    for (const auto& row : store.layout().rows()) {
+      const auto* weight = store.weight(row).as<const kernels::Bf16>();
+      const auto* master = store.master(row).as<const float>();
+      for (std::int64_t i = 0; i < row.row.elements(); ++i) {
+        ++looked;
+        if (weight[i].bits != kernels::Bf16(master[i]).bits) ++wrong;
+      }
+    }
+  };
+  run_job(plan_with(config), On::kReferenceBf16, [&](RankContext& context) {
+    const auto& store = context.runtime.store();
+    parameters::initialise(store, 11, *context.backend.device, *context.backend.ops);
+    count(store);
+    const auto& row = store.layout().rows().front();
+    const float first = store.master(row).as<const float>()[0];
+    train::Step step(context.job, context.runtime, context.all);
+    step.run(random_samples(config, 3, 1), 1, 1e-3);
+    count(store);
+    checkpoint::Writer writer(run.path(), 1, context.all);
+    checkpoint::save_parameters(writer, store, *context.backend.device);
+    const std::string path = writer.commit({.step = 1}, {}, 0, 0);
+    step.run(random_samples(config, 3, 2), 2, 1e-3);
+    const float later = store.master(row).as<const float>()[0];
+    checkpoint::Reader reader(path);
+    checkpoint::load_parameters(reader, store, *context.backend.device, *context.backend.ops);
+    count(store);
+    const float loaded = store.master(row).as<const float>()[0];
+    const std::lock_guard lock(mutex);
+    if (first != loaded && loaded != later) ++moved;
+  });
+  CHECK(wrong == 0);
+  CHECK(looked > 3 * 1000);
+  CHECK(moved == 2);
 }
 
 TEST_CASE("sampling token by token through the carry sees what one segment sees", "[generate]") {
@@ -149,6 +219,22 @@ TEST_CASE("sampling token by token through the carry sees what one segment sees"
     other.generate(tokens, {.tokens = 100, .temperature = 0},
                    [&](std::int32_t token) { others.push_back(token); });
     CHECK(drawn == others);
+
+    // bf16 without masters: weights are rounded as they are loaded.
+    for (On on : {On::kReferenceFloat, On::kReferenceBf16}) {
+      checkpoint::Reader reread(path);
+      kernels::Backend rough = make_backend(on);
+      train::Generator rounded(config.model, reread, rough, 16);
+      const std::vector<double> near = rounded.next_logits(tokens, 0);
+      const double bound = on == On::kReferenceFloat ? 1e-6 : 2e-2;
+      double largest = 0, worst = 0;
+      for (std::size_t i = 0; i < whole.size(); ++i) {
+        largest = std::max(largest, std::abs(whole[i]));
+        worst = std::max(worst, std::abs(near[i] - whole[i]));
+      }
+      CHECK(worst > 0);
+      CHECK(worst <= bound * largest);
+    }
   }
 }
 

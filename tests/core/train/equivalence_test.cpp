@@ -1,4 +1,5 @@
 // DESIGN's "What is exactly equal to what", as properties over random small models and layouts.
+#include <cmath>
 #include <random>
 #include <string>
 #include <vector>
@@ -79,7 +80,7 @@ TEST_CASE("(a) pipelines of any length and FIFO schedules agree bit for bit", "[
     const std::vector<std::string> schedules =
         segments == 1 ? std::vector<std::string>{"1f1b", "gpipe", "seq1f1b", "terapipe"}
                       : std::vector<std::string>{"seq1f1b", "terapipe"};
-    for (On on : {On::kReferenceFloat, On::kCpu}) {
+    for (On on : {On::kReferenceFloat, On::kReferenceBf16, On::kCpu}) {
       const Outcome truth = train(job_of(at, schedules.front(), 1), on, 2);
       for (int ranks : {1, 2, 4})
         for (const std::string& schedule : schedules) {
@@ -137,6 +138,32 @@ TEST_CASE("(c) fp32 stays near fp64", "[equivalence]") {
       for (std::size_t i = 0; i < truth.losses.size(); ++i)
         CHECK(narrow.losses[i] == Approx(truth.losses[i]).epsilon(1e-5));
     }
+  }
+}
+
+// Rounding noise of single tokens averages out in the mean over a batch.
+TEST_CASE("(c) twenty steps in bf16 stay near fp32", "[equivalence]") {
+  for (const std::string family : {"gpt3", "llama"}) {
+    config::Config config = tiny_config(family);
+    config.schedule.name = "seq1f1b";
+    config.schedule.segments = 3;
+    config.schedule.partition = "even";
+    config.parallel.pipeline_model_parallel_size = 2;
+    const Outcome truth = train(plan_with(config), On::kReferenceFloat, 20);
+    const Outcome half = train(plan_with(config), On::kReferenceBf16, 20);
+    CHECK(truth.losses.front() != half.losses.front());
+    for (std::size_t i = 0; i < truth.losses.size(); ++i)
+      CHECK(std::abs(half.losses[i] - truth.losses[i]) <= 1e-2);
+    // Masters start as the same fp32 values; gradients that are zero but for noise, those of key
+    // biases, say nothing.
+    Tensors masters = half.parameters, exact = truth.parameters;
+    for (auto* tensors : {&masters, &exact})
+      std::erase_if(*tensors, [](const auto& entry) {
+        return entry.first.find(".bias") != std::string::npos;
+      });
+    const Difference worst = difference(masters, exact);
+    INFO(family << ": " << worst.name << " " << worst.relative);
+    CHECK(worst.relative <= 0.05);
   }
 }
 
