@@ -24,7 +24,7 @@ inline int attention_splits(std::int64_t tiles, std::int64_t key_tiles, int mult
       std::clamp<std::int64_t>(std::min(parts, key_tiles / kLeastTilesOfSplit), 1, kMaxSplits));
 }
 
-inline std::size_t scratch_piece(std::int64_t floats) {  // as Scratch::take rounds
+inline std::size_t scratch_floats(std::int64_t floats) {  // as Scratch::take rounds
   return (static_cast<std::size_t>(floats) * sizeof(float) + 255) / 256 * 256;
 }
 
@@ -34,14 +34,14 @@ inline std::size_t attention_forward_scratch(const ScratchShape& shape) {
   const std::int64_t rows = shape.micro_batch * shape.heads * shape.tokens;
   const std::int64_t most =
       std::min<std::int64_t>(rows * kMaxSplits, std::int64_t{kMaxSplitParts} * kSplitTileRows);
-  return scratch_piece(most * shape.head_dim) + scratch_piece(most);
+  return scratch_floats(most * shape.head_dim) + scratch_floats(most);
 }
 
 // delta = rowsum(grad_output * output), and where sums may run in any order grad_query in fp32.
 inline std::size_t attention_backward_scratch(const ScratchShape& shape) {
   const std::int64_t rows = shape.micro_batch * shape.heads * shape.tokens;
   const bool one_pass = !shape.deterministic && !shape.fp32;
-  return scratch_piece(rows) + (one_pass ? scratch_piece(rows * shape.head_dim) : 0);
+  return scratch_floats(rows) + (one_pass ? scratch_floats(rows * shape.head_dim) : 0);
 }
 
 inline std::size_t attention_scratch(const ScratchShape& shape) {
