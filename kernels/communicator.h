@@ -12,14 +12,17 @@ namespace seq1f1b::kernels {
 // Names one communicator; made by one member and given to all others by other means.
 using CommunicatorId = std::array<std::byte, 128>;
 
-// One member's end. Has an in-order queue of its own, beside the device's main queue; events tie the
-// two together. All members issue matching operations in the same order. Nothing blocks the host
-// but construction, which is collective over the members.
+// One member's end. Has an in-order queue of its own, beside the device's main queue; events tie
+// the two together. All members issue matching operations in the same order. Nothing blocks the
+// host: construction and the first operation with a peer, which need that peer's part, go on behind
+// the caller's back, and nothing else may be called until ready() says true.
 //
 // Errors of the transport show in failure(); whoever waits for an event must look at it.
 class Communicator {
  public:
+  // Waits a little for what is under way and for the other members to be done too.
   virtual ~Communicator() = default;
+  virtual bool ready() = 0;               // also when it has failed
   virtual void wait(Event& event) = 0;    // what is issued from now on runs after it
   virtual void record(Event& event) = 0;  // behind everything issued so far on this queue
 
@@ -28,14 +31,14 @@ class Communicator {
   // In place, fp32 or fp64. The bits are the same on all members.
   virtual void all_reduce_sum(const Tensor& values) = 0;
 
-  virtual std::string failure() = 0;   // empty while all is well
-  virtual void abort() noexcept = 0;   // ends whatever is under way; nothing works afterwards
+  virtual std::string failure() = 0;  // empty while all is well
+  virtual void abort() noexcept = 0;  // ends whatever is under way; nothing works afterwards
 };
 
 struct CommunicatorOptions {
   CommunicatorId id;
-  int rank = 0, size = 1;    // among the members
-  int multiprocessors = 0;   // at most this many may be used; 0: the library's choice
+  int rank = 0, size = 1;   // among the members
+  int multiprocessors = 0;  // at most this many may be used; 0: the library's choice
 };
 
 }  // namespace seq1f1b::kernels

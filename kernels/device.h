@@ -15,7 +15,8 @@ namespace seq1f1b::kernels {
 
 class Ops;
 
-// A point in a queue. Made by Device::make_event, recorded again and again; not thread-safe.
+// A point in a queue. Made by Device::make_event, recorded again and again, which leaves waits issued
+// before as they are; a wait for one never recorded is none. Not thread-safe.
 class Event {
  public:
   virtual ~Event() = default;
@@ -29,6 +30,7 @@ class Device {
   virtual ~Device() = default;
   virtual std::string description() const = 0;  // e.g. "CPU, 2 threads, avx512"
   virtual std::size_t memory_bytes() const = 0;  // all there is, whoever uses it; 0: unknown
+  virtual std::size_t free_bytes() const { return 0; }  // of it, now; 0: unknown
   // Whether its memory is the host's: plain code may read and write it.
   virtual bool is_host() const { return true; }
 

@@ -16,6 +16,13 @@ class BasicWorld : public World {
                                           std::vector<std::span<std::byte>> buffers) override;
   std::unique_ptr<Group> make_group(std::span<const int> members) override;
   std::size_t library_bytes() const override { return group_bytes_; }
+  void wait_until(const std::function<bool()>& over, const Describe& whom,
+                  const Describe& what) override {
+    transport_.wait_until(over, whom, what);
+  }
+  [[noreturn]] void break_off(const std::string& why, const Describe& what) override {
+    transport_.break_off(why, what());
+  }
 
  protected:
   explicit BasicWorld(Transport& transport) : transport_(transport) {}

@@ -2,6 +2,10 @@
 // Device memory between ranks: channels and groups as the stage loop sees them, whatever carries
 // them.
 //
+// Three kinds, described in docs/communication.md: the world itself, where the device computes on
+// the host; NCCL, where every rank has a GPU of its own; the world with messages staged through
+// pinned host memory, for several ranks on one GPU.
+//
 // The interfaces are those of channel.h, read in queue order (kernels/device.h): a buffer that
 // acquire() or wait() returns may be used by work issued on the device's main queue from then on;
 // commit() and release() follow the work issued before them. On a device that computes on the host
@@ -22,7 +26,7 @@ struct Module;
 
 namespace seq1f1b::comm {
 
-// Collective over its members, in queue order.
+// Collective over its members, in queue order; all call the same operations in the same order.
 class TensorGroup {
  public:
   virtual ~TensorGroup() = default;
@@ -30,37 +34,40 @@ class TensorGroup {
   virtual void all_reduce_sum(const kernels::Tensor& values, const Describe& what) = 0;
 };
 
-// Outlives its channels and groups; world and device outlive it.
+// Outlives its channels and groups; world and device outlive it. One thread calls it and all that
+// it made, in the order of the schedule.
 class Fabric {
  public:
   virtual ~Fabric() = default;
   // "MPI", "NCCL", "MPI, staged through host memory (ranks share a GPU)"
   virtual std::string description() const = 0;
-  // As World's; the buffers are device memory. At most one channel per (from, to, direction); every
-  // rank of the world makes its channels in the order of channel_ends (job_plan.h).
+  virtual World& world() const = 0;
+  // As World's; the buffers are device memory. Usable after the next connect().
   virtual std::unique_ptr<Sender> make_sender(int to, int id,
                                               std::vector<std::span<std::byte>> buffers) = 0;
   virtual std::unique_ptr<Receiver> make_receiver(int from, int id,
                                                   std::vector<std::span<std::byte>> buffers) = 0;
   // Collective over the world, same member lists in the same order on all ranks; null on ranks that
-  // are not members.
+  // are not members. Usable after the next connect().
   virtual std::unique_ptr<TensorGroup> make_group(std::span<const int> members) = 0;
-  // Collective: exchanges one message over every channel and group made so far, so that connections
-  // and lazily loaded kernels exist before the first step.
-  virtual void warm_up() = 0;
-  // Returns when `event` is done. Throws DeadlineError like World's waits when it is not done within
-  // the deadline or when the transport failed; `what` says what the device was doing.
+  // Collective over the world: connects what was made since the last call, and exchanges one
+  // message over each where connections and kernels would otherwise be loaded in the first step.
+  virtual void connect() = 0;
+  // Returns when `event` is done. Throws DeadlineError like World's waits when it is not done
+  // within the deadline or when the transport failed; `what` says what the device was doing.
+  // Whatever may block the host until the device has come so far (download, synchronize) belongs
+  // behind it.
   virtual void settle(kernels::Event& event, const Describe& what) = 0;
+  // Of channels and groups, as far as known: the world's, pinned buffers, what devices tell.
   virtual std::size_t library_bytes() const = 0;
 };
 
-// Chooses: the world itself where the device computes on the host; NCCL where every rank has a GPU of
-// its own; else the world, staged through pinned host memory. Collective. `module` is null unless
-// the device is the module's.
+// Chooses, the same on all ranks. Collective. `module` is null unless the device is the module's.
 std::unique_ptr<Fabric> connect_devices(World& world, kernels::Device& device,
                                         const kernels::cuda::Module* module = nullptr);
 
-// Exposed for tests: staged on any device.
-std::unique_ptr<Fabric> make_staged_fabric(World& world, kernels::Device& device);
+// For tests: staged on any device.
+std::unique_ptr<Fabric> make_staged_fabric(World& world, kernels::Device& device,
+                                           const std::string& why = "");
 
 }  // namespace seq1f1b::comm

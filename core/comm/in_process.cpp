@@ -126,6 +126,7 @@ class InProcessWorld final : public BasicWorld {
   InProcessWorld(int rank, std::shared_ptr<Switchboard> board)
       : BasicWorld(board->of(rank)), board_(std::move(board)) {}
 
+  std::string description() const override { return "threads of one process"; }
   int local_rank() const override { return rank(); }
   int local_size() const override { return size(); }
 

@@ -10,6 +10,7 @@ class MpiWorld final : public BasicWorld {
   explicit MpiWorld(std::unique_ptr<MpiTransport> transport)
       : BasicWorld(*transport), transport_(std::move(transport)) {}
 
+  std::string description() const override { return "MPI"; }
   int local_rank() const override { return transport_->local_rank(); }
   int local_size() const override { return transport_->local_size(); }
   std::size_t library_bytes() const override {

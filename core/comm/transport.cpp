@@ -72,7 +72,30 @@ void Transport::wait(std::span<const Transfer> transfers, const Describe& what) 
   const std::string peers = missing_peers(transfers);
   lock.unlock();
   if (!reason.empty()) throw DeadlineError(concat(name(), ": ", reason, " while ", what()));
-  expire(peers, what());
+  break_off(waited_for(peers), what());
+}
+
+void Transport::wait_until(const std::function<bool()>& over, const Describe& whom,
+                           const Describe& what) {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::chrono::duration<double, std::micro> kShortestPause{20}, kLongestPause{1000};
+  Seconds waited{0};
+  Clock::time_point before = Clock::now();
+  while (!over()) {
+    std::unique_lock lock(mutex_);
+    // Short pauses at first, for what ends soon; a few per cent of the wait later on.
+    const Seconds pause = std::clamp<Seconds>(waited / 16, kShortestPause, kLongestPause);
+    changed_.wait_for(lock, pause, [&] { return failure_ || !interruption_.empty(); });
+    if (failure_) std::rethrow_exception(failure_);
+    if (!interruption_.empty())
+      throw DeadlineError(concat(name(), ": ", interruption_, " while ", what()));
+    lock.unlock();
+    // As in sleep_until, time in which the process was suspended does not count.
+    const Clock::time_point now = Clock::now();
+    waited += std::min<Seconds>(now - before, Seconds(1));
+    before = now;
+    if (waited >= options_.deadline) break_off(waited_for(whom()), what());
+  }
 }
 
 bool Transport::healthy() const {
@@ -86,9 +109,12 @@ void Transport::interrupt(const std::string& reason) {
   changed_.notify_all();
 }
 
-void Transport::expire(const std::string& peers, const std::string& what) {
-  const std::string message =
-      concat(name(), ": waited ", options_.deadline.count(), " s for ", peers, " while ", what);
+std::string Transport::waited_for(const std::string& peers) const {
+  return concat("waited ", options_.deadline.count(), " s for ", peers);
+}
+
+void Transport::break_off(const std::string& why, const std::string& what) {
+  const std::string message = concat(name(), ": ", why, " while ", what);
   const auto error = std::make_exception_ptr(DeadlineError(message));
   fail(error);
   if (options_.on_deadline) options_.on_deadline(message);

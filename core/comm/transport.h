@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <mutex>
 #include <span>
 #include <string>
@@ -57,18 +58,23 @@ class Transport {
   // when that takes longer than the deadline or when the job is being aborted, and whatever the
   // transport itself failed with.
   void wait(std::span<const Transfer> transfers, const Describe& what);
+  // World::wait_until.
+  void wait_until(const std::function<bool()>& over, const Describe& whom, const Describe& what);
   // True as long as nothing has failed; after a failure no wait can succeed any more.
   bool healthy() const;
   // Makes every wait, present and future, throw DeadlineError for `reason`.
   void interrupt(const std::string& reason);
-  // Calls on_deadline with the message and throws it as a DeadlineError; waits fail from now on.
-  [[noreturn]] void expire(const std::string& peers, const std::string& what);
+  // "rank 2 (host): WHY while WHAT": calls on_deadline with the message and throws it as a
+  // DeadlineError; waits fail from now on.
+  [[noreturn]] void break_off(const std::string& why, const std::string& what);
 
   // "rank 2 (host)"
   std::string name() const;
+  static std::string host_name();
 
  protected:
-  static std::string host_name();
+  // "waited 600 s for PEERS"
+  std::string waited_for(const std::string& peers) const;
   void complete(Transfer& transfer);
   void fail(std::exception_ptr failure);
   // Sleeps until `over` (called under the lock) or the deadline; says whether `over` came true.

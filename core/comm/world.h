@@ -1,6 +1,7 @@
 #pragma once
 // All ranks of a job as seen by one of them: makes channels and groups, and ends the job.
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -24,13 +25,14 @@ class World {
   // A world of several processes that is destroyed without finalize() aborts the job, whose other
   // ranks would wait for this one.
   virtual ~World() = default;
+  virtual std::string description() const = 0;  // what carries its messages: "MPI"
   virtual int rank() const = 0;
   virtual int size() const = 0;
   virtual int local_rank() const = 0;  // among the ranks of this node
   virtual int local_size() const = 0;
 
   // Both ends of a channel make it with the same `id` (unique per direction and pair of ranks, the
-  // producing stage and direction combined), in any order. `buffers` are the ring, in device memory
+  // producing stage and direction combined), in any order. `buffers` are the ring, in host memory
   // planned by the caller; they outlive the channel.
   virtual std::unique_ptr<Sender> make_sender(int to, int id,
                                               std::vector<std::span<std::byte>> buffers) = 0;
@@ -39,6 +41,13 @@ class World {
   // Collective over the world, same member lists in the same order on all ranks; null on ranks that
   // are not members.
   virtual std::unique_ptr<Group> make_group(std::span<const int> members) = 0;
+
+  // Waits, with the world's own deadline and words, for something it knows nothing of: calls `over`
+  // with growing pauses until it says true. `whom` is asked when the deadline has expired.
+  virtual void wait_until(const std::function<bool()>& over, const Describe& whom,
+                          const Describe& what) = 0;
+  // Throws DeadlineError, "rank 2 (host): WHY while WHAT", as an expired deadline does.
+  [[noreturn]] virtual void break_off(const std::string& why, const Describe& what) = 0;
 
   // A wait longer than the deadline throws DeadlineError whose message names this rank, what it was
   // doing and the peer; after it every other wait fails too. Time in which the process is suspended

@@ -115,13 +115,15 @@ class RankRuntime::Runner final : public ActionRunner {
   std::vector<schedule::Unit> next_;          // [chunk][forward, backward]
 };
 
-RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::World& world,
+RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fabric& fabric,
                          const std::string& ring_path)
     : job_(job),
       backend_(backend),
-      pipeline_rank_(mesh_of(job).coordinate_of(world.rank()).pp),
+      fabric_(fabric),
+      pipeline_rank_(mesh_of(job).coordinate_of(fabric.world().rank()).pp),
       plan_(plan_rank(job, pipeline_rank_)),
-      arena_(*backend.device, plan_.planned_bytes()) {
+      arena_(*backend.device, plan_.planned_bytes()),
+      issued_(backend.device->make_event()) {
   std::byte* next = arena_.data();
   const auto take = [&](std::size_t bytes) {
     std::byte* section = next;
@@ -155,7 +157,7 @@ RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Wo
   if (needs_samples()) staging_.resize(step_tokens);
 
   if (!ring_path.empty()) ring_.emplace(ring_path);
-  connect(world, take(plan_.channels));
+  connect(take(plan_.channels));
   activations_ = take(plan_.activations());
 
   std::vector<std::size_t> message_bytes;
@@ -179,9 +181,9 @@ std::span<std::byte> RankRuntime::activation_arena() const {
   return {activations_, plan_.activations()};
 }
 
-void RankRuntime::connect(comm::World& world, std::byte* rings) {
+void RankRuntime::connect(std::byte* rings) {
   const comm::Mesh mesh = mesh_of(job_);
-  const comm::Mesh::Coordinate here = mesh.coordinate_of(world.rank());
+  const comm::Mesh::Coordinate here = mesh.coordinate_of(fabric_.world().rank());
   const auto world_rank = [&](int pipeline_rank) {
     comm::Mesh::Coordinate at = here;
     at.pp = pipeline_rank;
@@ -197,14 +199,14 @@ void RankRuntime::connect(comm::World& world, std::byte* rings) {
     const int id = channel.producing_stage * 2 + (activation ? 0 : 1);
     const int consuming_stage = channel.producing_stage + (activation ? 1 : -1);
     if (end.sends) {
-      senders_.push_back(world.make_sender(world_rank(channel.to_rank), id, std::move(buffers)));
+      senders_.push_back(fabric_.make_sender(world_rank(channel.to_rank), id, std::move(buffers)));
       auto& ends = channels_[static_cast<std::size_t>(
           schedule::place_of_stage(job_.training, channel.producing_stage).chunk)];
       (activation ? ends.activation_out : ends.gradient_out) = senders_.back().get();
       (activation ? ends.next_rank : ends.previous_rank) = channel.to_rank;
     } else {
       receivers_.push_back(
-          world.make_receiver(world_rank(channel.from_rank), id, std::move(buffers)));
+          fabric_.make_receiver(world_rank(channel.from_rank), id, std::move(buffers)));
       auto& ends = channels_[static_cast<std::size_t>(
           schedule::place_of_stage(job_.training, consuming_stage).chunk)];
       (activation ? ends.activation_in : ends.gradient_in) = receivers_.back().get();
@@ -222,7 +224,7 @@ void RankRuntime::connect(comm::World& world, std::byte* rings) {
             members.push_back(member);
         }
     if (members.size() < 2) continue;
-    auto group = world.make_group(members);
+    auto group = fabric_.make_group(members);
     if (!group) continue;
     const auto rows = store_->layout().rows();
     const auto local = std::find_if(rows.begin(), rows.end(), [&](const auto& candidate) {
@@ -230,6 +232,12 @@ void RankRuntime::connect(comm::World& world, std::byte* rings) {
     });
     tied_.push_back({std::move(group), static_cast<std::size_t>(local - rows.begin())});
   }
+  fabric_.connect();
+}
+
+void RankRuntime::settle(const comm::Describe& what) {
+  backend_.device->record(*issued_);
+  fabric_.settle(*issued_, what);
 }
 
 void RankRuntime::upload_samples(std::span<const std::int32_t> samples) {
@@ -276,6 +284,7 @@ PassResult RankRuntime::pass(StageLoop& loop, Runner& runner, std::span<const st
   upload_samples(samples);
   loop.run(runner, step);
   PassResult result;
+  settle([&] { return concat("finishing the pass of step ", step); });
   if (needs_labels_) backend_.device->download(&result.loss_sum, loss_sum_, sizeof(double));
   result.busy_seconds = loop.busy_seconds();
   result.total_seconds = loop.total_seconds();
@@ -296,14 +305,11 @@ void RankRuntime::exchange_tied_gradients(std::int64_t step) {
   for (const TiedGroup& tied : tied_) {
     const auto& row = store_->layout().rows()[tied.row];
     const Tensor gradient = store_->gradient(row);
-    const auto elements = static_cast<std::size_t>(gradient.elements());
     const auto what = [&] {
       return concat("exchanging gradients of the tied ", row.row.name, " (step ", step, ")");
     };
-    if (gradient.dtype == Dtype::kF64)
-      tied.group->all_reduce_sum(std::span(gradient.as<double>(), elements), what);
-    else
-      tied.group->all_reduce_sum(std::span(gradient.as<float>(), elements), what);
+    tied.group->all_reduce_sum(gradient, what);
+    settle(what);
   }
 }
 

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "core/comm/fabric.h"
 #include "core/comm/mesh.h"
-#include "core/comm/world.h"
 #include "core/optimizer/optimizer.h"
 #include "core/runtime/action_ring.h"
 #include "core/runtime/job_plan.h"
@@ -26,8 +26,9 @@ struct PassResult {
 
 class RankRuntime {
  public:
-  // `job`, `backend` and `world` outlive the runtime. `ring_path` empty: no ring file.
-  RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::World& world,
+  // `job`, `backend` and `fabric` outlive the runtime. `ring_path` empty: no ring file. Collective
+  // over the world.
+  RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fabric& fabric,
               const std::string& ring_path = "");
   ~RankRuntime();
 
@@ -58,13 +59,16 @@ class RankRuntime {
 
  private:
   class Runner;
-  void connect(comm::World& world, std::byte* rings);
+  void connect(std::byte* rings);
+  // Before the host blocks on the device: what was issued is done, or DeadlineError.
+  void settle(const comm::Describe& what);
   void upload_samples(std::span<const std::int32_t> samples);
   PassResult pass(StageLoop& loop, Runner& runner, std::span<const std::int32_t> samples,
                   std::int64_t step);
 
   const JobPlan& job_;
   kernels::Backend& backend_;
+  comm::Fabric& fabric_;
   int pipeline_rank_;
   RankPlan plan_;
   bool needs_tokens_ = false, needs_labels_ = false;
@@ -81,10 +85,11 @@ class RankRuntime {
   std::vector<std::unique_ptr<comm::Receiver>> receivers_;
   std::vector<ChunkChannels> channels_;
   struct TiedGroup {
-    std::unique_ptr<comm::Group> group;
+    std::unique_ptr<comm::TensorGroup> group;
     std::size_t row;  // in the layout
   };
   std::vector<TiedGroup> tied_;
+  std::unique_ptr<kernels::Event> issued_;
   std::optional<ActionRing> ring_;
   std::unique_ptr<StageLoop> training_loop_, evaluation_loop_;
   std::unique_ptr<Runner> training_runner_, evaluation_runner_;

@@ -83,8 +83,9 @@ void Trainer::set_up() {
             .planned_bytes(),
         backend_->device->memory_bytes() / static_cast<std::size_t>(world_.local_size()));
   });
+  fabric_ = comm::connect_devices(world_, *backend_->device);
   runtime_ = std::make_unique<runtime::RankRuntime>(
-      job_, *backend_, world_, rank_file(run_directory_, "logs", world_.rank(), ".ring"));
+      job_, *backend_, *fabric_, rank_file(run_directory_, "logs", world_.rank(), ".ring"));
   agree(*all_, "opening the data", [&] { open_data(); });
   step_runner_ = std::make_unique<Step>(job_, *runtime_, *all_);
   simulated_bubble_ = job_.simulated(false).bubble;
@@ -267,7 +268,7 @@ int Trainer::run() {
     ++step_;
     if (warm_up)
       log(concat("after the first step libraries hold ",
-                 base::bytes_text(backend_->ops->library_bytes() + world_.library_bytes()),
+                 base::bytes_text(backend_->ops->library_bytes() + fabric_->library_bytes()),
                  " beside the plan"));
     consumed_samples_ += training.global_batch_size;
     if (first()) {

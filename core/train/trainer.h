@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "core/comm/world.h"
+#include "core/comm/fabric.h"
 #include "core/config/load.h"
 #include "core/data/tokenizer.h"
 #include "core/metrics/metrics.h"
@@ -67,6 +67,7 @@ class Trainer {
   std::unique_ptr<metrics::MetricsFile> metrics_;  // rank 0
   std::unique_ptr<data::Tokenizer> tokenizer_;     // where there is one
   std::optional<kernels::Backend> backend_;
+  std::unique_ptr<comm::Fabric> fabric_;
   int threads_ = 1;
   runtime::JobPlan job_;
   std::unique_ptr<runtime::RankRuntime> runtime_;

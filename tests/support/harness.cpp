@@ -89,8 +89,9 @@ void run_job(const runtime::JobPlan& planned, On on, const std::function<void(Ra
         std::iota(everyone.begin(), everyone.end(), 0);
         const auto all = world.make_group(everyone);
         kernels::Backend backend = make_backend(on, threads);
-        runtime::RankRuntime runtime(job, backend, world);
-        RankContext context{rank, world, *all, job, runtime, backend};
+        const auto fabric = comm::connect_devices(world, *backend.device);
+        runtime::RankRuntime runtime(job, backend, *fabric);
+        RankContext context{rank, world, *fabric, *all, job, runtime, backend};
         body(context);
       } catch (...) {
         {

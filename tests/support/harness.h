@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/comm/world.h"
+#include "core/comm/fabric.h"
 #include "core/config/config.h"
 #include "core/runtime/rank_runtime.h"
 #include "kernels/device.h"
@@ -26,6 +26,7 @@ kernels::Backend make_backend(On on, int threads = 1);
 struct RankContext {
   int rank;
   comm::World& world;
+  comm::Fabric& fabric;
   comm::Group& all;
   const runtime::JobPlan& job;
   runtime::RankRuntime& runtime;

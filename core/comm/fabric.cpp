@@ -1,0 +1,46 @@
+#include "core/comm/fabric.h"
+
+#include <algorithm>
+#include <fstream>
+#include <numeric>
+
+#include "core/comm/host_fabric.h"
+#include "core/comm/transport.h"
+#include "kernels/cuda/module.h"
+
+namespace seq1f1b::comm {
+namespace {
+
+// Equal for all processes of one machine, also in containers with names of their own.
+std::string machine() {
+  std::string boot;
+  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
+  return boot.empty() ? Transport::host_name() : boot;
+}
+
+// Whether two ranks of the world have the same device.
+bool devices_are_shared(World& world, const std::string& device) {
+  std::vector<int> everyone(static_cast<std::size_t>(world.size()));
+  std::iota(everyone.begin(), everyone.end(), 0);
+  std::vector<std::string> devices = world.make_group(everyone)->all_gather(
+      machine() + " " + device, [] { return std::string("comparing the devices of the ranks"); });
+  std::ranges::sort(devices);
+  return std::ranges::adjacent_find(devices) != devices.end();
+}
+
+}  // namespace
+
+void check_summable(const kernels::Tensor& values) {
+  SEQ1F1B_ASSERT(values.dtype == kernels::Dtype::kF32 || values.dtype == kernels::Dtype::kF64,
+                 "a sum over ranks of ", kernels::describe(values));
+}
+
+std::unique_ptr<Fabric> connect_devices(World& world, kernels::Device& device,
+                                        const kernels::cuda::Module* module) {
+  if (device.is_host()) return std::make_unique<HostFabric>(world);
+  if (module && devices_are_shared(world, module->identity(device).bus_id))
+    return make_staged_fabric(world, device, "ranks share a GPU");
+  return make_staged_fabric(world, device);
+}
+
+}  // namespace seq1f1b::comm
