@@ -11,12 +11,6 @@ namespace {
 // Token ids and labels of hundreds of micro-batches; a model's parameters pass through it once.
 constexpr std::size_t kStagingBytes = std::size_t{32} << 20;
 
-std::size_t free_bytes() {
-  std::size_t free = 0, total = 0;
-  check(cudaMemGetInfo(&free, &total), "asking for free memory");
-  return free;
-}
-
 }  // namespace
 
 CudaEvent::CudaEvent() {
@@ -65,6 +59,12 @@ CudaDevice::~CudaDevice() {
     if (event) cudaEventDestroy(event);
   staging_.reset();
   cudaStreamDestroy(stream_);
+}
+
+std::size_t CudaDevice::free_bytes() const {
+  std::size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "asking for free memory");
+  return free;
 }
 
 std::size_t CudaDevice::other_bytes() const {

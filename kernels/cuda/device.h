@@ -57,6 +57,7 @@ class CudaDevice final : public Device {
 
   std::string description() const override { return description_; }
   std::size_t memory_bytes() const override { return memory_bytes_; }
+  std::size_t free_bytes() const override;
   bool is_host() const override { return false; }
   void* allocate(std::size_t bytes) override;
   void release(void* pointer, std::size_t bytes) noexcept override;
