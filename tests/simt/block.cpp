@@ -133,12 +133,14 @@ void Block::run(dim3 block_index) {
   ballot = 0;
   std::fill(barriers_.begin(), barriers_.end(), Barrier{});
   live_ = static_cast<unsigned>(threads_.size());
+  const unsigned warps = (live_ + kWarpSize - 1) / kWarpSize;
+  warps_.assign(warps, Warp{});
+  if (const unsigned last = live_ % kWarpSize) warps_.back().gone = ~0u << last;
 
   // Warps in any order; lanes of a warp one way or the other.
   const std::uint64_t draw = next_random(random_);
   std::iota(order_.begin(), order_.end(), 0u);
   if (draw & 1) {
-    const unsigned warps = (live_ + kWarpSize - 1) / kWarpSize;
     const auto rotation = static_cast<unsigned>((draw >> 8) % warps);
     const auto rank = [&](unsigned t) {
       return std::pair((t / kWarpSize + rotation) % warps, t % kWarpSize);
@@ -197,30 +199,36 @@ void Block::meet_warp(const char* operation, std::uint32_t mask, void* arguments
   const unsigned first = self.linear - self.lane();
   if (!(mask >> self.lane() & 1))
     fail(concat(operation, " with a mask, ", mask, ", that leaves out the caller"), where);
+  Warp& warp = warps_[self.linear / kWarpSize];
+  if (const std::uint32_t missing = mask & warp.gone)
+    fail(concat(operation, ": lane ", std::countr_zero(missing),
+                " is in the mask but has exited, or the block ends before it"),
+         where);
+  const auto compare = [&](unsigned lane) {
+    const Thread& other = *threads_[first + lane];
+    if (std::strcmp(other.operation, operation) == 0 && other.mask == mask &&
+        other.where.line() == where.line())
+      return;
+    fail(concat("lanes diverge: lane ", self.lane(), " is at ", operation, " (", describe(where),
+                ", mask ", mask, "), lane ", lane, " at ", other.operation, " (",
+                describe(other.where), ", mask ", other.mask, ")"),
+         where);
+  };
+  // Whoever waits has been compared with all before it, so one of the mask is enough; and others
+  // may wait for this lane.
+  if (const std::uint32_t waiting = mask & warp.waiting)
+    compare(static_cast<unsigned>(std::countr_zero(waiting)));
+  for (std::uint32_t others = warp.waiting & ~mask; others != 0; others &= others - 1) {
+    const auto lane = static_cast<unsigned>(std::countr_zero(others));
+    if (threads_[first + lane]->mask >> self.lane() & 1) compare(lane);
+  }
   self.mask = mask;
   self.arguments = arguments;
-  self.operation = operation;
-  self.where = where;
-  bool all_here = true;
-  for (unsigned lane = 0; lane < kWarpSize; ++lane) {
-    if (lane == self.lane() || !(mask >> lane & 1)) continue;
-    if (first + lane >= threads_.size())
-      fail(concat(operation, ": lane ", lane, " is in the mask but the block ends before it"),
-           where);
-    const Thread& other = *threads_[first + lane];
-    if (other.state == Thread::State::kDone)
-      fail(concat(operation, ": lane ", lane, " is in the mask but has exited"), where);
-    if (other.state != Thread::State::kWarp) {
-      all_here = false;
-    } else if (std::strcmp(other.operation, operation) != 0 || other.mask != mask ||
-               other.where.line() != where.line()) {
-      fail(concat("lanes diverge: lane ", self.lane(), " is at ", operation, " (", describe(where),
-                  ", mask ", mask, "), lane ", lane, " at ", other.operation, " (",
-                  describe(other.where), ", mask ", other.mask, ")"),
-           where);
-    }
+  if (((warp.waiting | 1u << self.lane()) & mask) != mask) {
+    warp.waiting |= 1u << self.lane();
+    return wait(self, Thread::State::kWarp, operation, where);
   }
-  if (!all_here) return wait(self, Thread::State::kWarp, operation, where);
+  warp.waiting &= ~mask;
   Lanes lanes{mask, {}};
   for (unsigned lane = 0; lane < kWarpSize; ++lane)
     if (mask >> lane & 1) lanes.arguments[lane] = threads_[first + lane]->arguments;
@@ -308,10 +316,12 @@ void Block::thread_ended(Thread& thread) {
   --live_;
   Barrier& barrier = barriers_[0];
   if (barrier.open && barrier.all && barrier.arrived == live_) finish_barrier(0);
-  const unsigned first = thread.linear - thread.lane();
-  for (unsigned lane = 0; lane < kWarpSize && first + lane < threads_.size(); ++lane) {
-    const Thread& other = *threads_[first + lane];
-    if (other.state != Thread::State::kWarp || !(other.mask >> thread.lane() & 1)) continue;
+  Warp& warp = warps_[thread.linear / kWarpSize];
+  warp.gone |= 1u << thread.lane();
+  for (std::uint32_t waiting = warp.waiting; waiting != 0; waiting &= waiting - 1) {
+    const Thread& other =
+        *threads_[thread.linear - thread.lane() + static_cast<unsigned>(std::countr_zero(waiting))];
+    if (!(other.mask >> thread.lane() & 1)) continue;
     report_ = concat(place(other), ", ", describe(other.where), ": ", other.operation, ": lane ",
                      thread.lane(), " is in the mask but has exited");
     return;

@@ -115,6 +115,10 @@ class Block {
   std::shared_ptr<void> extension;
 
  private:
+  struct Warp {
+    std::uint32_t waiting = 0;  // lanes in an operation of the warp
+    std::uint32_t gone = 0;     // lanes that exited, or that the block does not have
+  };
   struct Barrier {
     bool open = false;  // somebody arrived in this phase
     bool all = false;   // __syncthreads
@@ -135,6 +139,7 @@ class Block {
   std::vector<Thread*> threads_;  // of this OS thread's pool
   std::vector<unsigned> order_;   // in which threads start and are released
   std::deque<Thread*> ready_;
+  std::vector<Warp> warps_;
   std::vector<Barrier> barriers_;
   unsigned live_ = 0;
   bool warp_first_ = false;  // a released warp runs before all others
