@@ -46,9 +46,14 @@ struct AttentionMask {
   SEQ1F1B_HOST_DEVICE TileRange key_tiles(int query, int queries, int keys) const {
     return {first_key(query) / keys, (last_key(query + queries - 1) + keys - 1) / keys};
   }
-  // Whether every query of the tile sees every key of the tile: no mask is needed.
+  // The rows of keys that every query of the tile sees: a tile of keys within needs no mask.
+  SEQ1F1B_HOST_DEVICE TileRange seen_by_all(int query, int queries) const {
+    return {first_key(query + queries - 1), last_key(query)};
+  }
+  // Whether every query of the tile sees every key of the tile.
   SEQ1F1B_HOST_DEVICE bool all_visible(int query, int queries, int key, int keys) const {
-    return key + keys <= last_key(query) && key >= first_key(query + queries - 1);
+    const TileRange seen = seen_by_all(query, queries);
+    return seen.begin <= key && key + keys <= seen.end;
   }
 
   // The queries that see some key of the rows [key, key + keys): none where begin >= end.
