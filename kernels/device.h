@@ -72,6 +72,8 @@ class Device {
     (void)key;
     issue();
   }
+  // Drops all records: what their pointers point to is about to go.
+  virtual void forget_records() {}
   // Records kept by replay and the bytes they take, as far as known.
   struct Records {
     std::size_t count = 0, bytes = 0;

@@ -148,9 +148,18 @@ void Stage::run_blocks(kernels::Ops& ops, const Extent& extent, const StageStora
   }
 }
 
-void Stage::forward_layers(kernels::Ops& ops, const Extent& extent, Mode mode,
-                           const StageStorage& storage, const StageInput& input,
-                           std::byte* output) const {
+void Stage::take_activation(kernels::Ops& ops, const Extent& extent, const StageStorage& storage,
+                            const std::byte* received) const {
+  ops.copy(message(received, extent), unit_input(extent, storage));
+}
+
+void Stage::take_gradient(kernels::Ops& ops, const Extent& extent, const StageStorage& storage,
+                          const std::byte* received) const {
+  ops.copy(message(received, extent), unit_grad_output(extent, storage));
+}
+
+void Stage::forward(kernels::Ops& ops, const Extent& extent, Mode mode, const StageStorage& storage,
+                    const StageInput& input, std::byte* output) const {
   Carver carver(storage.unit);
   const Saved saved = carve_saved(carver, extent);
   run_blocks(ops, extent, storage, input, saved,
@@ -159,9 +168,9 @@ void Stage::forward_layers(kernels::Ops& ops, const Extent& extent, Mode mode,
     head_.front().evaluate(ops, saved.hidden, input.loss, storage.workspace);
 }
 
-void Stage::backward_layers(kernels::Ops& ops, const Extent& extent, bool last_segment,
-                            const StageStorage& storage, const StageInput& input,
-                            std::byte* grad_input) const {
+void Stage::backward(kernels::Ops& ops, const Extent& extent, bool last_segment,
+                     const StageStorage& storage, const StageInput& input,
+                     std::byte* grad_input) const {
   Carver unit(storage.unit), stash(storage.stash), workspace(storage.workspace);
   const Saved saved = carve_saved(unit, extent);
   const Backward backward = carve_backward(stash, workspace, extent);

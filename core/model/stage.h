@@ -41,31 +41,19 @@ class Stage {
   // Of an activation or a gradient sent between stages.
   std::size_t message_bytes(const Extent& extent) const;
 
-  // received [T, hidden] (absent on the first stage) may be reused as soon as `taken()` is called;
+  // Copies a message, [T, hidden], to where forward or backward of the unit will look for it. Apart
+  // from these, so that what they issue is the same for every micro-batch in the same storage.
+  void take_activation(kernels::Ops& ops, const Extent& extent, const StageStorage& storage,
+                       const std::byte* received) const;
+  void take_gradient(kernels::Ops& ops, const Extent& extent, const StageStorage& storage,
+                     const std::byte* received) const;
   // output [T, hidden] is absent on the last stage. In evaluation the last stage adds the loss.
-  template <class Taken>
   void forward(kernels::Ops& ops, const Extent& extent, Mode mode, const StageStorage& storage,
-               const StageInput& input, const std::byte* received, std::byte* output,
-               const Taken& taken) const {
-    if (received) {
-      ops.copy(message(received, extent), unit_input(extent, storage));
-      taken();
-    }
-    forward_layers(ops, extent, mode, storage, input, output);
-  }
+               const StageInput& input, std::byte* output) const;
   // Input gradients; weight gradients too unless the backward is split. `last_segment`: the first
-  // to come back. received: gradient of the output (absent on the last stage); grad_input: to be
-  // sent (absent on the first).
-  template <class Taken>
+  // to come back. grad_input: to be sent (absent on the first).
   void backward(kernels::Ops& ops, const Extent& extent, bool last_segment,
-                const StageStorage& storage, const StageInput& input, const std::byte* received,
-                std::byte* grad_input, const Taken& taken) const {
-    if (received) {
-      ops.copy(message(received, extent), unit_grad_output(extent, storage));
-      taken();
-    }
-    backward_layers(ops, extent, last_segment, storage, input, grad_input);
-  }
+                const StageStorage& storage, const StageInput& input, std::byte* grad_input) const;
   // Only with a split backward.
   void weight_grad(kernels::Ops& ops, const Extent& extent, const StageStorage& storage) const;
 
@@ -97,12 +85,6 @@ class Stage {
   kernels::Tensor unit_grad_output(const Extent& extent, const StageStorage& storage) const;
   void run_blocks(kernels::Ops& ops, const Extent& extent, const StageStorage& storage,
                   const StageInput& input, const Saved& saved, const kernels::Tensor& output) const;
-  void forward_layers(kernels::Ops& ops, const Extent& extent, Mode mode,
-                      const StageStorage& storage, const StageInput& input,
-                      std::byte* output) const;
-  void backward_layers(kernels::Ops& ops, const Extent& extent, bool last_segment,
-                       const StageStorage& storage, const StageInput& input,
-                       std::byte* grad_input) const;
 
   ModelSpec spec_;
   StageLayers layers_;

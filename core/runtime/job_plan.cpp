@@ -4,6 +4,7 @@
 
 #include "core/config/compute_dtype.h"
 #include "core/optimizer/optimizer.h"
+#include "core/runtime/step_inputs.h"
 #include "core/schedule/partition.h"
 #include "kernels/common/errors.h"
 
@@ -154,15 +155,13 @@ RankPlan plan_rank(const JobPlan& job, int pipeline_rank) {
                                             parameters::Purpose::kTraining);
   plan.scalars = aligned(optimizer::Optimizer::scratch_bytes(layout)) + 2 * aligned(sizeof(double));
 
-  // Tokens where the embedding is, labels where the head is: int32 per position, of a whole step.
+  plan.inputs = StepInputs::bytes(job, input_needs(job, pipeline_rank));
   const auto step_tokens = static_cast<std::size_t>(training.seq_length) *
                            static_cast<std::size_t>(training.micro_batch_size) *
                            static_cast<std::size_t>(job.derived.micro_batches);
   std::vector<schedule::ChunkDemand> training_demands, evaluation_demands;
   for (int stage : stages) {
     const model::StageLayers layers = job.layers_of(stage);
-    if (layers.embedding) plan.inputs += aligned(step_tokens * 4);
-    if (layers.head) plan.inputs += aligned(step_tokens * 4);
     const model::Stage sizes(job.spec, layers, job.precision, job.training.split_backward);
     training_demands.push_back(
         sizes.demand(model::Mode::kTraining, training.micro_batch_size, job.segment_lengths));

@@ -52,7 +52,7 @@ parameters::Layout layout_of(const JobPlan& job, int pipeline_rank);
 struct RankPlan {
   parameters::StoreBytes parameters;
   std::size_t scalars = 0;   // norms, loss, step constants
-  std::size_t inputs = 0;    // tokens and labels of one step
+  std::size_t inputs = 0;    // tokens and labels of one step and of one unit
   std::size_t channels = 0;  // rings of all channel ends
   schedule::MemoryPlan training, evaluation;
 

@@ -7,113 +7,8 @@
 
 namespace seq1f1b::runtime {
 
-using kernels::Dtype;
 using kernels::Tensor;
 using model::aligned;
-using schedule::Action;
-using schedule::Kind;
-using schedule::Lifetime;
-
-// Runs the actions of one schedule on the stages of a rank, with the storage that the plan gave
-// each.
-class RankRuntime::Runner final : public ActionRunner {
- public:
-  Runner(RankRuntime& rank, const schedule::Schedule& schedule, const schedule::MemoryPlan& memory,
-         model::Mode mode)
-      : rank_(rank),
-        mode_(mode),
-        segments_(schedule.spec.segments),
-        next_(static_cast<std::size_t>(schedule.spec.chunks) * kFlows) {
-    const auto& order = schedule.orders[static_cast<std::size_t>(rank.pipeline_rank_)];
-    std::int64_t start = 0;
-    for (std::int64_t length : rank.job_.segment_lengths) {
-      extents_.push_back({.micro_batch = rank.job_.config.training.micro_batch_size,
-                          .start = start,
-                          .tokens = length,
-                          .capacity = rank.job_.config.training.seq_length});
-      start += length;
-    }
-    storage_.reserve(order.size());
-    for (std::size_t index = 0; index < order.size(); ++index) {
-      const Action& action = order[index];
-      const auto at = [&](const schedule::Block& block) {
-        return rank.activations_ + block.offset;
-      };
-      const auto of = [&](Lifetime lifetime) {
-        return at(memory.find(lifetime, action.chunk, action.unit));
-      };
-      model::StageStorage storage;
-      storage.unit = of(Lifetime::kUnit);
-      if (action.kind != Kind::kWeightGrad) storage.carry = of(Lifetime::kCarry);
-      if (action.kind == Kind::kBackward) storage.carry_gradient = of(Lifetime::kCarryGradient);
-      if (action.kind != Kind::kForward && schedule.split_backward)
-        storage.stash = of(Lifetime::kStash);
-      storage.workspace = at(memory.workspace_of(index));
-      storage_.push_back(storage);
-    }
-  }
-
-  void run(const Action& action, std::size_t index, const std::byte* received, std::byte* output,
-           const std::function<void()>& taken) override {
-    const auto& unit = action.unit;
-    const model::Extent& extent = extents_[static_cast<std::size_t>(unit.segment)];
-    const model::Stage& stage = rank_.stages_[static_cast<std::size_t>(action.chunk)];
-    kernels::Ops& ops = *rank_.backend_.ops;
-    expect_segment(action);
-    switch (action.kind) {
-      case Kind::kForward:
-        stage.forward(ops, extent, mode_, storage_[index], input(unit, extent), received, output,
-                      taken);
-        break;
-      case Kind::kBackward:
-        stage.backward(ops, extent, unit.segment == segments_ - 1, storage_[index],
-                       input(unit, extent), received, output, taken);
-        break;
-      case Kind::kWeightGrad:
-        stage.weight_grad(ops, extent, storage_[index]);
-        break;
-    }
-  }
-
- private:
-  static constexpr std::size_t kFlows = 2;  // forward, backward
-
-  model::StageInput input(const schedule::Unit& unit, const model::Extent& extent) const {
-    const auto& training = rank_.job_.config.training;
-    const std::int64_t offset = unit.micro_batch * training.micro_batch_size * training.seq_length +
-                                training.micro_batch_size * extent.start;
-    model::StageInput input;
-    if (rank_.needs_tokens_)
-      input.tokens =
-          Tensor(rank_.tokens_ + offset, Dtype::kI32, {extent.micro_batch, extent.tokens});
-    if (rank_.needs_labels_) {
-      input.loss.labels = Tensor(rank_.labels_ + offset, Dtype::kI32, {extent.rows()});
-      input.loss.loss_scale = rank_.loss_scale_;
-      input.loss.loss_sum = rank_.loss_sum_;
-    }
-    return input;
-  }
-
-  // A segment out of order gives silently wrong gradients: never go on.
-  void expect_segment(const Action& action) {
-    if (action.kind == Kind::kWeightGrad) return;
-    const bool forward = action.kind == Kind::kForward;
-    schedule::Unit& next =
-        next_[static_cast<std::size_t>(action.chunk) * kFlows + (forward ? 0 : 1)];
-    const int first = forward ? 0 : segments_ - 1;
-    if (action.unit.segment == first) next = action.unit;
-    SEQ1F1B_ASSERT(next == action.unit, schedule::to_string(action),
-                   " comes out of the order of its segments");
-    next.segment += forward ? 1 : -1;
-  }
-
-  RankRuntime& rank_;
-  model::Mode mode_;
-  int segments_;
-  std::vector<model::Extent> extents_;        // by segment
-  std::vector<model::StageStorage> storage_;  // by action
-  std::vector<schedule::Unit> next_;          // [chunk][forward, backward]
-};
 
 RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fabric& fabric,
                          const std::string& ring_path)
@@ -140,21 +35,12 @@ RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fa
       scalars + aligned(optimizer::Optimizer::scratch_bytes(store_->layout())));
   loss_scale_ = loss_sum_ + model::kTensorAlignment / sizeof(double);
 
-  for (int stage : job.stages_of(pipeline_rank_)) {
-    const model::StageLayers layers = job.layers_of(stage);
-    needs_tokens_ = needs_tokens_ || layers.embedding;
-    needs_labels_ = needs_labels_ || layers.head;
-    stages_.emplace_back(job.spec, layers, job.precision, job.training.split_backward,
+  for (int stage : job.stages_of(pipeline_rank_))
+    stages_.emplace_back(job.spec, job.layers_of(stage), job.precision, job.training.split_backward,
                          store_.get());
-  }
-  const auto& training = job.config.training;
-  const auto step_tokens = static_cast<std::size_t>(training.seq_length) *
-                           static_cast<std::size_t>(training.micro_batch_size) *
-                           static_cast<std::size_t>(job.derived.micro_batches);
-  const std::size_t input_bytes = aligned(step_tokens * sizeof(std::int32_t));
-  if (needs_tokens_) tokens_ = reinterpret_cast<std::int32_t*>(take(input_bytes));
-  if (needs_labels_) labels_ = reinterpret_cast<std::int32_t*>(take(input_bytes));
-  if (needs_samples()) staging_.resize(step_tokens);
+  needs_ = input_needs(job, pipeline_rank_);
+  inputs_ = std::make_unique<StepInputs>(job, needs_, *backend.device, take(plan_.inputs),
+                                         loss_sum_, loss_scale_);
 
   if (!ring_path.empty()) ring_.emplace(ring_path);
   connect(take(plan_.channels));
@@ -163,19 +49,23 @@ RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fa
   std::vector<std::size_t> message_bytes;
   for (std::int64_t length : job.segment_lengths)
     message_bytes.push_back(stages_.front().message_bytes(
-        {.micro_batch = training.micro_batch_size, .tokens = length}));
+        {.micro_batch = job.config.training.micro_batch_size, .tokens = length}));
   ActionRing* ring = ring_ ? &*ring_ : nullptr;
-  training_loop_ =
-      std::make_unique<StageLoop>(job.training, pipeline_rank_, channels_, message_bytes, ring);
-  evaluation_loop_ =
-      std::make_unique<StageLoop>(job.evaluation, pipeline_rank_, channels_, message_bytes, ring);
-  training_runner_ =
-      std::make_unique<Runner>(*this, job.training, plan_.training, model::Mode::kTraining);
-  evaluation_runner_ =
-      std::make_unique<Runner>(*this, job.evaluation, plan_.evaluation, model::Mode::kEvaluation);
+  const auto make = [&](Pass& pass, const schedule::Schedule& schedule,
+                        const schedule::MemoryPlan& memory, model::Mode mode) {
+    pass.loop = std::make_unique<StageLoop>(schedule, pipeline_rank_, channels_, message_bytes,
+                                            fabric, *backend.device, ring);
+    pass.runner = std::make_unique<ModelRunner>(job, schedule, pipeline_rank_, memory, mode,
+                                                stages_, backend, *inputs_, activations_);
+  };
+  make(training_, job.training, plan_.training, model::Mode::kTraining);
+  make(evaluation_, job.evaluation, plan_.evaluation, model::Mode::kEvaluation);
 }
 
-RankRuntime::~RankRuntime() = default;
+RankRuntime::~RankRuntime() {
+  // They hold addresses of the arena.
+  backend_.device->forget_records();
+}
 
 std::span<std::byte> RankRuntime::activation_arena() const {
   return {activations_, plan_.activations()};
@@ -240,64 +130,23 @@ void RankRuntime::settle(const comm::Describe& what) {
   fabric_.settle(*issued_, what);
 }
 
-void RankRuntime::upload_samples(std::span<const std::int32_t> samples) {
-  if (!needs_samples()) return;
-  const auto& training = job_.config.training;
-  const std::int64_t window = training.seq_length + 1;
-  const std::int64_t sequences = job_.derived.micro_batches * training.micro_batch_size;
-  SEQ1F1B_ASSERT(static_cast<std::int64_t>(samples.size()) == sequences * window,
-                 "samples of a step: ", samples.size(), " tokens");
-  // Units lie one behind the other, [micro_batch, tokens] each, so that every unit is contiguous.
-  const auto arrange = [&](std::int64_t shift, std::int32_t* device) {
-    std::int32_t* target = staging_.data();
-    for (std::int64_t first = 0; first < sequences; first += training.micro_batch_size) {
-      std::int64_t start = 0;
-      for (std::int64_t length : job_.segment_lengths) {
-        for (std::int64_t i = 0; i < training.micro_batch_size; ++i) {
-          const std::int32_t* source = samples.data() + (first + i) * window + start + shift;
-          // Padding (-1) is no label; as a token that is read it stands for any.
-          target = std::transform(source, source + length, target, [&](std::int32_t token) {
-            return shift == 0 ? std::max(token, 0) : token;
-          });
-        }
-        start += length;
-      }
-    }
-    backend_.device->upload(device, staging_.data(), staging_.size() * sizeof(std::int32_t));
-  };
-  if (needs_labels_) {
-    // Labels are shifted over the whole sequence before it is cut: the last token of a segment
-    // predicts the first of the next.
-    arrange(1, labels_);
-    const auto counted = std::count_if(staging_.begin(), staging_.end(),
-                                       [](std::int32_t label) { return label >= 0; });
-    const double scale = counted > 0 ? 1.0 / static_cast<double>(counted) : 0.0;
-    const double zero = 0.0;
-    backend_.device->upload(loss_scale_, &scale, sizeof scale);
-    backend_.device->upload(loss_sum_, &zero, sizeof zero);
-  }
-  if (needs_tokens_) arrange(0, tokens_);
-}
-
-PassResult RankRuntime::pass(StageLoop& loop, Runner& runner, std::span<const std::int32_t> samples,
-                             std::int64_t step) {
-  upload_samples(samples);
-  loop.run(runner, step);
+PassResult RankRuntime::run(Pass& pass, std::span<const std::int32_t> samples, std::int64_t step) {
+  inputs_->upload(samples);
+  pass.loop->run(*pass.runner, step);
   PassResult result;
-  settle([&] { return concat("finishing the pass of step ", step); });
-  if (needs_labels_) backend_.device->download(&result.loss_sum, loss_sum_, sizeof(double));
-  result.busy_seconds = loop.busy_seconds();
-  result.total_seconds = loop.total_seconds();
+  if (needs_.labels) backend_.device->download(&result.loss_sum, loss_sum_, sizeof(double));
+  result.busy_seconds = pass.loop->busy_seconds();
+  result.total_seconds = pass.loop->total_seconds();
   return result;
 }
 
 PassResult RankRuntime::train_pass(std::span<const std::int32_t> samples, std::int64_t step) {
   optimizer_->zero_gradients();
-  return pass(*training_loop_, *training_runner_, samples, step);
+  return run(training_, samples, step);
 }
 
 PassResult RankRuntime::evaluate_pass(std::span<const std::int32_t> samples, std::int64_t step) {
-  return pass(*evaluation_loop_, *evaluation_runner_, samples, step);
+  return run(evaluation_, samples, step);
 }
 
 void RankRuntime::exchange_tied_gradients(std::int64_t step) {

@@ -12,7 +12,9 @@
 #include "core/optimizer/optimizer.h"
 #include "core/runtime/action_ring.h"
 #include "core/runtime/job_plan.h"
+#include "core/runtime/model_runner.h"
 #include "core/runtime/stage_loop.h"
+#include "core/runtime/step_inputs.h"
 #include "kernels/device.h"
 
 namespace seq1f1b::runtime {
@@ -37,8 +39,8 @@ class RankRuntime {
   const parameters::Store& store() const { return *store_; }
   optimizer::Optimizer& optimizer() { return *optimizer_; }
   // Whether this rank reads tokens (embedding) or labels (head); others may pass no samples.
-  bool needs_samples() const { return needs_tokens_ || needs_labels_; }
-  bool has_head() const { return needs_labels_; }
+  bool needs_samples() const { return needs_.any(); }
+  bool has_head() const { return needs_.labels; }
 
   // Forward and backward of one step. samples: int32 [micro_batches *
   // micro_batch_size][seq_length+1] of this replica, in order; -1 is padding that the loss ignores.
@@ -51,36 +53,35 @@ class RankRuntime {
   // over the ranks that share them.
   void exchange_tied_gradients(std::int64_t step);
 
-  // Of the last train_pass, by position in the order.
-  std::span<const Event> training_events() const { return training_loop_->events(); }
+  // Its times are those of the last train_pass.
+  const StageLoop& training_loop() const { return *training_.loop; }
   // The arena, for tests that scan what was touched.
   std::span<std::byte> arena() const { return {arena_.data(), arena_.bytes()}; }
   std::span<std::byte> activation_arena() const;
 
  private:
-  class Runner;
+  struct Pass {
+    std::unique_ptr<StageLoop> loop;
+    std::unique_ptr<ModelRunner> runner;
+  };
   void connect(std::byte* rings);
   // Before the host blocks on the device: what was issued is done, or DeadlineError.
   void settle(const comm::Describe& what);
-  void upload_samples(std::span<const std::int32_t> samples);
-  PassResult pass(StageLoop& loop, Runner& runner, std::span<const std::int32_t> samples,
-                  std::int64_t step);
+  PassResult run(Pass& pass, std::span<const std::int32_t> samples, std::int64_t step);
 
   const JobPlan& job_;
   kernels::Backend& backend_;
   comm::Fabric& fabric_;
   int pipeline_rank_;
   RankPlan plan_;
-  bool needs_tokens_ = false, needs_labels_ = false;
+  InputNeeds needs_;
   kernels::DeviceBuffer arena_;
   std::byte* activations_ = nullptr;
   std::unique_ptr<parameters::Store> store_;
   std::unique_ptr<optimizer::Optimizer> optimizer_;
   std::vector<model::Stage> stages_;  // by chunk
   double *loss_sum_ = nullptr, *loss_scale_ = nullptr;
-  std::int32_t *tokens_ = nullptr,
-               *labels_ = nullptr;  // device, [micro_batch][segment][mb, tokens]
-  std::vector<std::int32_t> staging_;
+  std::unique_ptr<StepInputs> inputs_;
   std::vector<std::unique_ptr<comm::Sender>> senders_;
   std::vector<std::unique_ptr<comm::Receiver>> receivers_;
   std::vector<ChunkChannels> channels_;
@@ -91,8 +92,7 @@ class RankRuntime {
   std::vector<TiedGroup> tied_;
   std::unique_ptr<kernels::Event> issued_;
   std::optional<ActionRing> ring_;
-  std::unique_ptr<StageLoop> training_loop_, evaluation_loop_;
-  std::unique_ptr<Runner> training_runner_, evaluation_runner_;
+  Pass training_, evaluation_;
 };
 
 }  // namespace seq1f1b::runtime

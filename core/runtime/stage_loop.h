@@ -1,26 +1,34 @@
 #pragma once
 // Executes one rank's order of a schedule: waits for messages, calls the runner, hands results
 // over. Has no idea of its own of 1F1B, and none of models.
+//
+// Everything is issued on the device's main queue and nothing waits for it, but that the host never
+// is more than kMostAhead actions ahead of the device. On a device that computes on the host every
+// call returns when its work is done.
+#include <array>
 #include <cstdint>
-#include <functional>
+#include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
-#include "core/comm/channel.h"
+#include "core/comm/fabric.h"
 #include "core/runtime/action_ring.h"
 #include "core/schedule/schedule.h"
+#include "kernels/device.h"
 
 namespace seq1f1b::runtime {
 
-// What an action does. The model implements it; tests use fakes.
+// What an action does. The model implements it; tests use fakes. `index`: position in the order.
 class ActionRunner {
  public:
   virtual ~ActionRunner() = default;
-  // `index`: position in the order. received: the action's message or null; `taken` must be called
-  // once it has been read, and frees its buffer. output: where to write the message to send, or
-  // null.
-  virtual void run(const schedule::Action& action, std::size_t index, const std::byte* received,
-                   std::byte* output, const std::function<void()>& taken) = 0;
+  // Copies the action's message away: its buffer is free for the next one when the copy is done.
+  // Not called for an action that receives none.
+  virtual void take(const schedule::Action& action, std::size_t index,
+                    const std::byte* received) = 0;
+  // The work itself. output: where to write the message to send, or null.
+  virtual void run(const schedule::Action& action, std::size_t index, std::byte* output) = 0;
 };
 
 // The channel ends of one chunk; null at the ends of the pipeline.
@@ -32,36 +40,61 @@ struct ChunkChannels {
   int previous_rank = -1, next_rank = -1;  // peers, for messages
 };
 
-// Measured times of one action, seconds since the start of run().
-struct Event {
-  double wait_begin = 0;  // began to wait for message or buffer
+// Measured times of one action on the device's clock, seconds since run() began. Waiting for a
+// message or for a free buffer comes before `begin`.
+struct ActionTimes {
   double begin = 0, end = 0;
 };
 
 class StageLoop {
  public:
-  // `message_bytes` by segment. The schedule outlives the loop.
-  StageLoop(const schedule::Schedule& schedule, int rank, std::vector<ChunkChannels> channels,
-            std::vector<std::size_t> message_bytes, ActionRing* ring);
+  // Actions issued and not known to be done. Enough that the device always has work while the host
+  // looks, few enough that launches of a device that waits for a peer never fill its queue, where
+  // the host would block out of reach of the deadline (a CUDA queue takes about a thousand).
+  static constexpr std::size_t kMostAhead = 4;
 
-  // The whole order once. Throws DeadlineError when a peer stays away.
+  // `message_bytes` by segment. Schedule, fabric and device outlive the loop.
+  StageLoop(const schedule::Schedule& schedule, int rank, std::vector<ChunkChannels> channels,
+            std::vector<std::size_t> message_bytes, comm::Fabric& fabric, kernels::Device& device,
+            ActionRing* ring);
+
+  // The whole order once; the device is done with it on return. Throws DeadlineError, naming the
+  // oldest action that is not done, when a peer stays away.
   void run(ActionRunner& runner, std::int64_t step);
 
-  std::span<const Event> events() const { return events_; }  // of the last run
-  double busy_seconds() const;
-  double total_seconds() const { return events_.empty() ? 0 : events_.back().end; }
+  // Of the last run: every timed_every()-th action of the order. 1 but for orders that are longer
+  // than a device has time stamps.
+  std::span<const ActionTimes> times() const { return times_; }
+  std::size_t timed_every() const { return timed_every_; }
+  double busy_seconds() const;  // inside actions; an estimate where not all are timed
+  double total_seconds() const { return total_seconds_; }
 
  private:
   std::string describe(const schedule::Action& action, std::int64_t step, const char* what,
                        int peer) const;
+  std::string describe_stuck(const schedule::Action& action, std::int64_t step) const;
+  void announce_messages();
+  void issue(ActionRunner& runner, std::size_t index, std::int64_t step);
+  void retire(std::size_t allowed, std::int64_t step);
+  void read_times();
+  int begin_stamp() const { return static_cast<int>(2 * times_.size()); }
+  int end_stamp() const { return begin_stamp() + 1; }
 
   const schedule::Schedule& schedule_;
   const schedule::Order& order_;
   std::vector<ChunkChannels> channels_;
   std::vector<std::size_t> message_bytes_;
   std::vector<std::vector<std::size_t>> activation_sizes_, gradient_sizes_;  // [chunk], of one run
+  std::vector<std::string> names_;                                           // of every action
+  comm::Fabric& fabric_;
+  kernels::Device& device_;
   ActionRing* ring_;
-  std::vector<Event> events_;
+  // Actions [done_, issued_) are on the device; each has the event number i % kMostAhead.
+  std::array<std::unique_ptr<kernels::Event>, kMostAhead> events_;
+  std::size_t issued_ = 0, done_ = 0;
+  std::vector<ActionTimes> times_;
+  std::size_t timed_every_ = 1;
+  double total_seconds_ = 0;
 };
 
 }  // namespace seq1f1b::runtime

@@ -72,7 +72,7 @@ runtime::JobPlan plan_with(const config::Config& config,
 }
 
 void run_job(const runtime::JobPlan& planned, On on, const std::function<void(RankContext&)>& body,
-             int threads) {
+             int threads, const Prepare& prepare) {
   runtime::JobPlan job = planned;
   const auto accumulate = on == On::kReference ? kernels::Dtype::kF64 : kernels::Dtype::kF32;
   job.precision = {on == On::kReferenceBf16 ? kernels::Dtype::kBf16 : accumulate, accumulate};
@@ -89,6 +89,7 @@ void run_job(const runtime::JobPlan& planned, On on, const std::function<void(Ra
         std::iota(everyone.begin(), everyone.end(), 0);
         const auto all = world.make_group(everyone);
         kernels::Backend backend = make_backend(on, threads);
+        if (prepare) prepare(backend, rank);
         const auto fabric = comm::connect_devices(world, *backend.device);
         runtime::RankRuntime runtime(job, backend, *fabric);
         RankContext context{rank, world, *fabric, *all, job, runtime, backend};
@@ -132,7 +133,7 @@ std::vector<double> values_of(const kernels::Tensor& tensor, kernels::Device& de
 
 }  // namespace
 
-Outcome train(const runtime::JobPlan& job, On on, int steps, int threads) {
+Outcome train(const runtime::JobPlan& job, On on, int steps, int threads, const Prepare& prepare) {
   Outcome outcome;
   std::mutex mutex;
   run_job(
@@ -157,7 +158,7 @@ Outcome train(const runtime::JobPlan& job, On on, int steps, int threads) {
           outcome.gradients[row.row.name] = values_of(store.gradient(row), *context.backend.device);
         }
       },
-      threads);
+      threads, prepare);
   return outcome;
 }
 

@@ -32,9 +32,11 @@ struct RankContext {
   runtime::RankRuntime& runtime;
   kernels::Backend& backend;
 };
-// Runs `body` on every rank; the first exception of any rank is thrown here.
+// Runs `body` on every rank; the first exception of any rank is thrown here. `prepare` sees the
+// back end of a rank before anything uses it, to put a device or operations of its own around it.
+using Prepare = std::function<void(kernels::Backend& backend, int rank)>;
 void run_job(const runtime::JobPlan& job, On on, const std::function<void(RankContext&)>& body,
-             int threads = 1);
+             int threads = 1, const Prepare& prepare = {});
 
 // As plan_job, with a schedule that the generators do not know (for split backwards).
 runtime::JobPlan plan_with(const config::Config& config,
@@ -51,7 +53,8 @@ struct Outcome {
   std::vector<double> losses, norms;
 };
 // Initialises by (seed, name, element), runs `steps` steps and collects everything.
-Outcome train(const runtime::JobPlan& job, On on, int steps, int threads = 1);
+Outcome train(const runtime::JobPlan& job, On on, int steps, int threads = 1,
+              const Prepare& prepare = {});
 
 // Largest |a - b| / |b| over tensors in the 2-norm, with the name of the worst.
 struct Difference {

@@ -147,9 +147,11 @@ TEST_CASE("after the first step nothing large is allocated", "[runtime][memory]"
   const config::Config config = larger_config("llama");
   const runtime::JobPlan job = plan_with(config);
   std::atomic<int> device_allocations = 0;
-  run_job(job, On::kCpu, [&](RankContext& context) {
-    context.backend.device =
-        std::make_unique<CountingDevice>(std::move(context.backend.device), device_allocations);
+  const auto count_allocations = [&](kernels::Backend& backend, int) {
+    backend.device =
+        std::make_unique<CountingDevice>(std::move(backend.device), device_allocations);
+  };
+  const auto body = [&](RankContext& context) {
     parameters::initialise(context.runtime.store(), 1, *context.backend.device,
                            *context.backend.ops);
     train::Step step(context.job, context.runtime, context.all);
@@ -171,7 +173,8 @@ TEST_CASE("after the first step nothing large is allocated", "[runtime][memory]"
       INFO("largest " << found.largest << " bytes");
       CHECK(found.count == 0);
     }
-  });
+  };
+  run_job(job, On::kCpu, body, 1, count_allocations);
 }
 
 TEST_CASE("the counter of large mallocs sees one", "[runtime][memory]") {

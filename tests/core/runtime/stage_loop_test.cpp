@@ -6,6 +6,7 @@
 #include "core/comm/world.h"
 #include "core/schedule/schedule.h"
 #include "kernels/common/errors.h"
+#include "kernels/common/host_device.h"
 #include "tests/catch.h"
 
 namespace seq1f1b::runtime {
@@ -24,20 +25,18 @@ class CheckingRunner final : public ActionRunner {
  public:
   CheckingRunner(int stage, int stages) : stage_(stage), stages_(stages) {}
 
-  void run(const Action& action, std::size_t, const std::byte* received, std::byte* output,
-           const std::function<void()>& taken) override {
-    const bool forward = action.kind == Kind::kForward;
-    const int source = forward ? stage_ - 1 : stage_ + 1;
-    const bool at_start = source < 0 || source >= stages_;
-    if ((received == nullptr) != at_start) ++wrong;
-    if (received) {
-      Message message;
-      std::memcpy(&message, received, sizeof message);
-      taken();
-      if (message.stage != source || message.micro_batch != action.unit.micro_batch ||
-          message.segment != action.unit.segment || message.kind != static_cast<int>(action.kind))
-        ++wrong;
-    }
+  void take(const Action& action, std::size_t, const std::byte* received) override {
+    Message message;
+    std::memcpy(&message, received, sizeof message);
+    if (message.stage != source(action) || message.micro_batch != action.unit.micro_batch ||
+        message.segment != action.unit.segment || message.kind != static_cast<int>(action.kind))
+      ++wrong;
+    taken_ = true;
+  }
+  void run(const Action& action, std::size_t, std::byte* output) override {
+    const bool at_start = source(action) < 0 || source(action) >= stages_;
+    if (taken_ == at_start) ++wrong;
+    taken_ = false;
     if (output) {
       const Message message{stage_, action.unit.micro_batch, action.unit.segment,
                             static_cast<int>(action.kind)};
@@ -48,7 +47,11 @@ class CheckingRunner final : public ActionRunner {
   int ran = 0, wrong = 0;
 
  private:
+  int source(const Action& action) const {
+    return action.kind == Kind::kForward ? stage_ - 1 : stage_ + 1;
+  }
   int stage_, stages_;
+  bool taken_ = false;
 };
 
 // One rank's ends of all channels, over rings of its own.
@@ -104,10 +107,12 @@ TEST_CASE("the loop brings every message of every schedule to the right action",
         team.emplace_back([&, rank] {
           const auto at = static_cast<std::size_t>(rank);
           Ends ends(*worlds[at], schedule);
+          kernels::HostDevice device("host");
+          const auto fabric = comm::connect_devices(*worlds[at], device);
           StageLoop loop(
               schedule, rank, {ends.channels},
               std::vector<std::size_t>(static_cast<std::size_t>(segments), sizeof(Message)),
-              nullptr);
+              *fabric, device, nullptr);
           for (int step = 1; step <= 2; ++step) loop.run(runners[at], step);
         });
       for (auto& member : team) member.join();
@@ -126,7 +131,10 @@ TEST_CASE("a peer that stays away ends the wait with rank, action, unit and peer
   options.deadline = std::chrono::duration<double>(0.2);
   auto worlds = comm::make_in_process_worlds(2, options);
   Ends ends(*worlds[1], schedule);
-  StageLoop loop(schedule, 1, {ends.channels}, {sizeof(Message), sizeof(Message)}, nullptr);
+  kernels::HostDevice device("host");
+  const auto fabric = comm::connect_devices(*worlds[1], device);
+  StageLoop loop(schedule, 1, {ends.channels}, {sizeof(Message), sizeof(Message)}, *fabric, device,
+                 nullptr);
   CheckingRunner runner(1, 2);
   std::string message;
   try {

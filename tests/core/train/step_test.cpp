@@ -33,8 +33,9 @@ TEST_CASE("the measured bubble is 1 - busy / (ranks * makespan)", "[step]") {
     train::Step step(context.job, context.runtime, context.all);
     const train::StepResult result = step.run(random_samples(config, 1, 1), 1, 1e-3);
     const std::lock_guard lock(mutex);
-    for (const auto& event : context.runtime.training_events()) busy += event.end - event.begin;
-    const double end = context.runtime.training_events().back().end;
+    const runtime::StageLoop& loop = context.runtime.training_loop();
+    for (const auto& times : loop.times()) busy += times.end - times.begin;
+    const double end = loop.total_seconds();
     makespan = std::max(makespan, end);
     earliest_end = std::min(earliest_end, end);
     bubbles.push_back(result.bubble);

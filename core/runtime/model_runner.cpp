@@ -1,0 +1,121 @@
+#include "core/runtime/model_runner.h"
+
+#include <algorithm>
+
+#include "kernels/common/errors.h"
+#include "kernels/ops.h"
+
+namespace seq1f1b::runtime {
+
+using schedule::Action;
+using schedule::Kind;
+using schedule::Lifetime;
+
+namespace {
+
+constexpr std::size_t kFlows = 2;  // forward, backward
+
+model::StageStorage storage_of(const schedule::Schedule& schedule, const Action& action,
+                               std::size_t index, const schedule::MemoryPlan& memory,
+                               std::byte* activations) {
+  const auto at = [&](const schedule::Block& block) { return activations + block.offset; };
+  const auto of = [&](Lifetime lifetime) {
+    return at(memory.find(lifetime, action.chunk, action.unit));
+  };
+  model::StageStorage storage;
+  storage.unit = of(Lifetime::kUnit);
+  if (action.kind != Kind::kWeightGrad) storage.carry = of(Lifetime::kCarry);
+  if (action.kind == Kind::kBackward) storage.carry_gradient = of(Lifetime::kCarryGradient);
+  if (action.kind != Kind::kForward && schedule.split_backward)
+    storage.stash = of(Lifetime::kStash);
+  storage.workspace = at(memory.workspace_of(index));
+  return storage;
+}
+
+}  // namespace
+
+ModelRunner::ModelRunner(const JobPlan& job, const schedule::Schedule& schedule, int pipeline_rank,
+                         const schedule::MemoryPlan& memory, model::Mode mode,
+                         std::span<const model::Stage> stages, kernels::Backend& backend,
+                         StepInputs& inputs, std::byte* activations)
+    : memory_(memory),
+      mode_(mode),
+      stages_(stages),
+      backend_(backend),
+      inputs_(inputs),
+      segments_(schedule.spec.segments),
+      next_(static_cast<std::size_t>(schedule.spec.chunks) * kFlows) {
+  std::int64_t start = 0;
+  for (std::int64_t length : job.segment_lengths) {
+    extents_.push_back({.micro_batch = job.config.training.micro_batch_size,
+                        .start = start,
+                        .tokens = length,
+                        .capacity = job.config.training.seq_length});
+    start += length;
+  }
+  const auto& order = schedule.orders[static_cast<std::size_t>(pipeline_rank)];
+  storage_.reserve(order.size());
+  for (std::size_t index = 0; index < order.size(); ++index)
+    storage_.push_back(storage_of(schedule, order[index], index, memory, activations));
+  // One send buffer for each way out of each chunk, and none.
+  outputs_.reserve(
+      kFlows * static_cast<std::size_t>(schedule.spec.chunks * job.depth.send_buffers) + 1);
+}
+
+void ModelRunner::take(const Action& action, std::size_t index, const std::byte* received) {
+  const model::Stage& stage = stages_[static_cast<std::size_t>(action.chunk)];
+  if (action.kind == Kind::kForward)
+    stage.take_activation(*backend_.ops, extent_of(action), storage_[index], received);
+  else
+    stage.take_gradient(*backend_.ops, extent_of(action), storage_[index], received);
+}
+
+void ModelRunner::run(const Action& action, std::size_t index, std::byte* output) {
+  expect_segment(action);
+  if (action.kind != Kind::kWeightGrad) inputs_.select(action.unit);
+  backend_.device->replay(key_of(index, output), [&] { issue(action, index, output); });
+}
+
+void ModelRunner::issue(const Action& action, std::size_t index, std::byte* output) {
+  const model::Extent& extent = extent_of(action);
+  const model::Stage& stage = stages_[static_cast<std::size_t>(action.chunk)];
+  kernels::Ops& ops = *backend_.ops;
+  switch (action.kind) {
+    case Kind::kForward:
+      stage.forward(ops, extent, mode_, storage_[index], inputs_.of(extent), output);
+      break;
+    case Kind::kBackward:
+      stage.backward(ops, extent, action.unit.segment == segments_ - 1, storage_[index],
+                     inputs_.of(extent), output);
+      break;
+    case Kind::kWeightGrad:
+      stage.weight_grad(ops, extent, storage_[index]);
+      break;
+  }
+}
+
+// Everything that the work depends on: training or evaluation, the record, the send buffer.
+std::uint64_t ModelRunner::key_of(std::size_t index, const std::byte* output) {
+  auto place = std::ranges::find(outputs_, output);
+  if (place == outputs_.end()) {
+    SEQ1F1B_ASSERT(outputs_.size() < outputs_.capacity(), "more send buffers than planned");
+    place = outputs_.insert(place, output);
+  }
+  const auto buffer = static_cast<std::uint64_t>(place - outputs_.begin());
+  const auto record = static_cast<std::uint64_t>(memory_.record_of(index));
+  return (static_cast<std::uint64_t>(mode_) << 48) | (buffer << 32) | record;
+}
+
+// A segment out of order gives silently wrong gradients: never go on.
+void ModelRunner::expect_segment(const Action& action) {
+  if (action.kind == Kind::kWeightGrad) return;
+  const bool forward = action.kind == Kind::kForward;
+  schedule::Unit& next = next_[static_cast<std::size_t>(action.chunk) * kFlows + (forward ? 0 : 1)];
+  const int first = forward ? 0 : segments_ - 1;
+  if (action.unit.segment == first) next = action.unit;
+  SEQ1F1B_ASSERT(next == action.unit, schedule::to_string(action),
+                 " comes out of the order of its segments");
+  next.segment += forward ? 1 : -1;
+}
+
+}  // namespace seq1f1b::runtime

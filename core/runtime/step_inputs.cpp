@@ -1,0 +1,134 @@
+#include "core/runtime/step_inputs.h"
+
+#include <algorithm>
+
+#include "kernels/common/errors.h"
+
+namespace seq1f1b::runtime {
+namespace {
+
+using kernels::Dtype;
+using kernels::Tensor;
+
+std::size_t step_tokens(const JobPlan& job) {
+  const auto& training = job.config.training;
+  return static_cast<std::size_t>(training.seq_length) *
+         static_cast<std::size_t>(training.micro_batch_size) *
+         static_cast<std::size_t>(job.derived.micro_batches);
+}
+
+std::size_t step_bytes(const JobPlan& job) {
+  return model::aligned(step_tokens(job) * sizeof(std::int32_t));
+}
+
+std::size_t unit_bytes(const JobPlan& job) {
+  const std::int64_t longest = *std::ranges::max_element(job.segment_lengths);
+  return model::aligned(static_cast<std::size_t>(longest * job.config.training.micro_batch_size) *
+                        sizeof(std::int32_t));
+}
+
+}  // namespace
+
+InputNeeds input_needs(const JobPlan& job, int pipeline_rank) {
+  InputNeeds needs;
+  for (const int stage : job.stages_of(pipeline_rank)) {
+    needs.tokens = needs.tokens || job.layers_of(stage).embedding;
+    needs.labels = needs.labels || job.layers_of(stage).head;
+  }
+  return needs;
+}
+
+std::size_t StepInputs::bytes(const JobPlan& job, const InputNeeds& needs) {
+  const std::size_t one = step_bytes(job) + unit_bytes(job);
+  return (needs.tokens ? one : 0) + (needs.labels ? one : 0);
+}
+
+StepInputs::StepInputs(const JobPlan& job, const InputNeeds& needs, kernels::Device& device,
+                       std::byte* memory, double* loss_sum, double* loss_scale)
+    : job_(job), needs_(needs), device_(device), loss_sum_(loss_sum), loss_scale_(loss_scale) {
+  const auto take = [&](std::size_t bytes) {
+    auto* piece = reinterpret_cast<std::int32_t*>(memory);
+    memory += bytes;
+    return piece;
+  };
+  if (needs.tokens) {
+    tokens_ = take(step_bytes(job));
+    unit_tokens_ = take(unit_bytes(job));
+  }
+  if (needs.labels) {
+    labels_ = take(step_bytes(job));
+    unit_labels_ = take(unit_bytes(job));
+  }
+  if (needs.any()) staging_.resize(step_tokens(job));
+  std::int64_t start = 0;
+  for (const std::int64_t length : job.segment_lengths) {
+    starts_.push_back(start);
+    start += length;
+  }
+}
+
+// Units lie one behind the other, [micro_batch, tokens] each, so that every unit is contiguous.
+void StepInputs::arrange(std::span<const std::int32_t> samples, std::int64_t shift,
+                         std::int32_t* device) {
+  const auto& training = job_.config.training;
+  const std::int64_t window = training.seq_length + 1;
+  const std::int64_t sequences = job_.derived.micro_batches * training.micro_batch_size;
+  std::int32_t* target = staging_.data();
+  for (std::int64_t first = 0; first < sequences; first += training.micro_batch_size)
+    for (std::size_t segment = 0; segment < starts_.size(); ++segment)
+      for (std::int64_t i = 0; i < training.micro_batch_size; ++i) {
+        const std::int32_t* source =
+            samples.data() + (first + i) * window + starts_[segment] + shift;
+        // Padding (-1) is no label; as a token that is read it stands for any.
+        target = std::transform(
+            source, source + job_.segment_lengths[segment], target,
+            [&](std::int32_t token) { return shift == 0 ? std::max(token, 0) : token; });
+      }
+  device_.upload(device, staging_.data(), staging_.size() * sizeof(std::int32_t));
+}
+
+void StepInputs::upload(std::span<const std::int32_t> samples) {
+  if (!needs_.any()) return;
+  const auto& training = job_.config.training;
+  const std::int64_t sequences = job_.derived.micro_batches * training.micro_batch_size;
+  SEQ1F1B_ASSERT(static_cast<std::int64_t>(samples.size()) == sequences * (training.seq_length + 1),
+                 "samples of a step: ", samples.size(), " tokens");
+  if (needs_.labels) {
+    // Labels are shifted over the whole sequence before it is cut: the last token of a segment
+    // predicts the first of the next.
+    arrange(samples, 1, labels_);
+    const auto counted =
+        std::ranges::count_if(staging_, [](std::int32_t label) { return label >= 0; });
+    const double scale = counted > 0 ? 1.0 / static_cast<double>(counted) : 0.0;
+    const double zero = 0.0;
+    device_.upload(loss_scale_, &scale, sizeof scale);
+    device_.upload(loss_sum_, &zero, sizeof zero);
+  }
+  if (needs_.tokens) arrange(samples, 0, tokens_);
+}
+
+void StepInputs::select(schedule::Unit unit) {
+  const auto& training = job_.config.training;
+  const auto segment = static_cast<std::size_t>(unit.segment);
+  const std::int64_t offset =
+      training.micro_batch_size * (unit.micro_batch * training.seq_length + starts_[segment]);
+  const auto bytes =
+      static_cast<std::size_t>(training.micro_batch_size * job_.segment_lengths[segment]) *
+      sizeof(std::int32_t);
+  if (needs_.tokens) device_.copy(unit_tokens_, tokens_ + offset, bytes);
+  if (needs_.labels) device_.copy(unit_labels_, labels_ + offset, bytes);
+}
+
+model::StageInput StepInputs::of(const model::Extent& extent) const {
+  model::StageInput input;
+  if (needs_.tokens)
+    input.tokens = Tensor(unit_tokens_, Dtype::kI32, {extent.micro_batch, extent.tokens});
+  if (needs_.labels) {
+    input.loss.labels = Tensor(unit_labels_, Dtype::kI32, {extent.rows()});
+    input.loss.loss_scale = loss_scale_;
+    input.loss.loss_sum = loss_sum_;
+  }
+  return input;
+}
+
+}  // namespace seq1f1b::runtime
