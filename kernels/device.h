@@ -72,7 +72,7 @@ class Device {
     (void)key;
     issue();
   }
-  // Drops all records: what their pointers point to is about to go.
+  // Drops all records, when the work is done: what their pointers point to is about to go.
   virtual void forget_records() {}
   // Records kept by replay and the bytes they take, as far as known.
   struct Records {

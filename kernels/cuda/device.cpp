@@ -52,9 +52,7 @@ CudaDevice::CudaDevice(const Gpu& gpu, bool graphs) : gpu_(gpu), graphs_wanted_(
 }
 
 CudaDevice::~CudaDevice() {
-  // Errors have been reported where they arose; here they would only hide the first.
-  cudaStreamSynchronize(stream_);
-  for (const auto& [key, graph] : graphs_) cudaGraphExecDestroy(graph);
+  forget_records();
   for (cudaEvent_t event : stamps_)
     if (event) cudaEventDestroy(event);
   staging_.reset();
@@ -218,6 +216,14 @@ void CudaDevice::replay(std::uint64_t key, const std::function<void()>& issue) {
   check(cudaGraphUpload(graph, stream_), "uploading a record");
   const std::size_t free_after = free_bytes();
   if (free_before > free_after) record_bytes_ += free_before - free_after;
+}
+
+// Errors have been reported where they arose; here they would only hide the first.
+void CudaDevice::forget_records() {
+  cudaStreamSynchronize(stream_);
+  for (const auto& [key, graph] : graphs_) cudaGraphExecDestroy(graph);
+  graphs_.clear();
+  record_bytes_ = 0;
 }
 
 void CudaDevice::push_range(const char* name) { push_named_range(name); }

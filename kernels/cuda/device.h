@@ -76,6 +76,7 @@ class CudaDevice final : public Device {
   // The first time, the work is issued as it is, which lets libraries choose their algorithms and
   // load their kernels, and then recorded as a graph without being done again.
   void replay(std::uint64_t key, const std::function<void()>& issue) override;
+  void forget_records() override;
   Records records() const override { return {graphs_.size(), record_bytes_}; }
   void push_range(const char* name) override;
   void pop_range() override;
