@@ -130,7 +130,7 @@ __global__ void __launch_bounds__(kBackwardThreads, kWidth > 1 && kHeld * kWidth
     constexpr int kKept = kWidth > 1 && kHeld * kWidth <= 16 ? kHeld : 0;
     const NormRow<T, kWidth, kKept> values(input + row * width, packets);
     const NormRow<T, kWidth, kKept> gradients(grad_output + row * width, packets);
-    NormRow<T, kWidth, kKept> residuals;
+    NormRow<T, kWidth, kKept> residuals{};
     if (grad_residual) residuals.read(grad_residual + row * width, packets);
     float along_ones = 0, along_input = 0;
     sums.visit(

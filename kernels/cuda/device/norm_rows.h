@@ -23,7 +23,7 @@ __device__ __forceinline__ void for_held(int packets, Body body) {
 template <class T, int kWidth, int kHeld>
 class NormRow {
  public:
-  NormRow() = default;
+  __device__ __forceinline__ NormRow() : held_{} {}
   __device__ __forceinline__ NormRow(const T* row, int packets) { read(row, packets); }
   __device__ __forceinline__ void read(const T* row, int packets) {
     row_ = row;
@@ -51,8 +51,8 @@ class NormRow {
   }
 
  private:
-  const T* row_;
-  int packets_;
+  const T* row_ = nullptr;
+  int packets_ = 0;
   Packet<T, kWidth> held_[kHeld > 0 ? kHeld : 1];
 };
 
