@@ -26,12 +26,10 @@
 #include "kernels/cuda/attention_sm90_tiles.h"
 
 namespace seq1f1b::kernels::cuda {
-namespace {
-
-using namespace sm90;
+namespace sm90 {
 
 template <int kDim>
-struct Tiles {
+struct ForwardTiles {
   static constexpr int kConsumers = kDim == 64 ? 3 : 2;  // warp groups
   static constexpr int kQueries = kGroupRows * kConsumers, kKeys = 128, kStages = 2;
   static constexpr int kThreads = kGroup * (kConsumers + 1);
@@ -55,6 +53,14 @@ struct Tiles {
   static constexpr int turn_barrier(int w) { return 1 + w; }
   static constexpr int own_barrier(int w) { return 1 + kConsumers + w; }
 };
+
+}  // namespace sm90
+namespace {
+
+using namespace sm90;
+
+template <int kDim>
+using Tiles = ForwardTiles<kDim>;
 
 struct Arguments {
   AttentionShape shape;
