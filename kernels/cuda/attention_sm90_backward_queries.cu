@@ -36,7 +36,7 @@ struct QueryTiles {
   static constexpr int kValueEmpty = kValueFull + kStages * kBarrierBytes;
   static constexpr int kQueryFull = kValueEmpty + kStages * kBarrierBytes;
   static constexpr int kSharedBytes = kQueryFull + kBarrierBytes;
-  static_assert(kSharedBytes <= 227 * 1024);
+  static_assert(kStages == 2 && kSharedBytes <= 227 * 1024);
   static constexpr int own_barrier(int w) { return 1 + w; }
 };
 

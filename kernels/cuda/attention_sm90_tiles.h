@@ -10,6 +10,7 @@
 
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/attention_mask.h"
+#include "kernels/cuda/attention_sm90_scratch.h"
 #include "kernels/cuda/device/language.h"
 #include "kernels/cuda/device/ptx_sm90.h"
 #include "kernels/cuda/tensor_map.h"
@@ -46,7 +47,8 @@ inline TensorMapShape key_map_shape(const AttentionShape& s) {
           {kPanelWidth, kKeyBox, 1, 1}};
 }
 inline bool serves(const Context& context, const AttentionShape& s) {
-  return context.architecture == 90 && s.head_dim % 8 == 0 && s.head_dim <= 128 && s.scale > 0;
+  return context.architecture == 90 && s.head_dim % 8 == 0 && s.head_dim <= kSm90MaxHeadDim &&
+         s.scale > 0;
 }
 inline bool maps_serve(const TensorMapShape& shape, std::initializer_list<const void*> tensors) {
   return std::all_of(tensors.begin(), tensors.end(),

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cuda/attention_sm90_scratch.h"
 #include "kernels/cuda/scratch.h"
 
 namespace seq1f1b::kernels::cuda {
@@ -38,10 +39,19 @@ inline std::size_t attention_forward_scratch(const ScratchShape& shape) {
 }
 
 // delta = rowsum(grad_output * output), and where sums may run in any order grad_query in fp32.
+// What the kernels of compute capability 8.0 and of 9.0 take, whichever is more: the plan does not
+// know the device.
 inline std::size_t attention_backward_scratch(const ScratchShape& shape) {
   const std::int64_t rows = shape.micro_batch * shape.heads * shape.tokens;
   const bool one_pass = !shape.deterministic && !shape.fp32;
-  return scratch_floats(rows) + (one_pass ? scratch_floats(rows * shape.head_dim) : 0);
+  const std::size_t sm80 =
+      scratch_piece(rows) + (one_pass ? scratch_piece(rows * shape.head_dim) : 0);
+  const std::size_t sm90 =
+      shape.fp32 || shape.head_dim > kSm90MaxHeadDim
+          ? 0
+          : attention_sm90_scratch_bytes(shape.micro_batch, shape.tokens, shape.heads,
+                                         shape.head_dim, shape.deterministic);
+  return std::max(sm80, sm90);
 }
 
 inline std::size_t attention_scratch(const ScratchShape& shape) {
