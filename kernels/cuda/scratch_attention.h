@@ -45,7 +45,7 @@ inline std::size_t attention_backward_scratch(const ScratchShape& shape) {
   const std::int64_t rows = shape.micro_batch * shape.heads * shape.tokens;
   const bool one_pass = !shape.deterministic && !shape.fp32;
   const std::size_t sm80 =
-      scratch_piece(rows) + (one_pass ? scratch_piece(rows * shape.head_dim) : 0);
+      scratch_floats(rows) + (one_pass ? scratch_floats(rows * shape.head_dim) : 0);
   const std::size_t sm90 =
       shape.fp32 || shape.head_dim > kSm90MaxHeadDim
           ? 0
