@@ -1,0 +1,118 @@
+// Prints what the matrix instructions do with known operands: which element a lane gets from
+// ldmatrix, and the fragments of mma for small integers, where every sum is exact. Built for the
+// GPU (cuda_probe) and for the emulator (simt_probe); fragments.txt is the emulator's print, and
+// equality with a GPU's proves the layouts that the emulator, and so every emulated test, assumes.
+#include <cstdint>
+#include <cstdio>
+#include <vector>
+
+#include "kernels/common/bf16.h"
+#include "kernels/common/errors.h"
+#include "kernels/cuda/device/language.h"
+#include "kernels/cuda/device/ptx.h"
+
+using namespace seq1f1b::kernels;
+using namespace seq1f1b::kernels::cuda;
+
+namespace {
+
+constexpr int kLanes = 32, kTrials = 4;
+
+// One warp. Element i of shared memory holds the number i; rows of eight.
+__global__ void probe_ldmatrix(bool transposed, std::uint32_t* output) {
+  SEQ1F1B_DYNAMIC_SHARED(shared);
+  auto* elements = reinterpret_cast<std::uint16_t*>(shared);
+  for (int i = static_cast<int>(threadIdx.x); i < 256; i += kLanes)
+    elements[i] = static_cast<std::uint16_t>(i);
+  __syncwarp();
+  std::uint32_t r[4];
+  const std::uint32_t address = shared_address(elements + threadIdx.x * 8);
+  if (transposed)
+    ldmatrix_x4_trans(r, address);
+  else
+    ldmatrix_x4(r, address);
+  for (int i = 0; i < 4; ++i) output[threadIdx.x * 4 + static_cast<unsigned>(i)] = r[i];
+}
+
+// One warp per trial; lane l reads its six registers at input[l * 6].
+__global__ void probe_mma(const std::uint32_t* input, float* output) {
+  const unsigned lane = blockIdx.x * kLanes + threadIdx.x;
+  std::uint32_t a[4];
+  for (unsigned i = 0; i < 4; ++i) a[i] = input[lane * 6 + i];
+  float d[4];
+  for (unsigned i = 0; i < 4; ++i) d[i] = static_cast<float>(i);
+  mma_bf16_16816(d, a, input[lane * 6 + 4], input[lane * 6 + 5]);
+  for (unsigned i = 0; i < 4; ++i) output[lane * 4 + i] = d[i];
+}
+
+template <class T>
+class Memory {
+ public:
+  explicit Memory(std::size_t count) : count_(count) {
+    check(cudaMalloc(reinterpret_cast<void**>(&data_), count * sizeof(T)), "allocating");
+  }
+  ~Memory() { cudaFree(data_); }
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+  T* data() const { return data_; }
+  void write(const std::vector<T>& host) {
+    check(cudaMemcpy(data_, host.data(), count_ * sizeof(T), cudaMemcpyHostToDevice), "writing");
+  }
+  std::vector<T> read() const {
+    std::vector<T> host(count_);
+    check(cudaMemcpy(host.data(), data_, count_ * sizeof(T), cudaMemcpyDeviceToHost), "reading");
+    return host;
+  }
+
+ private:
+  T* data_ = nullptr;
+  std::size_t count_;
+};
+
+void print_ldmatrix(bool transposed) {
+  Memory<std::uint32_t> output(kLanes * 4);
+  SEQ1F1B_LAUNCH(probe_ldmatrix, 1, kLanes, 512, cudaStream_t{}, transposed, output.data());
+  const std::vector<std::uint32_t> registers = output.read();
+  for (std::size_t lane = 0; lane < kLanes; ++lane) {
+    std::printf("ldmatrix_x4%s lane %zu:", transposed ? "_trans" : "", lane);
+    for (std::size_t i = 0; i < 4; ++i)
+      std::printf(" %u,%u", registers[lane * 4 + i] & 0xffffu, registers[lane * 4 + i] >> 16);
+    std::printf("\n");
+  }
+}
+
+void print_mma() {
+  std::vector<std::uint32_t> fragments(kTrials * kLanes * 6);
+  std::uint32_t state = 12345;
+  const auto small = [&] {  // -7 .. 7, exact in bf16
+    state = state * 1664525u + 1013904223u;
+    return static_cast<std::uint32_t>(
+        Bf16(static_cast<float>(state >> 24 & 15u) - 7.5f + 0.5f).bits);
+  };
+  for (std::uint32_t& fragment : fragments) {
+    const std::uint32_t low = small();
+    fragment = low | small() << 16;
+  }
+  Memory<std::uint32_t> input(fragments.size());
+  Memory<float> output(kTrials * kLanes * 4);
+  input.write(fragments);
+  SEQ1F1B_LAUNCH(probe_mma, kTrials, kLanes, 0, cudaStream_t{}, input.data(), output.data());
+  const std::vector<float> sums = output.read();
+  for (std::size_t lane = 0; lane < kTrials * kLanes; ++lane)
+    std::printf("mma_bf16_16816 trial %zu lane %zu: %g %g %g %g\n", lane / kLanes, lane % kLanes,
+                sums[lane * 4], sums[lane * 4 + 1], sums[lane * 4 + 2], sums[lane * 4 + 3]);
+}
+
+}  // namespace
+
+int main() {
+  try {
+    print_ldmatrix(false);
+    print_ldmatrix(true);
+    print_mma();
+  } catch (const seq1f1b::Error& error) {
+    std::fprintf(stderr, "probe: %s\n", error.what());
+    return error.code();
+  }
+  return 0;
+}
