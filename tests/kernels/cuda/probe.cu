@@ -84,10 +84,10 @@ void print_ldmatrix(bool transposed) {
 void print_mma() {
   std::vector<std::uint32_t> fragments(kTrials * kLanes * 6);
   std::uint32_t state = 12345;
-  const auto small = [&] {  // -7 .. 7, exact in bf16
+  const auto small = [&] {  // -7 .. 8, exact in bf16
     state = state * 1664525u + 1013904223u;
-    return static_cast<std::uint32_t>(
-        Bf16(static_cast<float>(state >> 24 & 15u) - 7.5f + 0.5f).bits);
+    const int value = static_cast<int>(state >> 28) - 7;
+    return static_cast<std::uint32_t>(Bf16(static_cast<float>(value)).bits);
   };
   for (std::uint32_t& fragment : fragments) {
     const std::uint32_t low = small();
