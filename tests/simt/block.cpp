@@ -26,8 +26,9 @@ void run_threads(void* argument) {
   for (;;) {
     try {
       thread.block->call.body();
-    } catch (const std::exception& error) {
-      thread.block->fail(concat("exception in device code: ", error.what()), thread.where);
+    } catch (const Block::GivenUp&) {
+    } catch (const std::exception& exception) {
+      thread.block->note_exception(exception.what());
     }
     thread.state = Thread::State::kDone;
     Fiber::suspend();
@@ -157,7 +158,8 @@ void Block::run(dim3 block_index) {
     ready_.push_back(threads_[linear]);
   }
   while (live_ > 0) {
-    if (ready_.empty() && !wake_polls()) deadlock();
+    while (ready_.empty() && !wake_polls())
+      if (!extension || !extension->progress()) deadlock();
     Thread& thread = *ready_.front();
     ready_.pop_front();
     t_thread = &thread;
@@ -166,6 +168,9 @@ void Block::run(dim3 block_index) {
     if (thread.state == Thread::State::kDone) thread_ended(thread);
     if (!report_.empty()) throw Fault{report_};
   }
+  if (!extension) return;
+  if (const std::string left = extension->at_end(); !left.empty())
+    throw Fault{concat("kernel ", call.name, ", block ", text(index), ": ", left)};
 }
 
 void Block::wait(Thread& thread, Thread::State state, const char* operation, const Where& where) {
@@ -189,8 +194,11 @@ std::string Block::place(const Thread& thread) const {
 
 void Block::fail(const std::string& what, const Where& where) {
   report_ = concat(place(current_thread()), ", ", describe(where), ": ", what);
-  Fiber::suspend();
-  std::abort();  // nobody resumes it
+  throw GivenUp{};
+}
+
+void Block::note_exception(const std::string& what) {
+  report_ = concat(place(current_thread()), ": exception in device code: ", what);
 }
 
 void Block::meet_warp(const char* operation, std::uint32_t mask, void* arguments,

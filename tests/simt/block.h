@@ -22,8 +22,9 @@ using Where = std::source_location;
 
 inline constexpr unsigned kWarpSize = 32;
 inline constexpr std::size_t kMaxSharedBytes = 227 * 1024;
-// Shared-space addresses start here, so that zero and small numbers are none.
-inline constexpr std::uint32_t kSharedBase = 0x10000;
+// Shared-space addresses start here, so that zero and small numbers are none; all fit the 18 bits
+// of a matrix descriptor.
+inline constexpr std::uint32_t kSharedBase = 1024;
 
 struct KernelCall {
   const char* name;
@@ -43,6 +44,16 @@ struct AsyncCopy {
 };
 
 class Block;
+
+// What goes on in a block beside its threads: the asynchronous proxy of ptx_sm90.h.
+class Extension {
+ public:
+  virtual ~Extension() = default;
+  // Brings something to its end; false when nothing is under way. Called when all threads wait.
+  virtual bool progress() = 0;
+  // A report of what must not be under way when the block ends.
+  virtual std::string at_end() = 0;
+};
 
 struct Thread {
   enum class State : std::uint8_t { kReady, kWarp, kBarrier, kPoll, kDone };
@@ -99,8 +110,10 @@ class Block {
   // Until `ready`, which others make true.
   void wait_until(const char* operation, std::function<bool()> ready, const Where& where);
   void yield();
+  struct GivenUp {};  // unwinds the thread that failed
   // Gives the block up.
   [[noreturn]] void fail(const std::string& what, const Where& where);
+  void note_exception(const std::string& what);
 
   // Shared memory.
   std::byte* shared() const;
@@ -111,8 +124,7 @@ class Block {
 
   int ballot = 0;  // of __syncthreads_count
 
-  // What an extension keeps for the block: the barriers of ptx_sm90.h.
-  std::shared_ptr<void> extension;
+  std::unique_ptr<Extension> extension;
 
  private:
   struct Warp {

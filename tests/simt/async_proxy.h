@@ -1,0 +1,116 @@
+#pragma once
+// The asynchronous proxy of compute capability 9.0: barriers in shared memory, bulk and tensor
+// copies, products of warp groups. Everything asynchronous ends as late as it may: loads when all
+// threads of the block wait, in an order drawn from the seed; stores when their issuer waits for
+// them; products at the wait that covers them. Destinations are NaN until then.
+//
+// Reading shared memory that plain code wrote without fence_proxy_async is reported: the proxy sees
+// the memory as it was at the last fence of any thread. (A fence by one thread is taken for a fence
+// by all, so a fence that some threads leave out may pass.)
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <vector>
+
+#include "tests/simt/block.h"
+
+namespace seq1f1b::simt {
+
+struct SharedBarrier {
+  unsigned count = 0;      // arrivals of a phase
+  unsigned pending = 0;    // of them still to come
+  std::int64_t bytes = 0;  // expected and not yet come
+  unsigned phase = 0;
+  bool fenced = false;  // after its initialisation
+};
+
+// One issued product of a thread: d (+)= a b.
+struct Product {
+  int columns;  // of b and d
+  bool add;
+  float* d;                          // columns / 2 numbers, the fragment's
+  const std::uint32_t* a_registers;  // null: from shared memory
+  std::uint64_t a, b;                // descriptors
+  bool a_outer, b_outer;
+  std::vector<float> before;  // d until now, where no earlier product of the thread holds it
+  Where where;
+};
+
+class AsyncProxy final : public Extension {
+ public:
+  explicit AsyncProxy(Block& block);
+  // Of the running block; made when first used.
+  static AsyncProxy& get();
+
+  bool progress() override;
+  std::string at_end() override;
+
+  // Barriers.
+  void init_barrier(std::uint32_t shared, int count, const Where& where);
+  void fence_init();
+  void arrive(std::uint32_t shared, int bytes, const Where& where);  // expecting `bytes` more
+  void wait_barrier(std::uint32_t shared, int parity, const Where& where);
+
+  // Loads: `places` of shared memory get what `read` fills in, then `barrier` its bytes.
+  struct Piece {
+    std::uint32_t shared;
+    const void* global;  // null: zeros
+    std::uint32_t bytes;
+  };
+  void load(std::vector<Piece> pieces, std::uint32_t barrier, const Where& where);
+  // Stores and additions: `write` gets each piece's bytes when the group is waited for.
+  enum class Store { kCopy, kAddF32 };
+  struct Target {
+    std::uint32_t shared;
+    void* global;
+    std::uint32_t bytes;
+  };
+  void store(std::vector<Target> targets, Store kind, const Where& where);
+  void commit_stores();
+  void wait_stores(std::size_t pending);
+
+  void fence();
+
+  // Products, by warps.
+  void fence_products(const Where& where);
+  void multiply(Product product);
+  void commit_products(const Where& where);
+  void wait_products(std::size_t pending, const Where& where);
+
+ private:
+  struct Load {
+    std::vector<Piece> pieces;
+    std::uint32_t barrier, bytes;
+  };
+  struct StoreCall {
+    std::vector<Target> targets;
+    Store kind;
+    Where where;
+  };
+  struct PerThread {
+    std::vector<StoreCall> open_stores;
+    std::deque<std::vector<StoreCall>> stores;
+    std::vector<Product> open_products;
+    std::deque<std::vector<Product>> products;
+    bool fenced = false;
+  };
+  SharedBarrier& barrier_at(std::uint32_t shared, const Where& where);
+  void check_complete(SharedBarrier& barrier);
+  PerThread& mine();
+  const std::byte* visible(std::uint32_t shared, std::size_t bytes, const Where& where);
+  void both(std::uint32_t shared, const void* from, int fill, std::size_t bytes);
+  static void complete_products(const Lanes& lanes);
+  void run_products(const std::array<Product*, kWarpSize>& lanes);
+
+  Block& block_;
+  std::map<std::uint32_t, SharedBarrier> barriers_;
+  std::vector<std::uint32_t> unfenced_;
+  std::vector<Load> loads_;
+  std::map<unsigned, PerThread> threads_;
+  std::vector<std::byte> seen_;  // shared memory as the proxy sees it
+  std::uint64_t random_;
+};
+
+}  // namespace seq1f1b::simt
