@@ -58,20 +58,27 @@ struct AttentionMask {
 
   // The queries that see some key of the rows [key, key + keys): none where begin >= end.
   SEQ1F1B_HOST_DEVICE TileRange queries_of(int key, int keys) const {
-    const int begin = key > offset ? key - offset : 0;
     const int last = key + keys < key_length ? key + keys : key_length;
-    int end = tokens;
-    if (document_start) {  // the first query whose document begins behind the tile
-      int low = begin;
-      while (low < end) {
-        const int middle = low + (end - low) / 2;
-        if (first_key(middle) >= last)
-          end = middle;
-        else
-          low = middle + 1;
-      }
+    return {key > offset ? key - offset : 0, queries_before(last)};
+  }
+  // The queries that see all of them.
+  SEQ1F1B_HOST_DEVICE TileRange queries_of_all(int key, int keys) const {
+    if (key + keys > key_length) return {0, 0};
+    const int begin = key + keys - 1 - offset;
+    return {begin > 0 ? begin : 0, queries_before(key + 1)};
+  }
+  // How many queries have a document that begins before row `key` of the keys.
+  SEQ1F1B_HOST_DEVICE int queries_before(int key) const {
+    if (!document_start) return tokens;
+    int low = 0, high = tokens;
+    while (low < high) {
+      const int middle = low + (high - low) / 2;
+      if (first_key(middle) >= key)
+        high = middle;
+      else
+        low = middle + 1;
     }
-    return {begin, end};
+    return low;
   }
 };
 

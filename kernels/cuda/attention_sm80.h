@@ -18,6 +18,9 @@ bool sm80_serves(const AttentionShape& shape, Pointers... operands) {
          ((reinterpret_cast<std::uintptr_t>(operands) % 16 == 0) && ...);
 }
 
+// Up to this head dimension the backward has a one-pass variant, where sums may run in any order.
+inline constexpr int kOnePassHeadDim = 128;
+
 // Scores are exponentiated to the base of two: 2^(score log2(e)).
 inline constexpr float kLog2E = std::numbers::log2e_v<float>;
 inline constexpr float kLn2 = std::numbers::ln2_v<float>;

@@ -54,23 +54,41 @@ __device__ __forceinline__ void load_tile(std::uint32_t shared, const Bf16* glob
   }
 }
 
-// Where a lane points ldmatrix: the offset of its row and chunk in a 16x16 block, for every block
-// of a row of blocks. The chunks 2 k + c of block k differ from those of block 0 by a swap of the
-// bits that the tile swaps, and by a constant.
+// Where a lane points ldmatrix in a 16x16 block, of which it gets four 8x8 matrices (ptx.h).
+struct LaneRow {
+  int row, chunk;
+};
+// Matrices in their own order: the left operand of a product along the columns, and, transposed on
+// the way, the right operand of a product along the rows.
+__device__ __forceinline__ LaneRow lane_row_left() {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  return {lane % 16, lane / 16};
+}
+// The two off-diagonal matrices exchanged: the right operand of a product along the columns, and,
+// transposed on the way, the left operand of a product along the rows.
+__device__ __forceinline__ LaneRow lane_row_right() {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  return {lane / 16 * 8 + lane % 8, lane / 8 % 2};
+}
+
+// The addresses of a lane for all blocks of a row of blocks, kept in few registers: the chunks
+// 2 k + c of block k differ from those of block 0 by the bits that the tile swaps, and by a
+// constant.
 template <int kColumns>
 class LaneOffsets {
  public:
-  // Blocks in their own order: the left operand of a product along the columns, and, transposed on
-  // the way, the right operand of a product along the rows.
   __device__ static __forceinline__ LaneOffsets left(std::uint32_t base) {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-    return {base, lane % 16, lane / 16};
+    return {base, lane_row_left()};
   }
-  // The two off-diagonal 8x8 matrices exchanged: the right operand of a product along the columns,
-  // and, transposed on the way, the left operand of a product along the rows.
   __device__ static __forceinline__ LaneOffsets right(std::uint32_t base) {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-    return {base, lane / 16 * 8 + lane % 8, lane / 8 % 2};
+    return {base, lane_row_right()};
+  }
+  // The same blocks `bytes` further, a multiple of eight rows.
+  __device__ __forceinline__ LaneOffsets moved(std::uint32_t bytes) const {
+    LaneOffsets result = *this;
+#pragma unroll
+    for (int k = 0; k < kPatterns; ++k) result.at_[k] += bytes;
+    return result;
   }
   // Of the block whose first row is `row`, a multiple of 16, and whose first column is 16 k.
   __device__ __forceinline__ std::uint32_t operator()(int row, int k) const {
@@ -80,10 +98,11 @@ class LaneOffsets {
 
  private:
   static constexpr int kPatterns = Tile<kColumns>::kSwaps / 2;
-  __device__ __forceinline__ LaneOffsets(std::uint32_t base, int row, int chunk) {
+  __device__ __forceinline__ LaneOffsets(std::uint32_t base, LaneRow lane) {
 #pragma unroll
     for (int k = 0; k < kPatterns; ++k)
-      at_[k] = base + static_cast<std::uint32_t>(Tile<kColumns>::offset(row, 2 * k + chunk));
+      at_[k] =
+          base + static_cast<std::uint32_t>(Tile<kColumns>::offset(lane.row, 2 * k + lane.chunk));
   }
   std::uint32_t at_[kPatterns];
 };
@@ -161,13 +180,10 @@ __device__ __forceinline__ void multiply_accumulators(float (&result)[kM][kColum
 __device__ __forceinline__ int lane_row() { return static_cast<int>(threadIdx.x) % 32 / 4; }
 __device__ __forceinline__ int lane_column() { return static_cast<int>(threadIdx.x) % 4 * 2; }
 
-// Writes a warp's rows [16 kM x kColumns], rounded to bf16, to a tile from its row `row` on, and
-// from there in pieces of 16 bytes to global memory: the first `rows` rows, columns below head_dim.
-// The tile's rows must be this warp's own.
+// Writes a warp's rows [16 kM x kColumns], rounded to bf16, to a tile from its row `row` on.
 template <int kColumns, int kM>
-__device__ __forceinline__ void store_rows(const float (&values)[kM][kColumns / 8][4],
-                                           unsigned char* tile, int row, Bf16* global,
-                                           std::int64_t stride, int rows, int head_dim) {
+__device__ __forceinline__ void store_tile(const float (&values)[kM][kColumns / 8][4],
+                                           unsigned char* tile, int row) {
 #pragma unroll
   for (int m = 0; m < kM; ++m)
 #pragma unroll
@@ -177,6 +193,15 @@ __device__ __forceinline__ void store_rows(const float (&values)[kM][kColumns / 
         *reinterpret_cast<std::uint32_t*>(
             tile + Tile<kColumns>::offset(row + m * 16 + half * 8 + lane_row(), n) +
             lane_column() * 2) = pack_bf16(values[m][n][2 * half], values[m][n][2 * half + 1]);
+}
+
+// The same, and from there in pieces of 16 bytes to global memory: the first `rows` rows, columns
+// below head_dim. The tile's rows must be this warp's own.
+template <int kColumns, int kM>
+__device__ __forceinline__ void store_rows(const float (&values)[kM][kColumns / 8][4],
+                                           unsigned char* tile, int row, Bf16* global,
+                                           std::int64_t stride, int rows, int head_dim) {
+  store_tile<kColumns>(values, tile, row);
   __syncwarp();
   constexpr int kPieces = kM * 16 * Tile<kColumns>::kChunks;
   for (int piece = static_cast<int>(threadIdx.x) % 32; piece < kPieces; piece += 32) {
