@@ -2,28 +2,34 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+
+#include "kernels/common/errors.h"
 
 namespace seq1f1b::optimizer {
 namespace {
 
-std::size_t squares_bytes(const parameters::Layout& layout) {
-  return (layout.rows().size() * sizeof(double) + 255) / 256 * 256;
-}
+// The constants lie behind the sums and are copied together with them.
+static_assert(sizeof(kernels::AdamwStep) % sizeof(double) == 0);
+constexpr std::size_t kStepDoubles = sizeof(kernels::AdamwStep) / sizeof(double);
 
 }  // namespace
 
-std::size_t Optimizer::scratch_bytes(const parameters::Layout& layout) {
-  return squares_bytes(layout) + sizeof(kernels::AdamwStep);
+std::size_t Optimizer::scratch_bytes(const StepSums& sums) {
+  return (sums.size() + kStepDoubles) * sizeof(double);
 }
 
 Optimizer::Optimizer(const config::OptimizerConfig& config, const parameters::Store& store,
-                     kernels::Backend& backend, std::byte* scratch)
+                     const StepSums& sums, kernels::Backend& backend, std::byte* scratch)
     : config_(config),
       store_(store),
       backend_(backend),
-      device_squares_(reinterpret_cast<double*>(scratch)),
-      device_step_(reinterpret_cast<kernels::AdamwStep*>(scratch + squares_bytes(store.layout()))),
-      host_squares_(store.layout().rows().size()) {
+      layout_(sums),
+      device_sums_(reinterpret_cast<double*>(scratch)),
+      device_step_(reinterpret_cast<kernels::AdamwStep*>(device_sums_ + sums.size())),
+      image_(sums.size() + kStepDoubles),
+      host_(backend.device->allocate_host(read_back_bytes())),
+      finished_(backend.device->make_event()) {
   for (const auto& row : store.layout().rows()) {
     kernels::AdamwTensor tensor;
     tensor.weight = store.weight(row);
@@ -36,6 +42,12 @@ Optimizer::Optimizer(const config::OptimizerConfig& config, const parameters::St
   }
 }
 
+Optimizer::~Optimizer() { backend_.device->release_host(host_, read_back_bytes()); }
+
+std::size_t Optimizer::read_back_bytes() const {
+  return (1 + layout_.others + kStepDoubles) * sizeof(double);
+}
+
 void Optimizer::zero_gradients() { backend_.ops->fill(store_.all_gradients(), 0.0); }
 
 void Optimizer::sum_local_uses() {
@@ -44,35 +56,45 @@ void Optimizer::sum_local_uses() {
       backend_.ops->accumulate(store_.gradient(row, use), store_.gradient(row));
 }
 
-void Optimizer::squares(std::span<double> squares) {
-  const auto rows = store_.layout().rows();
-  for (std::size_t i = 0; i < rows.size(); ++i)
-    if (rows[i].owner) backend_.ops->sum_of_squares(store_.gradient(rows[i]), device_squares_ + i);
-  backend_.device->download(host_squares_.data(), device_squares_,
-                            host_squares_.size() * sizeof(double));
-  for (std::size_t i = 0; i < rows.size(); ++i)
-    if (rows[i].owner) squares[rows[i].table_index] = host_squares_[i];
+kernels::Tensor Optimizer::sums() const {
+  return {device_sums_, kernels::Dtype::kF64, {static_cast<std::int64_t>(layout_.size())}};
 }
 
-double Optimizer::global_norm(std::span<const double> squares) {
-  double sum = 0;
-  for (double square : squares) sum += square;
-  return std::sqrt(sum);
-}
-
-void Optimizer::update(std::int64_t step, double learning_rate, double global_norm) {
+void Optimizer::begin_step(std::int64_t number, double learning_rate, const double* loss_sum,
+                           std::span<const double> others) {
+  SEQ1F1B_ASSERT(others.size() == layout_.others, "other sums of a step: ", others.size());
   kernels::AdamwStep constants;
   constants.learning_rate = learning_rate;
   constants.beta1 = config_.adam_beta1;
   constants.beta2 = config_.adam_beta2;
   constants.epsilon = config_.adam_eps;
-  constants.bias_correction1 = 1.0 - std::pow(config_.adam_beta1, static_cast<double>(step));
-  constants.bias_correction2 = 1.0 - std::pow(config_.adam_beta2, static_cast<double>(step));
-  constants.gradient_scale = config_.clip_grad > 0 && global_norm > config_.clip_grad
-                                 ? config_.clip_grad / global_norm
-                                 : 1.0;
-  backend_.device->upload(device_step_, &constants, sizeof constants);
-  backend_.ops->adamw(tensors_, device_step_);
+  constants.bias_correction1 = 1.0 - std::pow(config_.adam_beta1, static_cast<double>(number));
+  constants.bias_correction2 = 1.0 - std::pow(config_.adam_beta2, static_cast<double>(number));
+  std::ranges::copy(others,
+                    image_.begin() + static_cast<std::ptrdiff_t>(layout_.size() - layout_.others));
+  std::memcpy(image_.data() + layout_.size(), &constants, sizeof constants);
+  backend_.device->upload(device_sums_, image_.data(), image_.size() * sizeof(double));
+
+  for (const auto& row : store_.layout().rows())
+    if (row.owner)
+      backend_.ops->sum_of_squares(store_.gradient(row), device_sums_ + row.table_index);
+  if (loss_sum) backend_.device->copy(device_sums_ + layout_.tensors, loss_sum, sizeof(double));
 }
+
+void Optimizer::finish_step() {
+  const auto tensors = static_cast<std::int64_t>(layout_.tensors);
+  double* loss = device_sums_ + layout_.tensors;
+  backend_.ops->clip({device_sums_, kernels::Dtype::kF64, {tensors}}, loss, config_.clip_grad,
+                     device_step_);
+  backend_.ops->adamw(tensors_, device_step_);
+  backend_.device->download_later(host_, loss, read_back_bytes());
+  backend_.device->record(*finished_);
+}
+
+const kernels::AdamwStep& Optimizer::outcome() const {
+  return *reinterpret_cast<const kernels::AdamwStep*>(host() + 1 + layout_.others);
+}
+
+std::span<const double> Optimizer::others() const { return {host() + 1, layout_.others}; }
 
 }  // namespace seq1f1b::optimizer

@@ -1,6 +1,10 @@
 #pragma once
-// AdamW over the parameters of one rank. Knows the parameter table, no model.
+// AdamW over the parameters of one rank, and the end of a step on the device: norm, clipping and
+// update are issued one behind the other, and the host learns of their outcome by one read-back
+// that nothing waits for. Knows the parameter table, no model.
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -11,33 +15,58 @@
 
 namespace seq1f1b::optimizer {
 
+// The values that all ranks add up at the end of a step, in one fp64 vector: the squares of every
+// tensor's gradient in the order of the table, which its owner fills in and all others leave zero,
+// so that the norm has the same bits in every layout; the loss; and whatever else has to travel.
+struct StepSums {
+  std::size_t tensors = 0;  // rows of the table, whichever rank holds them
+  std::size_t others = 0;
+  std::size_t size() const { return tensors + 1 + others; }
+};
+
 class Optimizer {
  public:
-  // Device bytes for norms and step constants.
-  static std::size_t scratch_bytes(const parameters::Layout& layout);
+  // Device bytes for the sums and the step's constants.
+  static std::size_t scratch_bytes(const StepSums& sums);
 
   // `scratch`: scratch_bytes of device memory, aligned to 256.
   Optimizer(const config::OptimizerConfig& config, const parameters::Store& store,
-            kernels::Backend& backend, std::byte* scratch);
+            const StepSums& sums, kernels::Backend& backend, std::byte* scratch);
+  ~Optimizer();
 
   void zero_gradients();
   // Adds up the accumulators of tensors that are used more than once on this rank, in use order.
   void sum_local_uses();
-  // Sum of squares of the gradient of every row that this rank owns, at the row's index in the
-  // table; other entries of `squares` (one per row of the table) are left alone.
-  void squares(std::span<double> squares);
-  // Norm over all tensors, added in canonical order.
-  static double global_norm(std::span<const double> squares);
-  // One step, 1-based, with gradients clipped to the configured norm.
-  void update(std::int64_t step, double learning_rate, double global_norm);
+
+  // The end of step `number`, from 1, in three parts, all issued in queue order. First this rank's
+  // share of the sums, from its gradients. loss_sum: device memory; null where the head is not.
+  void begin_step(std::int64_t number, double learning_rate, const double* loss_sum,
+                  std::span<const double> others);
+  // Then the caller adds these up over all ranks: fp64 [sums.size()], device memory.
+  kernels::Tensor sums() const;
+  // Then norm, clipping and update; nothing is updated where loss or norm is not finite.
+  void finish_step();
+
+  // Behind all of it. Once it is done the outcome may be read, until the next finish_step.
+  kernels::Event& finished() { return *finished_; }
+  const kernels::AdamwStep& outcome() const;
+  std::span<const double> others() const;  // added up
 
  private:
+  double* host() const { return static_cast<double*>(host_); }
+  std::size_t read_back_bytes() const;
+
   config::OptimizerConfig config_;
   const parameters::Store& store_;
   kernels::Backend& backend_;
-  double* device_squares_;  // [rows of the layout]
+  StepSums layout_;
+  // Device, and its image in host memory before a step: the sums, then the constants. The tail from
+  // the loss on is read back.
+  double* device_sums_;
   kernels::AdamwStep* device_step_;
-  std::vector<double> host_squares_;
+  std::vector<double> image_;
+  void* host_;  // where the tail arrives
+  std::unique_ptr<kernels::Event> finished_;
   std::vector<kernels::AdamwTensor> tensors_;
 };
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/config/compute_dtype.h"
-#include "core/optimizer/optimizer.h"
 #include "core/runtime/step_inputs.h"
 #include "core/schedule/partition.h"
 #include "kernels/common/errors.h"
@@ -153,7 +152,10 @@ RankPlan plan_rank(const JobPlan& job, int pipeline_rank) {
   const parameters::Layout layout = layout_of(job, pipeline_rank);
   plan.parameters = parameters::store_bytes(layout, job.precision.compute, job.precision.accumulate,
                                             parameters::Purpose::kTraining);
-  plan.scalars = aligned(optimizer::Optimizer::scratch_bytes(layout)) + 2 * aligned(sizeof(double));
+  plan.sums = {.tensors = job.table.size(),
+               .others = 1 + static_cast<std::size_t>(mesh_of(job).size())};
+  plan.scalars =
+      aligned(optimizer::Optimizer::scratch_bytes(plan.sums)) + 2 * aligned(sizeof(double));
 
   plan.inputs = StepInputs::bytes(job, input_needs(job, pipeline_rank));
   const auto step_tokens = static_cast<std::size_t>(training.seq_length) *

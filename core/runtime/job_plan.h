@@ -8,6 +8,7 @@
 #include "core/config/config.h"
 #include "core/model/spec.h"
 #include "core/model/stage.h"
+#include "core/optimizer/optimizer.h"
 #include "core/parameters/store.h"
 #include "core/schedule/memory_plan.h"
 #include "core/schedule/schedule.h"
@@ -51,7 +52,10 @@ parameters::Layout layout_of(const JobPlan& job, int pipeline_rank);
 // Device memory of one pipeline rank, in the order in which the arena holds it.
 struct RankPlan {
   parameters::StoreBytes parameters;
-  std::size_t scalars = 0;   // norms, loss, step constants
+  // Of a step, over all ranks: with norms and loss travel the busy seconds of a pass and, in a
+  // place per rank, its length.
+  optimizer::StepSums sums;
+  std::size_t scalars = 0;   // those sums, loss, step constants
   std::size_t inputs = 0;    // tokens and labels of one step and of one unit
   std::size_t channels = 0;  // rings of all channel ends
   schedule::MemoryPlan training, evaluation;

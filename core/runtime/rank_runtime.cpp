@@ -29,10 +29,10 @@ RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fa
                                                backend.accumulate, parameters::Purpose::kTraining,
                                                take(plan_.parameters.total()));
   std::byte* scalars = take(plan_.scalars);
-  optimizer_ =
-      std::make_unique<optimizer::Optimizer>(job.config.optimizer, *store_, backend, scalars);
-  loss_sum_ = reinterpret_cast<double*>(
-      scalars + aligned(optimizer::Optimizer::scratch_bytes(store_->layout())));
+  optimizer_ = std::make_unique<optimizer::Optimizer>(job.config.optimizer, *store_, plan_.sums,
+                                                      backend, scalars);
+  loss_sum_ =
+      reinterpret_cast<double*>(scalars + aligned(optimizer::Optimizer::scratch_bytes(plan_.sums)));
   loss_scale_ = loss_sum_ + model::kTensorAlignment / sizeof(double);
 
   for (int stage : job.stages_of(pipeline_rank_))
@@ -134,7 +134,6 @@ PassResult RankRuntime::run(Pass& pass, std::span<const std::int32_t> samples, s
   inputs_->upload(samples);
   pass.loop->run(*pass.runner, step);
   PassResult result;
-  if (needs_.labels) backend_.device->download(&result.loss_sum, loss_sum_, sizeof(double));
   result.busy_seconds = pass.loop->busy_seconds();
   result.total_seconds = pass.loop->total_seconds();
   return result;
@@ -146,7 +145,9 @@ PassResult RankRuntime::train_pass(std::span<const std::int32_t> samples, std::i
 }
 
 PassResult RankRuntime::evaluate_pass(std::span<const std::int32_t> samples, std::int64_t step) {
-  return run(evaluation_, samples, step);
+  PassResult result = run(evaluation_, samples, step);
+  if (needs_.labels) backend_.device->download(&result.loss_sum, loss_sum_, sizeof(double));
+  return result;
 }
 
 void RankRuntime::exchange_tied_gradients(std::int64_t step) {

@@ -21,7 +21,7 @@ namespace seq1f1b::runtime {
 
 // Of one pass over the samples of a step.
 struct PassResult {
-  double loss_sum = 0;       // nats, over the units of this rank; 0 where the head is not
+  double loss_sum = 0;       // of an evaluation: nats; 0 where the head is not
   double busy_seconds = 0;   // inside actions
   double total_seconds = 0;  // from the first wait to the end of the last action
 };
@@ -41,6 +41,8 @@ class RankRuntime {
   // Whether this rank reads tokens (embedding) or labels (head); others may pass no samples.
   bool needs_samples() const { return needs_.any(); }
   bool has_head() const { return needs_.labels; }
+  // Of the last pass, nats, in device memory; null where the head is not.
+  const double* loss_sum() const { return has_head() ? loss_sum_ : nullptr; }
 
   // Forward and backward of one step. samples: int32 [micro_batches *
   // micro_batch_size][seq_length+1] of this replica, in order; -1 is padding that the loss ignores.

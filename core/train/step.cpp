@@ -1,49 +1,52 @@
 #include "core/train/step.h"
 
 #include <algorithm>
-#include <cmath>
+#include <numeric>
 
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::train {
 namespace {
 
-// Behind the squares of every tensor of the table, the reduction of a step carries these. The last
-// is the first of an entry per rank, which that rank alone fills: a sum cannot tell the longest
-// time.
-enum Sum : std::size_t { kLoss, kBusy, kPassSeconds };
+// What travels with norm and loss (RankPlan::sums). The last is the first of an entry per rank,
+// which that rank alone fills: a sum cannot tell the longest time.
+enum Time : std::size_t { kBusy, kPassSeconds };
 
 }  // namespace
 
-Step::Step(const runtime::JobPlan& job, runtime::RankRuntime& runtime, comm::Group& all)
-    : job_(job),
-      runtime_(runtime),
-      all_(all),
-      sums_(job.table.size() + kPassSeconds + static_cast<std::size_t>(all.size())) {}
+Step::Step(const runtime::JobPlan& job, runtime::RankRuntime& runtime, comm::Fabric& fabric)
+    : job_(job), runtime_(runtime), fabric_(fabric), times_(runtime.plan().sums.others) {
+  SEQ1F1B_ASSERT(times_.size() == kPassSeconds + static_cast<std::size_t>(fabric.world().size()),
+                 "the plan holds ", times_.size(), " times of a pass");
+  std::vector<int> everyone(static_cast<std::size_t>(fabric.world().size()));
+  std::iota(everyone.begin(), everyone.end(), 0);
+  all_ = fabric.make_group(everyone);
+  fabric.connect();
+}
 
 StepResult Step::run(std::span<const std::int32_t> samples, std::int64_t number,
                      double learning_rate) {
   const runtime::PassResult pass = runtime_.train_pass(samples, number);
   runtime_.exchange_tied_gradients(number);
-  std::fill(sums_.begin(), sums_.end(), 0.0);
-  const std::span squares = std::span(sums_).first(job_.table.size());
-  const std::span rest = std::span(sums_).subspan(job_.table.size());
-  runtime_.optimizer().squares(squares);
-  rest[kLoss] = pass.loss_sum;
-  rest[kBusy] = pass.busy_seconds;
-  const std::span pass_seconds = rest.subspan(kPassSeconds);
-  pass_seconds[static_cast<std::size_t>(all_.rank())] = pass.total_seconds;
-  all_.all_reduce_sum(sums_, [&] { return concat("reducing norm and loss (step ", number, ")"); });
+  times_[kBusy] = pass.busy_seconds;
+  times_[kPassSeconds + static_cast<std::size_t>(fabric_.world().rank())] = pass.total_seconds;
 
+  optimizer::Optimizer& optimizer = runtime_.optimizer();
+  const auto what = [&] { return concat("reducing norm and loss (step ", number, ")"); };
+  optimizer.begin_step(number, learning_rate, runtime_.loss_sum(), times_);
+  all_->all_reduce_sum(optimizer.sums(), what);
+  optimizer.finish_step();
+  fabric_.settle(optimizer.finished(), what);
+
+  const kernels::AdamwStep& outcome = optimizer.outcome();
   StepResult result;
-  result.loss = rest[kLoss] / static_cast<double>(job_.derived.tokens_per_step);
-  result.grad_norm = optimizer::Optimizer::global_norm(squares);
+  result.loss = outcome.loss_sum / static_cast<double>(job_.derived.tokens_per_step);
+  result.grad_norm = outcome.gradient_norm;
+  result.finite = outcome.apply != 0;
   // All ranks come out of the previous step's reduction, so they begin together, and the longest
   // pass is the makespan: a rank that is done early idles until the last one is.
-  const double makespan = *std::ranges::max_element(pass_seconds);
-  result.bubble = 1.0 - rest[kBusy] / (all_.size() * makespan);
-  result.finite = std::isfinite(result.loss) && std::isfinite(result.grad_norm);
-  if (result.finite) runtime_.optimizer().update(number, learning_rate, result.grad_norm);
+  const double makespan = std::ranges::max(optimizer.others().subspan(kPassSeconds));
+  result.bubble = 1.0 - optimizer.others()[kBusy] / (fabric_.world().size() * makespan);
   return result;
 }
 

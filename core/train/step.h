@@ -1,10 +1,11 @@
 #pragma once
 // One optimizer step over all ranks: pass, tied gradients, norm, update.
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
-#include "core/comm/channel.h"
+#include "core/comm/fabric.h"
 #include "core/runtime/rank_runtime.h"
 
 namespace seq1f1b::train {
@@ -18,17 +19,19 @@ struct StepResult {
 
 class Step {
  public:
-  Step(const runtime::JobPlan& job, runtime::RankRuntime& runtime, comm::Group& all);
+  // Collective over the world.
+  Step(const runtime::JobPlan& job, runtime::RankRuntime& runtime, comm::Fabric& fabric);
 
   // samples as RankRuntime::train_pass takes them; `number` from 1. The result is the same on all
-  // ranks. Collective.
+  // ranks. Collective; the device is done with the step on return.
   StepResult run(std::span<const std::int32_t> samples, std::int64_t number, double learning_rate);
 
  private:
   const runtime::JobPlan& job_;
   runtime::RankRuntime& runtime_;
-  comm::Group& all_;
-  std::vector<double> sums_;  // of the one reduction of a step
+  comm::Fabric& fabric_;
+  std::unique_ptr<comm::TensorGroup> all_;
+  std::vector<double> times_;  // of this rank, for the reduction
 };
 
 }  // namespace seq1f1b::train

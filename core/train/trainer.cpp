@@ -87,7 +87,7 @@ void Trainer::set_up() {
   runtime_ = std::make_unique<runtime::RankRuntime>(
       job_, *backend_, *fabric_, rank_file(run_directory_, "logs", world_.rank(), ".ring"));
   agree(*all_, "opening the data", [&] { open_data(); });
-  step_runner_ = std::make_unique<Step>(job_, *runtime_, *all_);
+  step_runner_ = std::make_unique<Step>(job_, *runtime_, *fabric_);
   simulated_bubble_ = job_.simulated(false).bubble;
   restore_or_initialise();
 }
@@ -298,7 +298,6 @@ metrics::StepMetrics Trainer::step(std::int64_t number) {
                              " and the gradient norm ", result.grad_norm,
                              "; nothing was saved. Try a smaller optimizer.lr or a longer "
                              "optimizer.lr_warmup_iters, and resume from the last checkpoint"));
-  backend_->device->synchronize();
 
   metrics::StepMetrics shown;
   shown.step = number;

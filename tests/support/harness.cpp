@@ -141,7 +141,7 @@ Outcome train(const runtime::JobPlan& job, On on, int steps, int threads, const 
       [&](RankContext& context) {
         parameters::initialise(context.runtime.store(), job.config.training.seed,
                                *context.backend.device, *context.backend.ops);
-        train::Step step(context.job, context.runtime, context.all);
+        train::Step step(context.job, context.runtime, context.fabric);
         for (int number = 1; number <= steps; ++number) {
           const auto samples = random_samples(job.config, 7, number);
           const train::StepResult result = step.run(samples, number, job.config.optimizer.lr);

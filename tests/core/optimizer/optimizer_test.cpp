@@ -1,39 +1,57 @@
-// What the optimizer decides before the operation runs: whom the decay applies to, clipping, the
-// norm.
+// What the optimizer decides before the operation runs, whom the decay applies to and what counts
+// in the norm; and what the end of a step leaves behind.
 #include <cmath>
-#include <cstdlib>
+#include <cstring>
+#include <limits>
 #include <memory>
+#include <vector>
 
 #include "core/optimizer/optimizer.h"
+#include "kernels/common/bf16.h"
 #include "tests/catch.h"
 #include "tests/support/harness.h"
 
 namespace seq1f1b::testing {
 namespace {
 
-// All parameters of a tiny model in fp64: weights 2, gradients 3, moments 0.
+// All parameters of a tiny model: weights 2, gradients 3, moments 0.
 class Fixture {
  public:
-  explicit Fixture(const config::OptimizerConfig& config)
-      : backend(make_backend(On::kReference)), layout_(every_row()) {
-    const auto f64 = kernels::Dtype::kF64;
+  explicit Fixture(const config::OptimizerConfig& config, On on = On::kReference)
+      : backend(make_backend(on)), layout_(every_row()) {
     const auto training = parameters::Purpose::kTraining;
-    memory_ = kernels::DeviceBuffer(*backend.device,
-                                    parameters::store_bytes(layout_, f64, f64, training).total());
-    scratch_ = kernels::DeviceBuffer(*backend.device, optimizer::Optimizer::scratch_bytes(layout_));
-    store = std::make_unique<parameters::Store>(layout_, f64, f64, training, memory_.data());
-    optimizer = std::make_unique<optimizer::Optimizer>(config, *store, backend, scratch_.data());
+    memory = kernels::DeviceBuffer(
+        *backend.device,
+        parameters::store_bytes(layout_, backend.compute, backend.accumulate, training).total());
+    const optimizer::StepSums sums{.tensors = layout_.rows().size(), .others = 2};
+    scratch_ = kernels::DeviceBuffer(*backend.device, optimizer::Optimizer::scratch_bytes(sums));
+    store = std::make_unique<parameters::Store>(layout_, backend.compute, backend.accumulate,
+                                                training, memory.data());
+    optimizer =
+        std::make_unique<optimizer::Optimizer>(config, *store, sums, backend, scratch_.data());
+    std::memset(memory.data(), 0, memory.bytes());  // what lies between the tensors, too
     backend.ops->fill(store->all_gradients(), 3);
-    backend.ops->fill(store->all_moments(), 0);
-    for (const auto& row : layout_.rows()) backend.ops->fill(store->weight(row), 2);
+    for (const auto& row : layout_.rows()) backend.ops->fill(store->parameter(row), 2);
+    store->round_masters(*backend.ops);
   }
   std::int64_t parameters() const {
     std::int64_t count = 0;
     for (const auto& row : layout_.rows()) count += row.row.elements();
     return count;
   }
+  double norm() const { return 3 * std::sqrt(static_cast<double>(parameters())); }
+  void step(int number, double learning_rate, double loss = 1) {
+    optimizer->begin_step(number, learning_rate, &loss, std::vector<double>{4, 5});
+    optimizer->finish_step();
+    REQUIRE(optimizer->finished().done());
+  }
+  const parameters::LocalRow& row(const char* name) const { return store->layout().find(name); }
+  std::vector<std::byte> contents() const {
+    return {memory.data(), memory.data() + memory.bytes()};
+  }
 
   kernels::Backend backend;
+  kernels::DeviceBuffer memory;
   std::unique_ptr<parameters::Store> store;
   std::unique_ptr<optimizer::Optimizer> optimizer;
 
@@ -43,7 +61,7 @@ class Fixture {
             [](const parameters::Use&) { return true; }};
   }
   parameters::Layout layout_;
-  kernels::DeviceBuffer memory_, scratch_;
+  kernels::DeviceBuffer scratch_;
 };
 
 }  // namespace
@@ -54,7 +72,7 @@ TEST_CASE("weights decay, norms and biases do not", "[optimizer]") {
   config.clip_grad = 0;
   config.weight_decay = 0.5;
   Fixture fixture(config);
-  fixture.optimizer->update(1, 0.01, 1.0);
+  fixture.step(1, 0.01);
   int decayed = 0, others = 0;
   for (const auto& row : fixture.store->layout().rows()) {
     INFO(row.row.name);
@@ -69,13 +87,14 @@ TEST_CASE("weights decay, norms and biases do not", "[optimizer]") {
 }
 
 TEST_CASE("gradients above the norm are scaled down to it, others are left alone", "[optimizer]") {
-  config::OptimizerConfig config;
-  config.clip_grad = 1.5;
-  for (const double norm : {1.0, 1.5, 6.0}) {
+  for (const double share : {0.0, 0.25, 1.0, 2.0}) {
+    config::OptimizerConfig config;
+    config.clip_grad = share * Fixture(config).norm();
     Fixture fixture(config);
-    fixture.optimizer->update(1, 0.01, norm);
-    const double gradient = norm > 1.5 ? 3 * 1.5 / norm : 3;
+    fixture.step(1, 0.01);
+    const double gradient = share == 0.25 ? 3 * share : 3;  // 0: no clipping
     const auto& row = fixture.store->layout().rows().front();
+    CHECK(fixture.optimizer->outcome().gradient_norm == Approx(fixture.norm()).epsilon(1e-12));
     CHECK(fixture.store->first_moment(row).as<double>()[0] ==
           Approx((1 - config.adam_beta1) * gradient).epsilon(1e-12));
     CHECK(fixture.store->second_moment(row).as<double>()[0] ==
@@ -89,23 +108,81 @@ TEST_CASE("moments are corrected by the number of the step", "[optimizer]") {
   config.weight_decay = config.clip_grad = 0;
   Fixture fixture(config);
   // A constant gradient: the corrected moments are g and g^2 at every step.
-  for (int step = 1; step <= 3; ++step) fixture.optimizer->update(step, 0.01, 1.0);
+  for (int step = 1; step <= 3; ++step) fixture.step(step, 0.01);
   const auto& row = fixture.store->layout().rows().front();
   CHECK(fixture.store->weight(row).as<double>()[0] == Approx(2 - 3 * 0.01).epsilon(1e-12));
 }
 
 TEST_CASE("the norm counts every parameter once, a tied one too", "[optimizer]") {
   Fixture fixture({});
-  std::vector<double> squares(fixture.store->layout().rows().size());
-  fixture.optimizer->squares(squares);
-  CHECK(optimizer::Optimizer::global_norm(squares) ==
-        Approx(3 * std::sqrt(static_cast<double>(fixture.parameters()))).epsilon(1e-12));
+  const auto square_of = [&](const parameters::LocalRow& row) {
+    return fixture.optimizer->sums().as<double>()[row.table_index];
+  };
+  fixture.step(1, 0.01);
+  CHECK(fixture.optimizer->outcome().gradient_norm == Approx(fixture.norm()).epsilon(1e-12));
   // Uses are added up into the one that is counted.
   fixture.optimizer->sum_local_uses();
-  fixture.optimizer->squares(squares);
-  const auto& tied = fixture.store->layout().find("embedding.token.weight");
-  CHECK(squares[tied.table_index] ==
-        Approx(36.0 * static_cast<double>(tied.row.elements())).epsilon(1e-12));
+  fixture.step(2, 0.01);
+  const auto& tied = fixture.row("embedding.token.weight");
+  const auto& other = fixture.row("layers.0.ffn.up.weight");
+  CHECK(square_of(tied) == Approx(36.0 * static_cast<double>(tied.row.elements())).epsilon(1e-12));
+  CHECK(square_of(other) == Approx(9.0 * static_cast<double>(other.row.elements())).epsilon(1e-12));
+}
+
+TEST_CASE("loss and other sums come back with the norm, every step anew", "[optimizer]") {
+  Fixture fixture({});
+  for (int number = 1; number <= 2; ++number) {
+    const double loss = 0.5 * number;
+    fixture.step(number, 0.01, loss);
+    CHECK(fixture.optimizer->outcome().loss_sum == loss);
+    CHECK(fixture.optimizer->outcome().apply == 1);
+    CHECK(fixture.optimizer->others()[0] == 4);
+    CHECK(fixture.optimizer->others()[1] == 5);
+  }
+  // A rank without the head adds no loss, not the one before.
+  fixture.optimizer->begin_step(3, 0.01, nullptr, std::vector<double>{0, 0});
+  CHECK(fixture.optimizer->sums().as<double>()[fixture.store->layout().rows().size()] == 0);
+}
+
+TEST_CASE("a norm or a loss that is not finite leaves everything as it was", "[optimizer]") {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (On on : {On::kReferenceBf16, On::kReferenceFloat, On::kCpu})
+    for (bool bad_loss : {false, true}) {
+      Fixture fixture({}, on);
+      fixture.step(1, 0.01);
+      const auto& row = fixture.row("layers.2.ffn.down.weight");
+      float& gradient = fixture.store->gradient(row).as<float>()[5];
+      if (!bad_loss) gradient = kInfinity;
+      const auto before = fixture.contents();
+      fixture.step(2, 0.01, bad_loss ? std::nan("") : 1.0);
+      CHECK(fixture.optimizer->outcome().apply == 0);
+      CHECK(std::isfinite(fixture.optimizer->outcome().gradient_norm) == bad_loss);
+      CHECK(fixture.contents() == before);
+      // It is the poison that stopped it.
+      gradient = 3;
+      fixture.step(2, 0.01);
+      CHECK(fixture.optimizer->outcome().apply == 1);
+      CHECK(fixture.contents() != before);
+    }
+}
+
+// Between 1 and 2 a bf16 has steps of 1/128: an update of 0.001 rounds away, four do not.
+TEST_CASE("updates smaller than a bf16 can show add up in the master", "[optimizer]") {
+  config::OptimizerConfig config;
+  config.adam_eps = 0;
+  config.weight_decay = config.clip_grad = 0;
+  Fixture fixture(config, On::kReferenceBf16);
+  const auto& row = fixture.store->layout().rows().front();
+  const auto weight = [&] {
+    return static_cast<float>(fixture.store->weight(row).as<kernels::Bf16>()[0]);
+  };
+  const auto master = [&] { return fixture.store->master(row).as<float>()[0]; };
+  for (int step = 1; step <= 8; ++step) {
+    fixture.step(step, 0.001);
+    CHECK(master() == Approx(2 - 0.001 * step).epsilon(1e-6));
+    CHECK(weight() == (step < 4 ? 2.0f : 2.0f - 1.0f / 128));
+    CHECK(weight() == static_cast<float>(kernels::Bf16(master())));
+  }
 }
 
 }  // namespace seq1f1b::testing

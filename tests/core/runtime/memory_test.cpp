@@ -90,7 +90,7 @@ TEST_CASE("a step touches what was planned, and nothing more", "[runtime][memory
         constexpr unsigned char kPoison = 0xA5;
         const auto arena = context.runtime.activation_arena();
         std::memset(arena.data(), kPoison, arena.size());
-        train::Step step(context.job, context.runtime, context.all);
+        train::Step step(context.job, context.runtime, context.fabric);
         step.run(random_samples(config, 1, 1), 1, 1e-3);
 
         constexpr std::size_t kLine = 64;
@@ -154,7 +154,7 @@ TEST_CASE("after the first step nothing large is allocated", "[runtime][memory]"
   const auto body = [&](RankContext& context) {
     parameters::initialise(context.runtime.store(), 1, *context.backend.device,
                            *context.backend.ops);
-    train::Step step(context.job, context.runtime, context.all);
+    train::Step step(context.job, context.runtime, context.fabric);
     const auto samples = random_samples(config, 1, 1);
     step.run(samples, 1, 1e-3);
     context.runtime.evaluate_pass(samples, 1);

@@ -57,7 +57,7 @@ std::string train_and_save(const config::Config& config, On on, const std::strin
       checkpoint::Reader reader(from);
       checkpoint::load_parameters(reader, store, *context.backend.device, *context.backend.ops);
     }
-    train::Step step(context.job, context.runtime, context.all);
+    train::Step step(context.job, context.runtime, context.fabric);
     for (int number = first + 1; number <= last; ++number)
       step.run(random_samples(config, 3, number), number, 1e-3);
     checkpoint::Writer writer(run, last, context.all);
@@ -168,7 +168,7 @@ TEST_CASE("weights are their masters rounded, at first, updated and loaded", "[c
     count(store);
     const auto& row = store.layout().rows().front();
     const float first = store.master(row).as<const float>()[0];
-    train::Step step(context.job, context.runtime, context.all);
+    train::Step step(context.job, context.runtime, context.fabric);
     step.run(random_samples(config, 3, 1), 1, 1e-3);
     count(store);
     checkpoint::Writer writer(run.path(), 1, context.all);

@@ -30,7 +30,7 @@ TEST_CASE("the measured bubble is 1 - busy / (ranks * makespan)", "[step]") {
   run_job(plan_with(config), On::kReference, [&](RankContext& context) {
     parameters::initialise(context.runtime.store(), 1, *context.backend.device,
                            *context.backend.ops);
-    train::Step step(context.job, context.runtime, context.all);
+    train::Step step(context.job, context.runtime, context.fabric);
     const train::StepResult result = step.run(random_samples(config, 1, 1), 1, 1e-3);
     const std::lock_guard lock(mutex);
     const runtime::StageLoop& loop = context.runtime.training_loop();
@@ -60,7 +60,7 @@ TEST_CASE("a step whose loss is not finite changes no parameter", "[step]") {
     if (context.rank == 3) values[0] = std::numeric_limits<double>::quiet_NaN();
     const auto count = static_cast<std::size_t>(weight.elements());
     const std::vector<double> before(values, values + count);
-    train::Step step(context.job, context.runtime, context.all);
+    train::Step step(context.job, context.runtime, context.fabric);
     const train::StepResult result = step.run(random_samples(config, 1, 1), 1, 1e-3);
     const std::lock_guard lock(mutex);
     refused += result.finite ? 0 : 1;
