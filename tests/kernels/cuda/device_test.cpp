@@ -1,0 +1,187 @@
+// CudaDevice on the emulated runtime, whose streams are lazy: what was not waited for has not
+// happened.
+#include "kernels/cuda/device.h"
+
+#include <cstring>
+#include <numeric>
+#include <vector>
+
+#include "kernels/cuda/check.h"
+#include "tests/catch.h"
+
+namespace seq1f1b::kernels::cuda {
+namespace {
+
+struct Fixture {
+  CudaDevice device;
+  explicit Fixture(bool graphs = true) : device(first_gpu(), graphs) {}
+  static Gpu first_gpu() {
+    std::string why;
+    const std::vector<Gpu> gpus = usable_gpus(why);
+    INFO(why);
+    REQUIRE_FALSE(gpus.empty());
+    return gpus.front();
+  }
+};
+
+std::vector<std::uint32_t> numbers(std::size_t count, std::uint32_t first) {
+  std::vector<std::uint32_t> values(count);
+  std::iota(values.begin(), values.end(), first);
+  return values;
+}
+
+}  // namespace
+
+TEST_CASE("a device says what it is") {
+  Fixture fixture;
+  CHECK_FALSE(fixture.device.is_host());
+  CHECK(fixture.device.memory_bytes() > 0);
+  CHECK(fixture.device.description().find("compute capability 8.0") != std::string::npos);
+  CHECK(fixture.device.architecture() == 80);
+  CHECK(fixture.device.multiprocessors() > 0);
+  CHECK_FALSE(fixture.device.identity().bus_id.empty());
+}
+
+TEST_CASE("uploads take their bytes at once, in order, and need not wait") {
+  Fixture fixture;
+  CudaDevice& device = fixture.device;
+  DeviceBuffer memory(device, 4096), copy(device, 4096);
+  CHECK(reinterpret_cast<std::uintptr_t>(memory.data()) % 256 == 0);
+  std::vector<std::uint32_t> host = numbers(1024, 0), back(1024);
+  device.upload(memory.data(), host.data(), 4096);
+  device.copy(copy.data(), memory.data(), 4096);
+  host = numbers(1024, 5000);  // the source is free again
+  device.upload(memory.data(), host.data(), 4096);
+  device.download(back.data(), copy.data(), 4096);
+  CHECK(back == numbers(1024, 0));
+  device.download(back.data(), memory.data(), 4096);
+  CHECK(back == numbers(1024, 5000));
+}
+
+TEST_CASE("events follow the work before them") {
+  Fixture fixture;
+  CudaDevice& device = fixture.device;
+  const auto event = device.make_event();
+  CHECK(event->done());  // never recorded
+  DeviceBuffer memory(device, 4096);
+  auto* const pinned = static_cast<std::uint32_t*>(device.allocate_host(4096));
+  const auto host = numbers(1024, 7);
+  device.upload(memory.data(), host.data(), 4096);
+  device.download_later(pinned, memory.data(), 4096);
+  device.record(*event);
+  while (!event->done()) {
+  }
+  CHECK(std::memcmp(pinned, host.data(), 4096) == 0);
+  // Looking at an event that is not done leaves no error behind for the next launch.
+  CHECK(cudaGetLastError() == cudaSuccess);
+  device.wait(*event);
+  device.synchronize();
+  device.release_host(pinned, 4096);
+}
+
+TEST_CASE("time stamps are in order") {
+  Fixture fixture;
+  CudaDevice& device = fixture.device;
+  device.stamp(3);
+  device.stamp(Device::kTimeStamps - 1);
+  device.synchronize();
+  CHECK(device.seconds_between(3, Device::kTimeStamps - 1) >= 0);
+  CHECK_THROWS_AS(device.seconds_between(3, 4), InternalError);
+  CHECK_THROWS_AS(device.stamp(Device::kTimeStamps), InternalError);
+}
+
+TEST_CASE("memory that is not there is named with its size") {
+  Fixture fixture;
+  try {
+    fixture.device.allocate(std::size_t{1} << 60);
+    FAIL("an exbibyte was allocated");
+  } catch (const Error& error) {
+    const std::string text = error.what();
+    CHECK(text.find("1099511627776 MiB") != std::string::npos);
+    CHECK(text.find("pipeline ranks") != std::string::npos);
+  }
+  CHECK(cudaGetLastError() == cudaSuccess);
+  CHECK(fixture.device.allocate(0) == nullptr);
+}
+
+TEST_CASE("work is done once when recorded, and once with every replay") {
+  for (const bool graphs : {true, false}) {
+    Fixture fixture(graphs);
+    CudaDevice& device = fixture.device;
+    // Each pass moves the row behind: what was done twice would show.
+    DeviceBuffer memory(device, 5 * 256);
+    std::vector<std::uint32_t> host = numbers(5 * 64, 0), back(5 * 64);
+    device.upload(memory.data(), host.data(), 5 * 256);
+    int issued = 0;
+    const auto issue = [&] {
+      ++issued;
+      for (int row = 0; row < 4; ++row)
+        check(cudaMemcpyAsync(memory.data() + row * 256, memory.data() + (row + 1) * 256, 256,
+                              cudaMemcpyDeviceToDevice, device.stream()),
+              "moving a row");
+    };
+    for (int pass = 1; pass <= 3; ++pass) {
+      device.replay(42, issue);
+      device.download(back.data(), memory.data(), 5 * 256);
+      CHECK(back[0] == static_cast<std::uint32_t>(pass * 64));
+    }
+    CHECK(issued == (graphs ? 2 : 3));  // to do it and to record it
+    CHECK(device.records().count == (graphs ? 1 : 0));
+    device.forget_records();
+    CHECK(device.records().count == 0);
+    device.replay(42, issue);
+    CHECK(issued == 4);
+  }
+}
+
+TEST_CASE("recorded work goes through operations only, and an error leaves the queue usable") {
+  Fixture fixture;
+  CudaDevice& device = fixture.device;
+  DeviceBuffer memory(device, 256);
+  std::uint32_t value = 17;
+  CHECK_THROWS_AS(device.replay(1, [&] { device.replay(2, [] {}); }), InternalError);
+  CHECK_THROWS_AS(device.replay(1, [&] { device.synchronize(); }), InternalError);
+  CHECK_THROWS_AS(device.replay(1, [&] { device.upload(memory.data(), &value, 4); }),
+                  InternalError);
+  int calls = 0;
+  CHECK_THROWS_AS(device.replay(1,
+                                [&] {
+                                  if (++calls == 2) throw DataError("while recording");
+                                }),
+                  DataError);
+  CHECK(calls == 2);
+  CHECK(device.records().count == 0);
+  device.upload(memory.data(), &value, 4);
+  std::uint32_t back = 0;
+  device.download(&back, memory.data(), 4);
+  CHECK(back == 17);
+}
+
+TEST_CASE("the staging ring keeps what is under way and reuses what is done") {
+  Fixture fixture;
+  CudaDevice& device = fixture.device;
+  StagingRing ring(4096);
+  DeviceBuffer memory(device, 64 * 1024);
+  std::vector<std::uint32_t> back(16 * 1024);
+  // Far more than it holds, in pieces of odd sizes.
+  const auto host = numbers(16 * 1024, 3);
+  std::size_t done = 0;
+  for (std::size_t bytes = 4; done < 64 * 1024; bytes = bytes * 3 % 1500 / 4 * 4 + 4) {
+    const std::size_t count = std::min(bytes, 64 * 1024 - done);
+    ring.upload(memory.data() + done, reinterpret_cast<const std::byte*>(host.data()) + done, count,
+                device.stream());
+    done += count;
+  }
+  device.download(back.data(), memory.data(), 64 * 1024);
+  CHECK(back == host);
+  CHECK(ring.waits() > 0);
+  // What has been waited for costs no wait.
+  const std::size_t waits = ring.waits();
+  for (int i = 0; i < 100; ++i) {
+    ring.upload(memory.data(), host.data(), 1024, device.stream());
+    device.synchronize();
+  }
+  CHECK(ring.waits() == waits);
+}
+
+}  // namespace seq1f1b::kernels::cuda
