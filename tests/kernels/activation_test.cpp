@@ -8,7 +8,7 @@ TEST_CASE("gelu and swiglu, forward and backward", "[activation]") {
     std::int64_t rows, ffn;
   };
   // A deviation of 4 reaches both flat ends of the functions.
-  for (const Shape& s : {Shape{1, 1}, Shape{5, 37}, Shape{67, 517}}) {
+  for (const Shape& s : {Shape{1, 1}, Shape{5, 37}, Shape{67, 517}, Shape{3, 4104}}) {
     on_every_back_end([&](Run& run) {
       const Tensor input = run.input({s.rows, s.ffn}, 1, 4);
       const Tensor grad_output = run.input({s.rows, s.ffn}, 2);

@@ -15,7 +15,10 @@ TEST_CASE("projection to and from the carry", "[carry]") {
                         {2, 7, 4, 2, 16, 13, 5, {16, true, 10000}},
                         {3, 33, 6, 2, 80, 61, 17, {20, false, 500000}},
                         {1, 67, 5, 5, 96, 2100, 2000, {48, true, 10000}},
-                        {1, 31, 3, 1, 256, 33, 0, {0, false, 10000}}};
+                        {1, 31, 3, 1, 256, 33, 0, {0, false, 10000}},
+                        {2, 9, 4, 2, 128, 20, 7, {128, false, 500000}},
+                        {2, 9, 4, 2, 128, 20, 7, {64, true, 10000}},
+                        {1, 5, 1, 1, 16, 100007, 100000, {16, false, 10000}}};
   for (const Case& c : cases) {
     INFO("head_dim " << c.head_dim << ", rotary " << c.rotary.dimensions << ", interleaved "
                      << c.rotary.interleaved);

@@ -1,7 +1,9 @@
 #include <cmath>
+#include <limits>
 
 #include "tests/catch.h"
 #include "tests/kernels/bench.h"
+#include "tests/kernels/views.h"
 
 namespace seq1f1b::kernels::testing {
 
@@ -10,8 +12,8 @@ TEST_CASE("cross entropy and its gradient", "[cross_entropy]") {
     std::int64_t rows, vocab;
     double spread;
   };
-  for (const Case& c :
-       {Case{1, 1, 1}, Case{3, 17, 1}, Case{37, 1031, 2}, Case{3, 50257, 3}, Case{19, 1031, 60}})
+  for (const Case& c : {Case{1, 1, 1}, Case{3, 17, 1}, Case{37, 1031, 2}, Case{3, 50257, 3},
+                        Case{19, 1031, 60}, Case{2, 50304, 3}, Case{1, 262144, 3}})
     for (bool write_gradient : {true, false}) {
       INFO(c.rows << " rows of " << c.vocab << ", gradient " << write_gradient);
       on_every_back_end([&](Run& run) {
@@ -55,6 +57,22 @@ TEST_CASE("cross entropy shows a logit that is not a number", "[cross_entropy]")
     run.ops.cross_entropy(logits, run.integers({2}, [](std::int64_t) { return 5; }), scale, true,
                           loss_sum);
     CHECK(std::isnan(*loss_sum));
+  });
+}
+
+// Minus infinity is how a word is forbidden: it has no probability and no gradient.
+TEST_CASE("cross entropy with forbidden words", "[cross_entropy]") {
+  constexpr std::int64_t kRows = 5, kVocab = 1040;
+  on_every_back_end([&](Run& run) {
+    const Tensor logits = run.inout({kRows, kVocab}, 1, Role::kCompute, 2);
+    for (std::int64_t row = 0; row < kRows; ++row)
+      run.ops.fill(view_from(logits, row * kVocab + 8 * row, {kVocab / 2}),
+                   -std::numeric_limits<double>::infinity());
+    const Tensor labels = run.integers({kRows}, [](std::int64_t i) { return 1000 + i; });
+    double* loss_sum = run.scalar(0);
+    run.ops.cross_entropy(logits, labels, run.scalar(0.5), true, loss_sum);
+    run.result_scalar("loss", loss_sum, kVocab);
+    run.result("gradient", logits, {kVocab, 3});
   });
 }
 

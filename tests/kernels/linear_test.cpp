@@ -59,4 +59,17 @@ TEST_CASE("linear input and weight gradients", "[linear]") {
     }
 }
 
+TEST_CASE("bias gradients of many rows and columns", "[linear]") {
+  struct Shape {
+    std::int64_t rows, out;
+  };
+  for (const Shape& s : {Shape{1, 8}, Shape{70, 1}, Shape{333, 37}, Shape{201, 1032}})
+    on_every_back_end([&](Run& run) {
+      const Tensor grad_bias = run.inout({s.out}, 1, Role::kAccumulate);
+      run.ops.linear_weight_grad(run.input({s.rows, s.out}, 2), run.input({s.rows, 3}, 3),
+                                 run.inout({s.out, 3}, 4, Role::kAccumulate), grad_bias);
+      run.result("grad_bias", grad_bias, s.rows);
+    });
+}
+
 }  // namespace seq1f1b::kernels::testing

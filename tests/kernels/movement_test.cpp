@@ -1,6 +1,7 @@
 #include "kernels/common/bf16.h"
 #include "tests/catch.h"
 #include "tests/kernels/bench.h"
+#include "tests/kernels/views.h"
 
 namespace seq1f1b::kernels::testing {
 
@@ -49,6 +50,36 @@ TEST_CASE("fill and copy of integers", "[movement]") {
     CHECK(copied == std::vector<std::int32_t>{-2, -1, 0, 1, 2});
     CHECK(filled == std::vector<std::int32_t>(5, -1));
   });
+}
+
+// Wide accesses must neither need an alignment nor touch what lies before or behind.
+TEST_CASE("movement of ranges that begin anywhere", "[movement]") {
+  constexpr std::int64_t kCount = 2051;
+  for (std::int64_t from : {0, 1, 2, 4})
+    for (std::int64_t to : {0, 1, 3, 4}) {
+      INFO("from element " << from << " to element " << to);
+      on_every_back_end([&](Run& run) {
+        const auto part = [](const Tensor& all, std::int64_t first) {
+          return view_from(all, first, {kCount});
+        };
+        const Tensor all = run.input({kCount + 8}, 1);
+        const Tensor all_exact = run.inout({kCount + 8}, 2, Role::kAccumulate);
+        const Tensor filled = run.inout({kCount + 8}, 3), copied = run.inout({kCount + 8}, 4);
+        const Tensor rounded = run.inout({kCount + 8}, 5);
+        const Tensor widened = run.inout({kCount + 8}, 6, Role::kAccumulate);
+        const Tensor sum = run.inout({kCount + 8}, 7, Role::kAccumulate);
+        run.ops.fill(part(filled, to), 2.5);
+        run.ops.copy(part(all, from), part(copied, to));
+        run.ops.cast(part(all_exact, from), part(rounded, to));
+        run.ops.cast(part(all, from), part(widened, to));
+        run.ops.accumulate(part(all_exact, from), part(sum, to));
+        run.result("filled", filled, {0, 0});
+        run.result("copied", copied, {0, 0});
+        run.result("rounded", rounded, {0, run.compute() == Dtype::kBf16 ? 1.0 : 0.0});
+        run.result("widened", widened, {0, 0});
+        run.result("sum", sum, 1);
+      });
+    }
 }
 
 }  // namespace seq1f1b::kernels::testing

@@ -50,7 +50,7 @@ TEST_CASE("norm forward, apply and backward", "[norm]") {
 }
 
 TEST_CASE("norm_apply repeats norm_forward bit for bit", "[norm]") {
-  for (const Shape& s : {Shape{3, 37}, Shape{67, 517}})
+  for (const Shape& s : {Shape{3, 37}, Shape{67, 517}, Shape{5, 1032}, Shape{3, 33000}})
     for (NormKind kind : {NormKind::kLayerNorm, NormKind::kRmsNorm})
       for_each_back_end([&](Backend& backend) {
         Run run(backend);
@@ -87,6 +87,34 @@ TEST_CASE("norm rows do not depend on the other rows of the call", "[norm]") {
     const auto begin = results[0].bytes.begin() + static_cast<std::ptrdiff_t>(row * bytes);
     CHECK(std::equal(results[1].bytes.begin(), results[1].bytes.end(), begin));
   });
+}
+
+// Widths around those at which a kernel changes what it keeps in registers.
+TEST_CASE("norm of wide rows", "[norm]") {
+  for (const Shape& s : {Shape{17, 768}, Shape{10, 1032}, Shape{10, 4099}, Shape{10, 4104},
+                         Shape{3, 8200}, Shape{10, 16392}, Shape{1, 33000}})
+    for (NormKind kind : {NormKind::kLayerNorm, NormKind::kRmsNorm}) {
+      const bool layernorm = kind == NormKind::kLayerNorm;
+      INFO("rows " << s.rows << ", width " << s.width << ", layernorm " << layernorm);
+      on_every_back_end([&](Run& run) {
+        const Tensor input = run.input({s.rows, s.width}, 1, 1.5, 2);
+        const Tensor weight = run.input({s.width}, 2, 0.2, 1);
+        const Tensor bias = layernorm ? run.input({s.width}, 3) : Tensor{};
+        const Tensor output = run.output({s.rows, s.width});
+        const Tensor statistics = run.output({s.rows, 2}, Role::kAccumulate);
+        run.ops.norm_forward(kind, input, weight, bias, kEpsilon, output, statistics);
+        run.result("output", output, s.width);
+        run.result("statistics", statistics, s.width);
+        const Tensor grad_input = run.inout({s.rows, s.width}, 4);
+        const Tensor grad_weight = run.inout({s.width}, 5, Role::kAccumulate);
+        const Tensor grad_bias = layernorm ? run.inout({s.width}, 6, Role::kAccumulate) : Tensor{};
+        run.ops.norm_backward(kind, run.input({s.rows, s.width}, 7), input, statistics, weight,
+                              grad_input, grad_input, grad_weight, grad_bias);
+        run.result("grad_input", grad_input, s.width);
+        run.result("grad_weight", grad_weight, s.rows + s.width);
+        if (layernorm) run.result("grad_bias", grad_bias, s.rows);
+      });
+    }
 }
 
 }  // namespace seq1f1b::kernels::testing
