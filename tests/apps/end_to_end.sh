@@ -130,6 +130,23 @@ deadline)
   (($(grep -c '^rank_' out) == 4)) || fail "doctor does not show all ranks"
   run 3 "$program" doctor .
   ;;
+precision) # bf16 with fp32 masters, taken over by fp32 in another layout, and the other way round
+  half="runtime.device=reference runtime.compute_dtype=bf16 training.global_batch_size=2"
+  train 0 2 $half training.train_iters=2
+  says 'plain C\+\+ in bf16'
+  tensors=run/checkpoints/step_00000002/layers.0001.safetensors
+  grep -aq '"F32"' $tensors || fail "$tensors holds no F32"
+  grep -aq '"BF16"' $tensors && fail "$tensors holds rounded weights"
+  train 0 1 training.train_iters=3
+  says 'resumed from .*step_00000002'
+  train 0 4 $half training.train_iters=4
+  says 'resumed from .*step_00000003'
+  run 0 "$program" sample run --prompt 'line 1' --tokens 5
+  says '^line 1'
+  train 16 2 $half optimizer.lr=1e30 optimizer.min_lr=1e30 optimizer.clip_grad=0 \
+    training.train_iters=20 checkpoint.directory=other
+  says_once 'the loss is .* and the gradient norm'
+  ;;
 diverged)
   train 16 2 optimizer.lr=1e30 optimizer.min_lr=1e30 optimizer.clip_grad=0 training.train_iters=20
   says_once 'the loss is .* and the gradient norm'

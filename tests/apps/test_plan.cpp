@@ -1,5 +1,6 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <regex>
 #include <string>
 
 #include "core/base/files.h"
@@ -50,6 +51,18 @@ TEST_CASE("plan writes the schedule as JSON and as a picture") {
   for (const auto& bytes : object["planned_bytes"])
     CHECK(contains(outcome, seq1f1b::concat('(', bytes.get<std::size_t>(), ')')));
   CHECK(seq1f1b::base::read_file(svg).starts_with("<svg "));
+}
+
+TEST_CASE("plan counts the masters of bf16 weights") {
+  const Outcome half =
+      plan("gpt3_2.7b_32k.yaml", "runtime.device=reference runtime.compute_dtype=bf16");
+  INFO(half.output);
+  REQUIRE(half.code == 0);
+  // 2, 4, 4 and 8 bytes of each of a rank's 315 million and more parameters.
+  CHECK(
+      std::regex_search(half.output, std::regex("weights 6[0-9]{2} MiB, gradients 1[.][0-9]+ GiB, "
+                                                "masters 1[.][0-9]+ GiB, moments 2[.][0-9]+ GiB")));
+  CHECK(!contains(plan("gpt3_2.7b_32k.yaml", "runtime.device=cpu"), "masters"));
 }
 
 TEST_CASE("plan says what it lacks") {

@@ -1,0 +1,124 @@
+// Where weights, gradients, masters and moments lie, and how weights follow their masters.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "core/parameters/initialise.h"
+#include "kernels/common/bf16.h"
+#include "kernels/ops.h"
+#include "tests/catch.h"
+#include "tests/support/harness.h"
+
+namespace seq1f1b::testing {
+namespace {
+
+using kernels::Dtype;
+using parameters::Purpose;
+using parameters::Store;
+
+parameters::Layout every_row(const std::string& family) {
+  return {model::parameter_table(model::model_spec(tiny_config(family).model)),
+          [](const parameters::Use&) { return true; }};
+}
+
+// A store with memory of its own.
+struct Owned {
+  kernels::Backend backend;
+  kernels::DeviceBuffer memory;
+  Store store;
+
+  Owned(On on, const parameters::Layout& layout, Purpose purpose)
+      : backend(make_backend(on)),
+        memory(
+            *backend.device,
+            parameters::store_bytes(layout, backend.compute, backend.accumulate, purpose).total()),
+        store(layout, backend.compute, backend.accumulate, purpose, memory.data()) {
+    std::memset(memory.data(), 0xA5, memory.bytes());
+  }
+  void initialise(std::uint64_t seed) {
+    parameters::initialise(store, seed, *backend.device, *backend.ops);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("masters are counted where weights are narrower, and only for training", "[parameters]") {
+  const parameters::Layout layout = every_row("llama");
+  const auto elements = static_cast<std::size_t>(layout.elements());
+  const auto half = parameters::store_bytes(layout, Dtype::kBf16, Dtype::kF32, Purpose::kTraining);
+  CHECK(half.weights / 256 == (2 * elements + 255) / 256);
+  CHECK(half.masters / 256 == (4 * elements + 255) / 256);
+  CHECK(half.moments / 256 == (8 * elements + 255) / 256);
+  CHECK(half.total() == half.weights + half.gradients + half.masters + half.moments);
+  const auto full = parameters::store_bytes(layout, Dtype::kF32, Dtype::kF32, Purpose::kTraining);
+  CHECK(full.masters == 0);
+  CHECK(full.gradients == half.gradients);
+  const auto read_only =
+      parameters::store_bytes(layout, Dtype::kBf16, Dtype::kF32, Purpose::kInference);
+  CHECK(read_only.total() == half.weights);
+}
+
+TEST_CASE("no tensor of a store lies on another's bytes", "[parameters]") {
+  for (const std::string family : {"gpt3", "llama"})
+    for (On on : {On::kReferenceBf16, On::kReferenceFloat}) {
+      Owned owned(on, every_row(family), Purpose::kTraining);
+      const Store& store = owned.store;
+      CHECK(store.has_masters() == (on == On::kReferenceBf16));
+      std::vector<int> users(owned.memory.bytes());
+      const auto mark = [&](const kernels::Tensor& tensor) {
+        const std::size_t first =
+            static_cast<std::size_t>(tensor.as<std::byte>() - owned.memory.data());
+        REQUIRE(first + tensor.bytes() <= users.size());
+        for (std::size_t i = 0; i < tensor.bytes(); ++i) ++users[first + i];
+      };
+      for (const auto& row : store.layout().rows()) {
+        mark(store.weight(row));
+        for (std::size_t use = 0; use < row.uses.size(); ++use) mark(store.gradient(row, use));
+        if (store.has_masters()) mark(store.master(row));
+        mark(store.first_moment(row));
+        mark(store.second_moment(row));
+        CHECK(store.parameter(row).dtype == Dtype::kF32);
+        CHECK((store.parameter(row).data == store.weight(row).data) == !store.has_masters());
+      }
+      CHECK(*std::max_element(users.begin(), users.end()) == 1);
+    }
+}
+
+TEST_CASE("bf16 weights start as fp32 ones rounded, with and without masters", "[parameters]") {
+  const parameters::Layout layout = every_row("gpt3");
+  Owned half(On::kReferenceBf16, layout, Purpose::kTraining);
+  Owned full(On::kReferenceFloat, layout, Purpose::kTraining);
+  Owned reader(On::kReferenceBf16, layout, Purpose::kInference);
+  for (Owned* owned : {&half, &full, &reader}) owned->initialise(5);
+  std::size_t wrong = 0, inexact = 0;
+  for (const auto& row : layout.rows()) {
+    const auto* exact = full.store.weight(row).as<const float>();
+    const auto* master = half.store.master(row).as<const float>();
+    for (std::int64_t i = 0; i < row.row.elements(); ++i) {
+      const kernels::Bf16 rounded(exact[i]);
+      if (master[i] != exact[i]) ++wrong;
+      if (half.store.weight(row).as<const kernels::Bf16>()[i].bits != rounded.bits) ++wrong;
+      if (reader.store.weight(row).as<const kernels::Bf16>()[i].bits != rounded.bits) ++wrong;
+      if (static_cast<float>(rounded) != exact[i]) ++inexact;
+    }
+  }
+  CHECK(wrong == 0);
+  CHECK(inexact > 1000);
+}
+
+TEST_CASE("device and compute type give the precision of a plan", "[parameters]") {
+  const auto precision = [](const char* device, const char* dtype) {
+    config::Config config = tiny_config("llama");
+    config.runtime.device = device;
+    config.runtime.compute_dtype = dtype;
+    const model::Precision found = plan_with(config).precision;
+    return std::pair(found.compute, found.accumulate);
+  };
+  CHECK(precision("cpu", "auto") == std::pair(Dtype::kF32, Dtype::kF32));
+  CHECK(precision("reference", "auto") == std::pair(Dtype::kF64, Dtype::kF64));
+  CHECK(precision("reference", "fp32") == std::pair(Dtype::kF32, Dtype::kF32));
+  CHECK(precision("reference", "bf16") == std::pair(Dtype::kBf16, Dtype::kF32));
+}
+
+}  // namespace seq1f1b::testing
