@@ -32,6 +32,8 @@ struct KeyTiles {
   // Whether the products for the gradients run under the next step's scores. With 128 queries
   // their operands' registers are wanted for those; then a step ends with them.
   static constexpr bool kStepsOverlap = kQueries == 64;
+  // Whether grad_value's product runs under the computation of g, likewise.
+  static constexpr bool kValuesOverlap = kStepsOverlap || !kOnePass;
   static constexpr int kThreads = kGroup * (kConsumers + 1);
   static constexpr int kProducerRegisters = 24, kConsumerRegisters = 240;
 
@@ -198,14 +200,13 @@ __device__ __forceinline__ void compute(const KeyArguments& a, const KeyTile<kDi
   std::uint32_t p[kProducts / 2], gs[kProducts / 2];
 
   if (at.tiles.begin < at.tiles.end) mbarrier_wait(shared + T::kKeyFull, 0);
-  RingPlace<T::kStages> place;
-  int steps = 0;
+  int steps = 0;  // stages alternate, parities every second step
   for (int head = at.first_head; head < at.first_head + at.heads; ++head)
     for (int tile = at.tiles.begin; tile < at.tiles.end; ++tile, ++steps) {
-      const int stage = place.stage, first_query = tile * T::kQueries;
+      const int stage = steps % 2, parity = steps / 2 % 2, first_query = tile * T::kQueries;
       const std::uint32_t query_full = shared + T::kQueryFull + stage * kBarrierBytes;
       const std::uint32_t grad_output_full = shared + T::kGradOutputFull + stage * kBarrierBytes;
-      mbarrier_wait(query_full, place.parity);
+      mbarrier_wait(query_full, parity);
       wgmma_fence();
       product_abt<kDim, T::kKeys, T::kQueries>(s, key_tile,
                                                moved(query_tiles, stage * T::kQueryBytes));
@@ -215,7 +216,7 @@ __device__ __forceinline__ void compute(const KeyArguments& a, const KeyTile<kDi
       wgmma_arrived(grad_value);
       wgmma_arrived(grad_key);
       if (steps > 0 && lane == 0) mbarrier_arrive(shared + T::kEmpty + (stage ^ 1) * kBarrierBytes);
-      mbarrier_wait(grad_output_full, place.parity);
+      mbarrier_wait(grad_output_full, parity);
       wgmma_fence();
       product_abt<kDim, T::kKeys, T::kQueries>(gp, value_tile,
                                                moved(grad_output_tiles, stage * T::kQueryBytes));
@@ -245,7 +246,7 @@ __device__ __forceinline__ void compute(const KeyArguments& a, const KeyTile<kDi
                                         moved(grad_output_outer, stage * T::kQueryBytes));
       wgmma_commit();
 
-      wgmma_wait<1>();
+      wgmma_wait<T::kValuesOverlap ? 1 : 0>();
       wgmma_arrived(gp);
       const auto* const delta =
           reinterpret_cast<const float2*>(shared_bytes + T::kDelta + stage * T::kStatisticBytes);
@@ -318,7 +319,6 @@ __device__ __forceinline__ void compute(const KeyArguments& a, const KeyTile<kDi
         wgmma_arrived(grad_value);
         wgmma_arrived(grad_key);
       }
-      place.advance();
     }
   wgmma_wait<0>();
   wgmma_arrived(grad_value);
