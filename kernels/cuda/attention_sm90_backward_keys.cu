@@ -29,11 +29,9 @@ struct KeyTiles {
   static constexpr int kKeys = kGroupRows * kConsumers, kStages = 2;
   // Accumulators per thread: kDim of the gradients and kQueries of the products.
   static constexpr int kQueries = kDim == 64 ? 128 : 64;
-  // Whether the products for the gradients run under the next step's scores. With 128 queries
-  // their operands' registers are wanted for those; then a step ends with them.
-  static constexpr bool kStepsOverlap = kQueries == 64;
-  // Whether grad_value's product runs under the computation of g, likewise.
-  static constexpr bool kValuesOverlap = kStepsOverlap || !kOnePass;
+  // Whether grad_value's product runs under the computation of g, and grad_key's under the next
+  // step's scores. With 128 queries their operands' registers are wanted there.
+  static constexpr bool kOverlap = kQueries == 64;
   static constexpr int kThreads = kGroup * (kConsumers + 1);
   static constexpr int kProducerRegisters = 24, kConsumerRegisters = 240;
 
@@ -246,7 +244,7 @@ __device__ __forceinline__ void compute(const KeyArguments& a, const KeyTile<kDi
                                         moved(grad_output_outer, stage * T::kQueryBytes));
       wgmma_commit();
 
-      wgmma_wait<T::kValuesOverlap ? 1 : 0>();
+      wgmma_wait<T::kOverlap ? 1 : 0>();
       wgmma_arrived(gp);
       const auto* const delta =
           reinterpret_cast<const float2*>(shared_bytes + T::kDelta + stage * T::kStatisticBytes);
@@ -314,7 +312,7 @@ __device__ __forceinline__ void compute(const KeyArguments& a, const KeyTile<kDi
           bulk_commit();
         }
       }
-      if constexpr (!T::kStepsOverlap) {
+      if constexpr (!T::kOverlap) {
         wgmma_wait<0>();
         wgmma_arrived(grad_value);
         wgmma_arrived(grad_key);
