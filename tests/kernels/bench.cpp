@@ -7,8 +7,8 @@
 
 #include "kernels/common/bf16.h"
 #include "kernels/common/philox.h"
-#include "kernels/cpu/cpu_ops.h"
 #include "tests/catch.h"
+#include "tests/kernels/back_ends.h"
 
 namespace seq1f1b::kernels::testing {
 namespace {
@@ -63,33 +63,6 @@ double tolerance_for(const Result& result, Dtype accumulate, Dtype compute, doub
   return accuracy.condition * relative * std::max(largest, accuracy.terms);
 }
 
-struct NamedBackend {
-  std::string name;
-  std::function<Backend()> make;
-  bool same_bits_as_previous;  // thread counts
-};
-
-Backend make_cpu_with(cpu::Isa isa) {
-  Backend backend = make_cpu_backend(2);
-  backend.ops = cpu::make_cpu_ops(2, isa);
-  return backend;
-}
-
-std::vector<NamedBackend> back_ends() {
-  std::vector<NamedBackend> list;
-  for (Dtype compute : {Dtype::kF32, Dtype::kBf16})
-    list.push_back({concat("reference ", dtype_name(compute)),
-                    [compute] { return make_reference_backend(compute); }, false});
-  for (int threads : {1, 2, 3})
-    list.push_back({concat("cpu, ", threads, " threads"),
-                    [threads] { return make_cpu_backend(threads); }, threads > 1});
-  for (cpu::Isa isa : cpu::kAllIsas)
-    if (cpu::isa_available(isa) && isa != cpu::best_isa())
-      list.push_back(
-          {concat("cpu, ", cpu::isa_name(isa)), [isa] { return make_cpu_with(isa); }, false});
-  return list;
-}
-
 void compare(const std::vector<Result>& truth, const std::vector<Result>& found,
              const Backend& backend) {
   REQUIRE(truth.size() == found.size());
@@ -133,13 +106,58 @@ std::vector<double> values_of(const Tensor& tensor) {
   return values;
 }
 
-Tensor Run::poisoned(Dims dims, Dtype dtype) {
+Run::Run(Backend& backend, Dtype draws) : ops(*backend.ops), backend_(backend), draws_(draws) {}
+
+// On a host device the tensor lies in `bytes`, else `bytes` is a copy of the device's.
+Tensor Run::make(Dims dims, Dtype dtype, const std::function<void(const Tensor&)>& fill) {
   Tensor tensor(nullptr, dtype, dims);
   Memory& memory = memory_.emplace_back();
   memory.bytes.assign(tensor.bytes() + 2 * kMarginBytes, std::byte{0xFF});
-  tensor.data = memory.bytes.data() + kMarginBytes;
+  memory.data = memory.bytes.data();
+  if (!backend_.device->is_host()) {
+    memory.device = DeviceBuffer(*backend_.device, memory.bytes.size());
+    memory.data = memory.device.data();
+  }
+  tensor.data = memory.data + kMarginBytes;
   memory.tensor = tensor;
+  if (fill) {
+    Tensor view = tensor;
+    view.data = memory.bytes.data() + kMarginBytes;
+    fill(view);
+  }
+  send(memory);
   return tensor;
+}
+
+void Run::send(Memory& memory) {
+  if (memory.device.data())
+    backend_.device->upload(memory.device.data(), memory.bytes.data(), memory.bytes.size());
+}
+
+Run::Memory& Run::memory_of(const void* data) {
+  const auto* byte = static_cast<const std::byte*>(data);
+  const std::less<const std::byte*> before;
+  for (Memory& memory : memory_)
+    if (!before(byte, memory.data) && before(byte, memory.data + memory.bytes.size()))
+      return memory;
+  throw InternalError("a tensor that this run did not make");
+}
+
+// The tensor in host memory, as it is now.
+Tensor Run::host_view(const Tensor& tensor) {
+  Memory& memory = memory_of(tensor.data);
+  if (memory.device.data())
+    backend_.device->download(memory.bytes.data(), memory.device.data(), memory.bytes.size());
+  Tensor view = tensor;
+  view.data = memory.bytes.data() + (tensor.as<std::byte>() - memory.data);
+  return view;
+}
+
+Tensor Run::keep(const Tensor& input) {
+  Memory& memory = memory_.back();
+  const auto begin = memory.bytes.begin() + static_cast<std::ptrdiff_t>(kMarginBytes);
+  memory.original.assign(begin, begin + static_cast<std::ptrdiff_t>(input.bytes()));
+  return input;
 }
 
 double Run::draw(Role role, std::uint64_t key, std::int64_t i, double scale, double shift) const {
@@ -150,49 +168,78 @@ double Run::draw(Role role, std::uint64_t key, std::int64_t i, double scale, dou
 }
 
 Tensor Run::input(Dims dims, std::uint64_t key, double scale, double shift) {
-  const Tensor tensor = poisoned(dims, backend_.compute);
-  for (std::int64_t i = 0; i < tensor.elements(); ++i)
-    store(tensor, i, draw(Role::kCompute, key, i, scale, shift));
-  memory_.back().original.assign(tensor.as<std::byte>(), tensor.as<std::byte>() + tensor.bytes());
-  return tensor;
+  return keep(make(dims, backend_.compute, [&](const Tensor& view) {
+    for (std::int64_t i = 0; i < view.elements(); ++i)
+      store(view, i, draw(Role::kCompute, key, i, scale, shift));
+  }));
 }
 
 Tensor Run::inout(Dims dims, std::uint64_t key, Role role, double scale) {
-  const Tensor tensor = poisoned(dims, dtype(role));
-  for (std::int64_t i = 0; i < tensor.elements(); ++i)
-    store(tensor, i, draw(role, key, i, scale, 0));
-  return tensor;
+  return make(dims, dtype(role), [&](const Tensor& view) {
+    for (std::int64_t i = 0; i < view.elements(); ++i) store(view, i, draw(role, key, i, scale, 0));
+  });
 }
 
-Tensor Run::output(Dims dims, Role role) { return poisoned(dims, dtype(role)); }
+Tensor Run::output(Dims dims, Role role) { return make(dims, dtype(role)); }
 
 Tensor Run::master(const Tensor& weight) {
   if (backend_.compute == backend_.accumulate) return {};
-  const Tensor tensor = poisoned({weight.elements()}, backend_.accumulate);
-  for (std::int64_t i = 0; i < tensor.elements(); ++i) store(tensor, i, load(weight, i));
-  return tensor;
+  const std::vector<double> exact = values(weight);
+  return make({weight.elements()}, backend_.accumulate, [&](const Tensor& view) {
+    for (std::int64_t i = 0; i < view.elements(); ++i)
+      store(view, i, exact[static_cast<std::size_t>(i)]);
+  });
 }
 
 Tensor Run::integers(Dims dims, const std::function<std::int64_t(std::int64_t)>& value) {
-  const Tensor tensor = poisoned(dims, Dtype::kI32);
-  for (std::int64_t i = 0; i < tensor.elements(); ++i)
-    tensor.as<std::int32_t>()[i] = static_cast<std::int32_t>(value(i));
-  memory_.back().original.assign(tensor.as<std::byte>(), tensor.as<std::byte>() + tensor.bytes());
-  return tensor;
+  return keep(make(dims, Dtype::kI32, [&](const Tensor& view) {
+    for (std::int64_t i = 0; i < view.elements(); ++i)
+      view.as<std::int32_t>()[i] = static_cast<std::int32_t>(value(i));
+  }));
 }
+
+Tensor Run::integer_output(Dims dims) { return make(dims, Dtype::kI32); }
 
 Tensor Run::carry(Dims dims, std::int64_t first, std::int64_t last, std::uint64_t key, Role role) {
-  const Tensor tensor = poisoned(dims, dtype(role));
-  const std::int64_t capacity = tensor.dim(2), head_dim = tensor.dim(3);
-  for (std::int64_t i = 0; i < tensor.elements(); ++i) {
-    const std::int64_t row = i / head_dim % capacity;
-    if (row >= first && row < last) store(tensor, i, draw(role, key, i, 1, 0));
-  }
-  return tensor;
+  return make(dims, dtype(role), [&](const Tensor& view) {
+    const std::int64_t capacity = view.dim(2), head_dim = view.dim(3);
+    for (std::int64_t i = 0; i < view.elements(); ++i) {
+      const std::int64_t row = i / head_dim % capacity;
+      if (row >= first && row < last) store(view, i, draw(role, key, i, 1, 0));
+    }
+  });
 }
 
-double* Run::scalar(double value) { return &scalars_.emplace_back(value); }
+double* Run::scalar(double value) {
+  return make({1}, Dtype::kF64, [&](const Tensor& view) { store(view, 0, value); }).as<double>();
+}
 
+const AdamwStep* Run::step(const AdamwStep& constants) {
+  static_assert(sizeof(AdamwStep) % sizeof(double) == 0);
+  const auto words = static_cast<std::int64_t>(sizeof(AdamwStep) / sizeof(double));
+  const Tensor place = make({words}, Dtype::kF64, [&](const Tensor& view) {
+    std::memcpy(view.data, &constants, sizeof constants);
+  });
+  return place.as<AdamwStep>();
+}
+
+void Run::set(const Tensor& tensor, std::int64_t i, double value) {
+  store(host_view(tensor), i, value);
+  send(memory_of(tensor.data));
+}
+
+std::vector<double> Run::values(const Tensor& tensor) { return values_of(host_view(tensor)); }
+
+std::vector<std::int32_t> Run::integer_values(const Tensor& tensor) {
+  const auto* begin = host_view(tensor).as<std::int32_t>();
+  return {begin, begin + tensor.elements()};
+}
+
+double Run::value(const double* scalar) {
+  return values(Tensor(const_cast<double*>(scalar), Dtype::kF64, {1})).front();
+}
+
+// `tensor` is in host memory.
 void Run::add_result(const std::string& name, const Tensor& tensor, std::int64_t first,
                      std::int64_t count, const Accuracy& accuracy) {
   const auto width = static_cast<std::int64_t>(dtype_bytes(tensor.dtype));
@@ -203,18 +250,19 @@ void Run::add_result(const std::string& name, const Tensor& tensor, std::int64_t
 }
 
 void Run::result(const std::string& name, const Tensor& tensor, const Accuracy& accuracy) {
-  add_result(name, tensor, 0, tensor.elements(), accuracy);
+  add_result(name, host_view(tensor), 0, tensor.elements(), accuracy);
 }
 
 void Run::result_rows(const std::string& name, const Tensor& tensor, std::int64_t first,
                       std::int64_t last, const Accuracy& accuracy) {
+  const Tensor view = host_view(tensor);
   const std::int64_t capacity = tensor.dim(2), head_dim = tensor.dim(3);
   for (std::int64_t slab = 0; slab < tensor.dim(0) * tensor.dim(1); ++slab) {
     const std::int64_t begin = slab * capacity * head_dim;
-    add_result(concat(name, " of key head ", slab), tensor, begin + first * head_dim,
+    add_result(concat(name, " of key head ", slab), view, begin + first * head_dim,
                (last - first) * head_dim, accuracy);
     const auto width = static_cast<std::int64_t>(dtype_bytes(tensor.dtype)) * head_dim;
-    const auto* rows = tensor.as<std::byte>() + slab * capacity * width;
+    const auto* rows = view.as<std::byte>() + slab * capacity * width;
     INFO(name << " outside rows " << first << " to " << last);
     CHECK(all_poison(rows, static_cast<std::size_t>(first * width)));
     CHECK(all_poison(rows + last * width, static_cast<std::size_t>((capacity - last) * width)));
@@ -222,17 +270,18 @@ void Run::result_rows(const std::string& name, const Tensor& tensor, std::int64_
 }
 
 void Run::result_scalar(const std::string& name, const double* value, const Accuracy& accuracy) {
-  add_result(name, Tensor(const_cast<double*>(value), Dtype::kF64, {1}), 0, 1, accuracy);
+  result(name, Tensor(const_cast<double*>(value), Dtype::kF64, {1}), accuracy);
 }
 
 std::vector<Result> Run::finish() {
   for (const Memory& memory : memory_) {
     INFO(describe(memory.tensor));
+    const Tensor view = host_view(memory.tensor);
     const std::size_t size = memory.bytes.size();
     CHECK(all_poison(memory.bytes.data(), kMarginBytes));
     CHECK(all_poison(memory.bytes.data() + size - kMarginBytes, kMarginBytes));
     if (!memory.original.empty())
-      CHECK(std::memcmp(memory.original.data(), memory.tensor.data, memory.original.size()) == 0);
+      CHECK(std::memcmp(memory.original.data(), view.data, memory.original.size()) == 0);
   }
   return results_;
 }
@@ -255,12 +304,16 @@ void on_every_back_end(const Body& body) {
   };
   const std::vector<Result> truth = truth_of(Dtype::kF32), bf16_truth = truth_of(Dtype::kBf16);
   std::vector<Result> previous;
-  for (const NamedBackend& candidate : back_ends()) {
+  for (const NamedBackend& candidate : back_ends_under_test()) {
     INFO(candidate.name);
     Backend backend = candidate.make();
     const std::vector<Result> found = run_on(backend, backend.compute);
     compare(backend.compute == Dtype::kBf16 ? bf16_truth : truth, found, backend);
-    compare_bits(found, run_on(backend, backend.compute));
+    const std::vector<Result> again = run_on(backend, backend.compute);
+    if (candidate.repeatable)
+      compare_bits(found, again);
+    else
+      compare(backend.compute == Dtype::kBf16 ? bf16_truth : truth, again, backend);
     if (candidate.same_bits_as_previous) compare_bits(previous, found);
     previous = found;
   }
@@ -269,7 +322,7 @@ void on_every_back_end(const Body& body) {
 void for_each_back_end(const std::function<void(Backend&)>& body) {
   Backend reference = make_reference_backend(Dtype::kF64);
   body(reference);
-  for (const NamedBackend& candidate : back_ends()) {
+  for (const NamedBackend& candidate : back_ends_under_test()) {
     INFO(candidate.name);
     Backend backend = candidate.make();
     body(backend);

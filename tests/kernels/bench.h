@@ -1,7 +1,8 @@
 #pragma once
 // One test body, every back end: a body builds its tensors through Run, calls operations, and names
 // the results. Outputs start as NaN, every tensor sits between margins of NaN, and inputs must come
-// out as they went in.
+// out as they went in. Tensors lie in the device's memory: what plain code wants of them it asks
+// Run for.
 #include <deque>
 #include <functional>
 #include <memory>
@@ -45,7 +46,7 @@ class Run {
  public:
   // Draws of compute tensors are rounded to `draws`, those of accumulate tensors to fp32, so that
   // back ends of several types can get the same ones.
-  Run(Backend& backend, Dtype draws) : ops(*backend.ops), backend_(backend), draws_(draws) {}
+  Run(Backend& backend, Dtype draws);
   explicit Run(Backend& backend) : Run(backend, backend.compute) {}
   Ops& ops;
   Dtype compute() const { return backend_.compute; }
@@ -57,11 +58,20 @@ class Run {
   // A master of the same value as `weight`; absent where the back end needs none.
   Tensor master(const Tensor& weight);
   Tensor integers(Dims dims, const std::function<std::int64_t(std::int64_t)>& value);
+  Tensor integer_output(Dims dims);
   // [micro_batch, kv_heads, capacity, head_dim] with only rows [first, last) filled, the others
   // NaN.
   Tensor carry(Dims dims, std::int64_t first, std::int64_t last, std::uint64_t key,
                Role role = Role::kCompute);
   double* scalar(double value);
+  const AdamwStep* step(const AdamwStep& constants);
+  // Element i becomes `value`.
+  void set(const Tensor& tensor, std::int64_t i, double value);
+
+  // What they hold now.
+  std::vector<double> values(const Tensor& tensor);
+  std::vector<std::int32_t> integer_values(const Tensor& tensor);
+  double value(const double* scalar);
 
   // What is compared.
   void result(const std::string& name, const Tensor& tensor, const Accuracy& accuracy);
@@ -75,37 +85,42 @@ class Run {
 
  private:
   struct Memory {
-    std::vector<std::byte> bytes;  // margin, tensor, margin
+    std::vector<std::byte> bytes;  // margin, tensor, margin; on a host device the tensor itself
     Tensor tensor;
     std::vector<std::byte> original;  // of an input
+    DeviceBuffer device;              // where the device is not the host
+    std::byte* data = nullptr;        // of all three on the device
   };
   double draw(Role role, std::uint64_t key, std::int64_t i, double scale, double shift) const;
   Dtype dtype(Role role) const {
     return role == Role::kCompute ? backend_.compute : backend_.accumulate;
   }
-  Tensor poisoned(Dims dims, Dtype dtype);
+  // `fill` writes the host's view of a new tensor before the device gets it.
+  Tensor make(Dims dims, Dtype dtype, const std::function<void(const Tensor&)>& fill = {});
+  Tensor keep(const Tensor& input);  // must stay as it is
+  Memory& memory_of(const void* data);
+  void send(Memory& memory);
+  Tensor host_view(const Tensor& tensor);
   void add_result(const std::string& name, const Tensor& tensor, std::int64_t first,
                   std::int64_t count, const Accuracy& accuracy);
 
   Backend& backend_;
   Dtype draws_;
   std::deque<Memory> memory_;
-  std::deque<double> scalars_;
   std::vector<Result> results_;
 };
 
 using Body = std::function<void(Run&)>;
 
-// Runs `body` on the fp64 reference, then twice on every back end present (reference fp32 and bf16,
-// cpu with 1, 2 and 3 threads, cpu with every lesser instruction set). All must agree with the
-// reference, which gets the same inputs: those of bf16 back ends are rounded to bf16 for it, too;
-// the second run, and the cpu runs of other thread counts, must give the same bits.
+// Runs `body` on the fp64 reference, then twice on every back end under test (back_ends.h). All
+// must agree with the reference, which gets the same inputs: those of bf16 back ends are rounded to
+// bf16 for it, too; the second run, and runs with other thread counts, must give the same bits.
 void on_every_back_end(const Body& body);
 
 // As above without comparison: for properties that hold within one back end.
 void for_each_back_end(const std::function<void(Backend&)>& body);
 
-// The values of a floating-point tensor.
+// The values of a floating-point tensor in host memory.
 std::vector<double> values_of(const Tensor& tensor);
 
 }  // namespace seq1f1b::kernels::testing

@@ -32,7 +32,7 @@ TEST_CASE("cast rounds to the nearest, and widens exactly", "[movement]") {
       run.result("rounded", rounded, {0, run.compute() == Dtype::kBf16 ? 1.0 : 0.0});
       run.result("widened", widened, {0, 0});
       if (run.compute() != Dtype::kBf16) return;
-      const auto from = values_of(exact), to = values_of(rounded);
+      const auto from = run.values(exact), to = run.values(rounded);
       for (std::size_t i = 0; i < from.size(); ++i)
         if (to[i] != static_cast<double>(static_cast<float>(Bf16(static_cast<float>(from[i])))))
           FAIL(from[i] << " became " << to[i]);
@@ -44,11 +44,11 @@ TEST_CASE("fill and copy of integers", "[movement]") {
   for_each_back_end([](Backend& backend) {
     Run run(backend);
     const Tensor numbers = run.integers({5}, [](std::int64_t i) { return i - 2; });
-    std::vector<std::int32_t> copied(5, 99), filled(5, 99);
-    backend.ops->copy(numbers, Tensor(copied.data(), Dtype::kI32, {5}));
-    backend.ops->fill(Tensor(filled.data(), Dtype::kI32, {5}), -1);
-    CHECK(copied == std::vector<std::int32_t>{-2, -1, 0, 1, 2});
-    CHECK(filled == std::vector<std::int32_t>(5, -1));
+    const Tensor copied = run.integer_output({5}), filled = run.integer_output({5});
+    run.ops.copy(numbers, copied);
+    run.ops.fill(filled, 7);
+    CHECK(run.integer_values(copied) == std::vector<std::int32_t>{-2, -1, 0, 1, 2});
+    CHECK(run.integer_values(filled) == std::vector<std::int32_t>(5, 7));
   });
 }
 

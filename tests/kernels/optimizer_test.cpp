@@ -44,7 +44,7 @@ TEST_CASE("adamw over several steps and tensors", "[optimizer]") {
       constants.bias_correction1 = 1 - std::pow(constants.beta1, step);
       constants.bias_correction2 = 1 - std::pow(constants.beta2, step);
       constants.gradient_scale = 0.25;
-      run.ops.adamw(tensors, &constants);
+      run.ops.adamw(tensors, run.step(constants));
     }
     for (const AdamwTensor& tensor : tensors) {
       run.result("weight", tensor.weight, 3);
