@@ -6,13 +6,13 @@
 #include <cstdio>
 #include <vector>
 
-#include "kernels/common/bf16.h"
 #include "kernels/common/errors.h"
-#include "kernels/cuda/device/language.h"
 #include "kernels/cuda/device/ptx.h"
+#include "tests/kernels/cuda/probe.h"
 
 using namespace seq1f1b::kernels;
 using namespace seq1f1b::kernels::cuda;
+using namespace seq1f1b::kernels::cuda::probe;
 
 namespace {
 
@@ -45,30 +45,6 @@ __global__ void probe_mma(const std::uint32_t* input, float* output) {
   for (unsigned i = 0; i < 4; ++i) output[lane * 4 + i] = d[i];
 }
 
-template <class T>
-class Memory {
- public:
-  explicit Memory(std::size_t count) : count_(count) {
-    check(cudaMalloc(reinterpret_cast<void**>(&data_), count * sizeof(T)), "allocating");
-  }
-  ~Memory() { cudaFree(data_); }
-  Memory(const Memory&) = delete;
-  Memory& operator=(const Memory&) = delete;
-  T* data() const { return data_; }
-  void write(const std::vector<T>& host) {
-    check(cudaMemcpy(data_, host.data(), count_ * sizeof(T), cudaMemcpyHostToDevice), "writing");
-  }
-  std::vector<T> read() const {
-    std::vector<T> host(count_);
-    check(cudaMemcpy(host.data(), data_, count_ * sizeof(T), cudaMemcpyDeviceToHost), "reading");
-    return host;
-  }
-
- private:
-  T* data_ = nullptr;
-  std::size_t count_;
-};
-
 void print_ldmatrix(bool transposed) {
   Memory<std::uint32_t> output(kLanes * 4);
   SEQ1F1B_LAUNCH(probe_ldmatrix, 1, kLanes, 512, cudaStream_t{}, transposed, output.data());
@@ -82,17 +58,7 @@ void print_ldmatrix(bool transposed) {
 }
 
 void print_mma() {
-  std::vector<std::uint32_t> fragments(kTrials * kLanes * 6);
-  std::uint32_t state = 12345;
-  const auto small = [&] {  // -7 .. 8, exact in bf16
-    state = state * 1664525u + 1013904223u;
-    const int value = static_cast<int>(state >> 28) - 7;
-    return static_cast<std::uint32_t>(Bf16(static_cast<float>(value)).bits);
-  };
-  for (std::uint32_t& fragment : fragments) {
-    const std::uint32_t low = small();
-    fragment = low | small() << 16;
-  }
+  const std::vector<std::uint32_t> fragments = small_pairs(kTrials * kLanes * 6);
   Memory<std::uint32_t> input(fragments.size());
   Memory<float> output(kTrials * kLanes * 4);
   input.write(fragments);
@@ -110,6 +76,13 @@ int main() {
     print_ldmatrix(false);
     print_ldmatrix(true);
     print_mma();
+    cudaDeviceProp properties{};
+    check(cudaGetDeviceProperties(&properties, 0), "asking for the GPU's properties");
+    if (properties.major == 9)
+      print_sm90();
+    else
+      std::printf("compute capability %d.%d: no TMA and wgmma of 9.0\n", properties.major,
+                  properties.minor);
   } catch (const seq1f1b::Error& error) {
     std::fprintf(stderr, "probe: %s\n", error.what());
     return error.code();

@@ -1,2 +1,3 @@
-// The probe of probe.cu as the emulator answers it.
+// The probe as the emulator answers it.
 #include "tests/kernels/cuda/probe.cu"
+#include "tests/kernels/cuda/probe_sm90.cu"
