@@ -4,6 +4,7 @@
 #include <fstream>
 #include <numeric>
 
+#include "core/comm/direct_fabric.h"
 #include "core/comm/host_fabric.h"
 #include "core/comm/transport.h"
 #include "kernels/cuda/module.h"
@@ -28,6 +29,27 @@ bool devices_are_shared(World& world, const std::string& device) {
   return std::ranges::adjacent_find(devices) != devices.end();
 }
 
+constexpr const char* kHint = "; the environment variable NCCL_DEBUG=WARN makes NCCL say more";
+
+CommunicatorFactory nccl(kernels::Device& device, const kernels::cuda::Module& module) {
+  return {.name = "NCCL",
+          .make_id =
+              [&module] {
+                kernels::CommunicatorId id;
+                std::string error;
+                if (!module.make_communicator_id(id, error))
+                  throw Error(kExitUnexpected, concat(error, kHint));
+                return id;
+              },
+          .make =
+              [&module, &device](const kernels::CommunicatorOptions& options) {
+                std::string error;
+                auto communicator = module.make_communicator(device, options, error);
+                if (!communicator) throw Error(kExitUnexpected, concat(error, kHint));
+                return communicator;
+              }};
+}
+
 }  // namespace
 
 void check_summable(const kernels::Tensor& values) {
@@ -40,6 +62,7 @@ std::unique_ptr<Fabric> connect_devices(World& world, kernels::Device& device,
   if (device.is_host()) return std::make_unique<HostFabric>(world);
   if (module && devices_are_shared(world, module->identity(device).bus_id))
     return make_staged_fabric(world, device, "ranks share a GPU");
+  if (module) return std::make_unique<DirectFabric>(world, device, nccl(device, *module));
   return make_staged_fabric(world, device);
 }
 

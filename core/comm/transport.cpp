@@ -6,6 +6,7 @@
 #include <array>
 #include <set>
 
+#include "core/comm/rank_names.h"
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::comm {
@@ -19,11 +20,7 @@ std::string missing_peers(std::span<const Transfer> transfers) {
   for (const Transfer& transfer : transfers) {
     if (transfer.state == Transfer::State::kActive) peers.insert(transfer.peer);
   }
-  std::string text = peers.size() == 1 ? "rank" : "ranks";
-  for (const int peer : peers) {
-    text += concat(peer == *peers.begin() ? " " : ", ", peer);
-  }
-  return text;
+  return rank_names(peers);
 }
 
 }  // namespace

@@ -14,17 +14,26 @@ std::byte pattern(std::size_t message, std::size_t position) {
   return static_cast<std::byte>((message * 131 + position * 7 + position / 251) & 0xff);
 }
 
-void send_pattern(Sender& sender, std::size_t message, std::size_t bytes) {
-  std::byte* buffer = sender.acquire(nothing_special);
-  for (std::size_t i = 0; i < bytes; ++i) buffer[i] = pattern(message, i);
+void send_pattern(Site& site, Sender& sender, std::size_t message, std::size_t bytes) {
+  std::vector<std::byte> values(bytes);
+  for (std::size_t i = 0; i < bytes; ++i) values[i] = pattern(message, i);
+  site.device.upload(sender.acquire(nothing_special), values.data(), bytes);
   sender.commit(bytes);
 }
 
-bool is_pattern(const std::byte* buffer, std::size_t message, std::size_t bytes) {
-  for (std::size_t i = 0; i < bytes; ++i) {
-    if (buffer[i] != pattern(message, i)) return false;
-  }
+bool is_pattern(Site& site, const std::byte* buffer, std::size_t message, std::size_t bytes) {
+  std::vector<std::byte> values(bytes);
+  site.device.download(values.data(), buffer, bytes);
+  for (std::size_t i = 0; i < bytes; ++i)
+    if (values[i] != pattern(message, i)) return false;
   return true;
+}
+
+// Until the device has done all that was issued.
+void settle(Site& site) {
+  const auto event = site.device.make_event();
+  site.device.record(*event);
+  site.fabric.settle(*event, nothing_special);
 }
 
 // Sizes on both sides of every protocol change of an MPI library: none, eager, rendezvous, pieces.
@@ -33,20 +42,33 @@ std::size_t size_of_message(std::size_t message) {
   return kSizes[(message * message + message / 7) % kSizes.size()];
 }
 
-void fifo_order(World& world) {
+// A channel from rank 0 to rank 1: each has its end, the others none.
+struct Channel {
+  std::unique_ptr<Sender> sender;
+  std::unique_ptr<Receiver> receiver;
+};
+Channel connect_pair(Site& site, int id, const DeviceRing& ring) {
+  Channel channel;
+  if (site.world.rank() == 0) channel.sender = site.fabric.make_sender(1, id, ring.buffers());
+  if (site.world.rank() == 1) channel.receiver = site.fabric.make_receiver(0, id, ring.buffers());
+  site.fabric.connect();
+  return channel;
+}
+
+void fifo_order(Site& site) {
+  World& world = site.world;
   constexpr std::size_t kMessages = 120;
-  Ring ring(2, 300'000);
-  if (world.rank() == 0) {
-    const auto sender = world.make_sender(1, 3, ring.buffers());
-    for (std::size_t m = 0; m < kMessages; ++m) send_pattern(*sender, m, size_of_message(m));
-  } else if (world.rank() == 1) {
-    const auto receiver = world.make_receiver(0, 3, ring.buffers());
+  DeviceRing ring(site.device, 2, 300'000);
+  const auto [sender, receiver] = connect_pair(site, 3, ring);
+  if (sender) {
+    for (std::size_t m = 0; m < kMessages; ++m) send_pattern(site, *sender, m, size_of_message(m));
+  } else if (receiver) {
     std::vector<std::size_t> sizes;
     for (std::size_t m = 0; m < kMessages; ++m) sizes.push_back(size_of_message(m));
     receiver->expect(std::span(sizes).first(50));
     for (std::size_t m = 0; m < kMessages; ++m) {
       if (m == 30) receiver->expect(std::span(sizes).subspan(50));
-      EXPECT(is_pattern(receiver->wait(nothing_special), m, sizes[m]));
+      EXPECT(is_pattern(site, receiver->wait(nothing_special), m, sizes[m]));
       receiver->release();
     }
   }
@@ -54,17 +76,19 @@ void fifo_order(World& world) {
 
 // Two messages of 64 bytes fill the sender's ring until the receiver has buffers for them: however
 // small, they are not hidden away in a library's buffers that no plan counts.
-void ring_depth(World& world) {
+void ring_depth(Site& site) {
+  World& world = site.world;
   const std::vector<int> pair = {0, 1};
   const auto group = world.make_group(pair);
-  Ring ring(2, 64);
-  if (world.rank() == 0) {
-    const auto sender = world.make_sender(1, 0, ring.buffers());
+  DeviceRing ring(site.device, 2, 64);
+  const auto [sender, receiver] = connect_pair(site, 0, ring);
+  if (sender) {
     group->barrier(nothing_special);
-    send_pattern(*sender, 0, 64);
-    send_pattern(*sender, 1, 64);
+    send_pattern(site, *sender, 0, 64);
+    send_pattern(site, *sender, 1, 64);
     const auto before = Clock::now();
     sender->acquire(nothing_special);
+    settle(site);
     const auto after = Clock::now();
     sender->commit(64);
     std::vector<double> expected_at = {0.0};
@@ -73,8 +97,7 @@ void ring_depth(World& world) {
     const std::chrono::duration<double> at = after.time_since_epoch();
     EXPECT(at.count() >= expected_at[0]);
     EXPECT(after > before);
-  } else if (world.rank() == 1) {
-    const auto receiver = world.make_receiver(0, 0, ring.buffers());
+  } else if (receiver) {
     group->barrier(nothing_special);
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
     const std::chrono::duration<double> now = Clock::now().time_since_epoch();
@@ -89,15 +112,14 @@ void ring_depth(World& world) {
 }
 
 // Messages come while nobody waits, into both buffers and no further; a held message stays intact.
-void arrival_ahead(World& world) {
+void arrival_ahead(Site& site) {
+  World& world = site.world;
   constexpr std::size_t kBytes = 100'000;
-  Ring sending(3, kBytes);
-  Ring receiving(2, kBytes);
-  if (world.rank() == 0) {
-    const auto sender = world.make_sender(1, 0, sending.buffers());
-    for (std::size_t m = 0; m < 3; ++m) send_pattern(*sender, m, kBytes);
-  } else if (world.rank() == 1) {
-    const auto receiver = world.make_receiver(0, 0, receiving.buffers());
+  DeviceRing ring(site.device, world.rank() == 0 ? 3 : 2, kBytes);
+  const auto [sender, receiver] = connect_pair(site, 0, ring);
+  if (sender) {
+    for (std::size_t m = 0; m < 3; ++m) send_pattern(site, *sender, m, kBytes);
+  } else if (receiver) {
     receiver->expect(std::array<std::size_t, 3>{kBytes, kBytes, kBytes});
     const auto limit = Clock::now() + std::chrono::seconds(30);
     while (!receiver->ready() && Clock::now() < limit) {
@@ -108,63 +130,65 @@ void arrival_ahead(World& world) {
     const std::byte* second = receiver->wait(nothing_special);
     EXPECT(!receiver->ready());  // both buffers are held
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    EXPECT(is_pattern(first, 0, kBytes));
-    EXPECT(is_pattern(second, 1, kBytes));
+    EXPECT(is_pattern(site, first, 0, kBytes));
+    EXPECT(is_pattern(site, second, 1, kBytes));
     receiver->release();
-    EXPECT(is_pattern(receiver->wait(nothing_special), 2, kBytes));
-    EXPECT(is_pattern(second, 1, kBytes));
+    EXPECT(is_pattern(site, receiver->wait(nothing_special), 2, kBytes));
+    EXPECT(is_pattern(site, second, 1, kBytes));
     receiver->release();
     receiver->release();
   }
 }
 
 // Several edges between one pair of ranks, used in different orders on the two sides, both ways.
-void edges_are_independent(World& world) {
+void edges_are_independent(Site& site) {
+  World& world = site.world;
   constexpr std::size_t kEdges = 3;
   constexpr std::size_t kBytes = 20'000;
-  if (world.rank() > 1) return;
   const int peer = 1 - world.rank();
-  std::vector<Ring> rings(2 * kEdges, Ring(1, kBytes));
+  std::vector<DeviceRing> rings;
   std::vector<std::unique_ptr<Sender>> senders;
   std::vector<std::unique_ptr<Receiver>> receivers;
-  for (std::size_t edge = 0; edge < kEdges; ++edge) {
+  for (std::size_t i = 0; i < 2 * kEdges; ++i) rings.emplace_back(site.device, 1, kBytes);
+  for (std::size_t edge = 0; edge < kEdges && world.rank() < 2; ++edge) {
     const int id = static_cast<int>(edge);
-    senders.push_back(world.make_sender(peer, id, rings[2 * edge].buffers()));
-    receivers.push_back(world.make_receiver(peer, id, rings[2 * edge + 1].buffers()));
+    senders.push_back(site.fabric.make_sender(peer, id, rings[2 * edge].buffers()));
+    receivers.push_back(site.fabric.make_receiver(peer, id, rings[2 * edge + 1].buffers()));
   }
-  for (std::size_t round = 0; round < 20; ++round) {
+  site.fabric.connect();
+  for (std::size_t round = 0; round < 20 && world.rank() < 2; ++round) {
     for (std::size_t edge = 0; edge < kEdges; ++edge) {
       receivers[edge]->expect(std::array<std::size_t, 1>{kBytes - edge});
-      send_pattern(*senders[edge], 10 * round + edge, kBytes - edge);
+      send_pattern(site, *senders[edge], 10 * round + edge, kBytes - edge);
     }
     for (std::size_t i = 0; i < kEdges; ++i) {
       const std::size_t edge = world.rank() == 0 ? i : kEdges - 1 - i;
       const std::byte* message = receivers[edge]->wait(nothing_special);
-      EXPECT(is_pattern(message, 10 * round + edge, kBytes - edge));
+      EXPECT(is_pattern(site, message, 10 * round + edge, kBytes - edge));
       receivers[edge]->release();
     }
   }
 }
 
-void announced_and_never_sent(World& world) {
-  Ring ring(2, 1000);
-  if (world.rank() == 1) {
-    const auto receiver = world.make_receiver(0, 5, ring.buffers());
-    receiver->expect(std::array<std::size_t, 3>{1000, 1000, 1000});
-    EXPECT(!receiver->ready());
-  }
-  // The receives were taken back with the channel: another channel of the same name starts anew.
+void announced_and_never_sent(Site& site) {
+  World& world = site.world;
+  DeviceRing ring(site.device, 2, 1000);
   const std::vector<int> pair = {0, 1};
   const auto group = world.make_group(pair);
-  if (group == nullptr) return;
-  group->barrier(nothing_special);
-  if (world.rank() == 0) {
-    const auto sender = world.make_sender(1, 5, ring.buffers());
-    send_pattern(*sender, 9, 700);
-  } else {
-    const auto receiver = world.make_receiver(0, 5, ring.buffers());
+  {
+    const auto [sender, receiver] = connect_pair(site, 5, ring);
+    if (receiver) {
+      receiver->expect(std::array<std::size_t, 3>{1000, 1000, 1000});
+      EXPECT(!receiver->ready());
+    }
+  }
+  // The receives were taken back with the channel: another channel of the same name starts anew.
+  if (group) group->barrier(nothing_special);
+  const auto [sender, receiver] = connect_pair(site, 5, ring);
+  if (sender) send_pattern(site, *sender, 9, 700);
+  if (receiver) {
     receiver->expect(std::array<std::size_t, 1>{700});
-    EXPECT(is_pattern(receiver->wait(nothing_special), 9, 700));
+    EXPECT(is_pattern(site, receiver->wait(nothing_special), 9, 700));
   }
 }
 
@@ -178,20 +202,22 @@ bool is_refused(const Function& function) {
   return false;
 }
 
-void misuse_is_refused(World& world) {
-  if (world.rank() > 1) return;
+void misuse_is_refused(Site& site) {
+  World& world = site.world;
+  if (world.rank() > 1) return site.fabric.connect();
   const int peer = 1 - world.rank();
-  Ring ring(1, 10);
-  EXPECT(is_refused([&] { world.make_sender(world.rank(), 0, ring.buffers()); }));
-  EXPECT(is_refused([&] { world.make_sender(world.size(), 0, ring.buffers()); }));
-  EXPECT(is_refused([&] { world.make_sender(peer, -1, ring.buffers()); }));
-  EXPECT(is_refused([&] { world.make_receiver(peer, 0, {}); }));
-  const auto sender = world.make_sender(peer, 8, ring.buffers());
+  DeviceRing ring(site.device, 1, 10);
+  EXPECT(is_refused([&] { site.fabric.make_sender(world.rank(), 0, ring.buffers()); }));
+  EXPECT(is_refused([&] { site.fabric.make_sender(world.size(), 0, ring.buffers()); }));
+  EXPECT(is_refused([&] { site.fabric.make_sender(peer, -1, ring.buffers()); }));
+  EXPECT(is_refused([&] { site.fabric.make_receiver(peer, 0, {}); }));
+  const auto sender = site.fabric.make_sender(peer, 8, ring.buffers());
+  const auto receiver = site.fabric.make_receiver(peer, 8, ring.buffers());
+  site.fabric.connect();
   EXPECT(is_refused([&] { sender->commit(1); }));
   sender->acquire(nothing_special);
   EXPECT(is_refused([&] { sender->commit(11); }));
   EXPECT(is_refused([&] { sender->acquire(nothing_special); }));
-  const auto receiver = world.make_receiver(peer, 9, ring.buffers());
   EXPECT(is_refused([&] { receiver->wait(nothing_special); }));
   EXPECT(is_refused([&] { receiver->release(); }));
   EXPECT(is_refused([&] { receiver->expect(std::array<std::size_t, 1>{11}); }));

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -145,15 +146,87 @@ void barriers(World& world) {
   }
 }
 
+// Sums on the device, between whatever the main queue does to the values before and after. The
+// order of addition is the fabric's own, but the same everywhere.
+template <class Real>
+void check_tensor_sum(Site& site, TensorGroup& group, const std::vector<int>& members,
+                      std::size_t count) {
+  World& world = site.world;
+  std::vector<double> expected(count), bound(count);
+  for (const int member : members) {
+    const std::vector<Real> term = contribution<Real>(member, count);
+    for (std::size_t i = 0; i < count; ++i) {
+      expected[i] += static_cast<double>(term[i]);
+      bound[i] += std::abs(static_cast<double>(term[i]));
+    }
+  }
+  const std::vector<Real> mine = contribution<Real>(world.rank(), count);
+  const std::size_t bytes = count * sizeof(Real);
+  const kernels::DeviceBuffer values(site.device, bytes), result(site.device, bytes);
+  const kernels::Dtype dtype = sizeof(Real) == 8 ? kernels::Dtype::kF64 : kernels::Dtype::kF32;
+  site.device.upload(values.data(), mine.data(), bytes);
+  group.all_reduce_sum(kernels::Tensor(values.data(), dtype, {static_cast<std::int64_t>(count)}),
+                       nothing_special);
+  if (count > 0) site.device.copy(result.data(), values.data(), bytes);
+  std::vector<Real> sum(count);
+  site.device.download(sum.data(), result.data(), bytes);
+  const double unit = sizeof(Real) == 8 ? 0x1p-53 : 0x1p-24;
+  for (std::size_t i = 0; i < count; ++i)
+    EXPECT(std::abs(static_cast<double>(sum[i]) - expected[i]) <=
+           unit * static_cast<double>(members.size()) * bound[i]);
+  const auto host = world.make_group(everybody(world));
+  const std::string bits(reinterpret_cast<const char*>(sum.data()), bytes);
+  for (const std::string& other : host->all_gather(bits, nothing_special)) EXPECT(other == bits);
+}
+
+void tensor_sums(Site& site) {
+  World& world = site.world;
+  std::vector<int> members = everybody(world);
+  std::rotate(members.begin(), members.begin() + 1, members.end());
+  const auto all = site.fabric.make_group(members);
+  const auto pair = site.fabric.make_group(std::vector<int>{1, 0});
+  const auto alone = site.fabric.make_group(std::vector<int>{world.size() - 1});
+  EXPECT((pair != nullptr) == (world.rank() < 2));
+  EXPECT((alone != nullptr) == (world.rank() == world.size() - 1));
+  site.fabric.connect();
+  // More than one slice of pinned memory, too.
+  for (const std::size_t count : {0, 1, 1000, 1'100'003}) {
+    check_tensor_sum<float>(site, *all, members, count);
+    check_tensor_sum<double>(site, *all, members, count / 2);
+  }
+  const auto twice = [&](TensorGroup& group, float factor) {
+    const std::array<float, 3> mine = {1.0F, 2.0F, -4.0F};
+    std::array<float, 3> sum{};
+    const kernels::DeviceBuffer values(site.device, sizeof mine);
+    site.device.upload(values.data(), mine.data(), sizeof mine);
+    const kernels::Tensor tensor(values.data(), kernels::Dtype::kF32, {3});
+    group.all_reduce_sum(tensor, nothing_special);
+    group.all_reduce_sum(tensor, nothing_special);
+    site.device.download(sum.data(), values.data(), sizeof sum);
+    for (std::size_t i = 0; i < sum.size(); ++i) EXPECT(sum[i] == factor * mine[i]);
+  };
+  if (pair) twice(*pair, 4);
+  if (alone) twice(*alone, 1);
+}
+
+// For bodies that need nothing but the world.
+std::function<void(Site&)> in_world(void (*body)(World&)) {
+  return [body](Site& site) { body(site.world); };
+}
+
 }  // namespace
 
+std::vector<Body> tensor_group_bodies() {
+  return {{"tensors are summed in queue order", tensor_sums}};
+}
+
 std::vector<Body> group_bodies() {
-  return {{"sums are bit-identical and ordered", sums},
-          {"sums run in member order", sums_in_member_order},
-          {"members and others", membership},
-          {"broadcast from every root", broadcasts},
-          {"strings are gathered by member", gathered_strings},
-          {"a barrier holds until the last has come", barriers}};
+  return {{"sums are bit-identical and ordered", in_world(sums)},
+          {"sums run in member order", in_world(sums_in_member_order)},
+          {"members and others", in_world(membership)},
+          {"broadcast from every root", in_world(broadcasts)},
+          {"strings are gathered by member", in_world(gathered_strings)},
+          {"a barrier holds until the last has come", in_world(barriers)}};
 }
 
 }  // namespace seq1f1b::comm::testing

@@ -7,51 +7,30 @@
 #include "core/comm/mesh.h"
 #include "core/comm/world.h"
 #include "kernels/common/errors.h"
+#include "kernels/common/host_device.h"
 #include "tests/catch.h"
+#include "tests/core/comm/rank_threads.h"
 #include "tests/core/comm/world_bodies.h"
 
 using namespace seq1f1b;
 using namespace seq1f1b::comm;
-
-namespace {
-
-// Runs `body` on every rank; what each threw, empty where nothing.
-std::vector<std::string> run_ranks(std::vector<std::unique_ptr<World>>& worlds,
-                                   const std::function<void(World&)>& body) {
-  std::vector<std::string> failures(worlds.size());
-  std::vector<std::thread> threads;
-  for (std::size_t rank = 0; rank < worlds.size(); ++rank) {
-    threads.emplace_back([&, rank] {
-      try {
-        body(*worlds[rank]);
-      } catch (const std::exception& error) {
-        failures[rank] = error.what();
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  return failures;
-}
-
-WorldOptions with_deadline(double seconds) {
-  WorldOptions options;
-  options.deadline = std::chrono::duration<double>(seconds);
-  return options;
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-}  // namespace
+using testing::contains;
+using testing::run_ranks;
+using testing::with_deadline;
 
 TEST_CASE("worlds of threads keep the contract of channels and groups") {
   std::vector<testing::Body> bodies = testing::channel_bodies();
+  for (testing::Body& body : testing::tensor_group_bodies()) bodies.push_back(std::move(body));
   for (testing::Body& body : testing::group_bodies()) bodies.push_back(std::move(body));
   for (const testing::Body& body : bodies) {
     for (const int size : {2, 5}) {
       auto worlds = make_in_process_worlds(size, with_deadline(60));
-      const std::vector<std::string> failures = run_ranks(worlds, body.run);
+      const std::vector<std::string> failures = run_ranks(worlds, [&](World& world) {
+        kernels::HostDevice device("host");
+        const auto fabric = connect_devices(world, device);
+        testing::Site site{world, *fabric, device};
+        body.run(site);
+      });
       INFO(body.name << ", " << size << " ranks");
       CHECK(failures == std::vector<std::string>(static_cast<std::size_t>(size)));
     }

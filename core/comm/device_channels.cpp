@@ -1,0 +1,156 @@
+#include "core/comm/device_channels.h"
+
+#include <algorithm>
+#include <exception>
+
+#include "core/comm/host_fabric.h"
+#include "core/comm/rank_names.h"
+#include "kernels/common/errors.h"
+
+namespace seq1f1b::comm {
+namespace {
+
+using kernels::Communicator;
+
+// Within a channel's communicator.
+constexpr int kSendingMember = 0, kReceivingMember = 1;
+
+std::vector<std::unique_ptr<kernels::Event>> make_events(kernels::Device& device,
+                                                         std::size_t count) {
+  std::vector<std::unique_ptr<kernels::Event>> events;
+  for (std::size_t i = 0; i < count; ++i) events.push_back(device.make_event());
+  return events;
+}
+
+}  // namespace
+
+DeviceSender::DeviceSender(DirectFabric& fabric, std::shared_ptr<Link> link,
+                           std::vector<std::span<std::byte>> buffers)
+    : fabric_(fabric),
+      link_(std::move(link)),
+      buffers_(std::move(buffers)),
+      produced_(fabric.device().make_event()),
+      sent_(make_events(fabric.device(), buffers_.size())) {}
+
+DeviceSender::~DeviceSender() {
+  try {
+    for (const auto& sent : sent_)
+      if (std::uncaught_exceptions() == 0 && !fabric_.failed())
+        fabric_.settle(*sent, [] { return std::string("closing a channel"); });
+  } catch (const std::exception&) {
+    // The world has failed; the next call of its owner reports it.
+  }
+}
+
+std::byte* DeviceSender::acquire(const Describe& what) {
+  const std::size_t depth = buffers_.size();
+  SEQ1F1B_ASSERT(acquired_ - committed_ < depth, "all ", depth,
+                 " buffers are acquired and not committed");
+  const std::size_t slot = acquired_ % depth;
+  fabric_.waits().wait(*sent_[slot], concat("rank ", link_->connection.members[kReceivingMember]),
+                       what);
+  ++acquired_;
+  return buffers_[slot].data();
+}
+
+void DeviceSender::commit(std::size_t bytes) {
+  SEQ1F1B_ASSERT(committed_ < acquired_, "commit without acquire");
+  const std::size_t slot = committed_ % buffers_.size();
+  SEQ1F1B_ASSERT(bytes <= buffers_[slot].size(), "a message of ", bytes, " bytes in a buffer of ",
+                 buffers_[slot].size());
+  Communicator& communicator = link_->connected();
+  fabric_.device().record(*produced_);
+  communicator.wait(*produced_);
+  // Both ends know the sizes: a message of none needs no exchange.
+  if (bytes > 0) communicator.send(buffers_[slot].data(), bytes, kReceivingMember);
+  communicator.record(*sent_[slot]);
+  ++committed_;
+}
+
+DeviceReceiver::DeviceReceiver(DirectFabric& fabric, std::shared_ptr<Link> link,
+                               std::vector<std::span<std::byte>> buffers)
+    : fabric_(fabric),
+      link_(std::move(link)),
+      buffers_(std::move(buffers)),
+      arrived_(make_events(fabric.device(), buffers_.size())),
+      freed_(make_events(fabric.device(), buffers_.size())),
+      closing_(fabric.device().make_event()) {
+  // Whatever the main queue has done with this memory before comes first.
+  for (const auto& freed : freed_) fabric_.device().record(*freed);
+}
+
+DeviceReceiver::~DeviceReceiver() {
+  if (!link_->communicator || fabric_.failed()) return;
+  try {
+    // The main queue waits for all messages that the caller asked for; once it has come so far,
+    // what is still under way was announced only.
+    if (std::uncaught_exceptions() == 0) {
+      fabric_.device().record(*closing_);
+      fabric_.settle(*closing_, [] { return std::string("closing a channel"); });
+    }
+    if (std::ranges::all_of(arrived_, [](const auto& arrived) { return arrived->done(); })) return;
+  } catch (const std::exception&) {
+    // The world or the device has failed; the next call of its owner reports it.
+  }
+  link_->communicator->abort();
+}
+
+void DeviceReceiver::expect(std::span<const std::size_t> bytes) {
+  announced_.insert(announced_.end(), bytes.begin(), bytes.end());
+  receive_into_free_buffers();
+}
+
+void DeviceReceiver::receive_into_free_buffers() {
+  while (!announced_.empty() && issued_ - released_ < buffers_.size()) {
+    const std::size_t slot = issued_ % buffers_.size();
+    const std::size_t bytes = announced_.front();
+    SEQ1F1B_ASSERT(bytes <= buffers_[slot].size(), "a message of ", bytes, " bytes in a buffer of ",
+                   buffers_[slot].size());
+    Communicator& communicator = link_->connected();
+    communicator.wait(*freed_[slot]);
+    if (bytes > 0) communicator.receive(buffers_[slot].data(), bytes, kSendingMember);
+    communicator.record(*arrived_[slot]);
+    announced_.pop_front();
+    ++issued_;
+  }
+}
+
+const std::byte* DeviceReceiver::wait(const Describe& what) {
+  SEQ1F1B_ASSERT(waited_ < issued_,
+                 "wait() for a message that was not announced or has no free buffer");
+  const std::size_t slot = waited_ % buffers_.size();
+  fabric_.waits().wait(*arrived_[slot], concat("rank ", link_->connection.members[kSendingMember]),
+                       what);
+  ++waited_;
+  return buffers_[slot].data();
+}
+
+void DeviceReceiver::release() {
+  SEQ1F1B_ASSERT(released_ < waited_, "release() of a message that was not waited for");
+  fabric_.device().record(*freed_[released_ % buffers_.size()]);
+  ++released_;
+  receive_into_free_buffers();
+}
+
+bool DeviceReceiver::ready() {
+  return waited_ < issued_ && arrived_[waited_ % buffers_.size()]->done();
+}
+
+DeviceGroup::DeviceGroup(DirectFabric& fabric, std::shared_ptr<Link> link)
+    : fabric_(fabric),
+      link_(std::move(link)),
+      produced_(fabric.device().make_event()),
+      summed_(fabric.device().make_event()) {}
+
+void DeviceGroup::all_reduce_sum(const kernels::Tensor& values, const Describe& what) {
+  check_summable(values);
+  if (!link_ || values.elements() == 0) return;
+  Communicator& communicator = link_->connected();
+  fabric_.device().record(*produced_);
+  communicator.wait(*produced_);
+  communicator.all_reduce_sum(values);
+  communicator.record(*summed_);
+  fabric_.waits().wait(*summed_, rank_names(link_->connection.members), what);
+}
+
+}  // namespace seq1f1b::comm

@@ -1,0 +1,225 @@
+#include "core/comm/direct_fabric.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/comm/device_channels.h"
+#include "core/comm/rank_names.h"
+#include "kernels/common/errors.h"
+
+namespace seq1f1b::comm {
+namespace {
+
+constexpr std::size_t kTrialBytes = 256;
+
+// A channel's receive occupies its multiprocessors from the moment its buffer is free until the
+// message has come, most of a step: enough for a transfer that hides behind an action, and few of
+// the hundred of a GPU. Not measured yet. Sums are short and nothing computes beside them.
+constexpr int kChannelMultiprocessors = 4;
+constexpr int kGroupMultiprocessors = 0;  // the library's choice
+
+std::vector<int> everyone(const World& world) {
+  std::vector<int> ranks(static_cast<std::size_t>(world.size()));
+  std::iota(ranks.begin(), ranks.end(), 0);
+  return ranks;
+}
+
+// The others of a connection, for messages.
+std::vector<int> peers(const Connection& connection, int rank) {
+  std::vector<int> others = connection.members;
+  std::erase(others, rank);
+  return others;
+}
+
+void check_end(const World& world, int peer, int id,
+               const std::vector<std::span<std::byte>>& buffers) {
+  SEQ1F1B_ASSERT(peer >= 0 && peer < world.size() && peer != world.rank(), "a channel of rank ",
+                 world.rank(), " with rank ", peer, " of ", world.size());
+  SEQ1F1B_ASSERT(id >= 0, "channel id ", id);
+  SEQ1F1B_ASSERT(!buffers.empty(), "channel ", id, " with rank ", peer, " has no buffer");
+}
+
+}  // namespace
+
+kernels::Communicator& Link::connected() const {
+  SEQ1F1B_ASSERT(communicator, connection.name(), " is used before Fabric::connect()");
+  return *communicator;
+}
+
+DirectFabric::DirectFabric(World& world, kernels::Device& device, CommunicatorFactory factory)
+    : world_(world),
+      device_(device),
+      factory_(std::move(factory)),
+      waits_(device),
+      all_(world.make_group(everyone(world))),
+      trial_(device, kTrialBytes) {
+  const std::vector<std::byte> zeros(kTrialBytes);
+  device_.upload(trial_.data(), zeros.data(), kTrialBytes);
+  device_.synchronize();  // other queues use it
+}
+
+DirectFabric::~DirectFabric() {
+  if (std::uncaught_exceptions() > 0) abort();
+  for (const auto& link : links_) link->communicator.reset();
+}
+
+std::shared_ptr<Link> DirectFabric::add(Connection connection) {
+  auto link = std::make_shared<Link>();
+  link->connection = std::move(connection);
+  pending_.push_back(link);
+  return link;
+}
+
+std::unique_ptr<Sender> DirectFabric::make_sender(int to, int id,
+                                                  std::vector<std::span<std::byte>> buffers) {
+  check_end(world_, to, id, buffers);
+  return std::make_unique<DeviceSender>(*this, add({.members = {world_.rank(), to}, .id = id}),
+                                        std::move(buffers));
+}
+
+std::unique_ptr<Receiver> DirectFabric::make_receiver(int from, int id,
+                                                      std::vector<std::span<std::byte>> buffers) {
+  check_end(world_, from, id, buffers);
+  return std::make_unique<DeviceReceiver>(*this, add({.members = {from, world_.rank()}, .id = id}),
+                                          std::move(buffers));
+}
+
+std::unique_ptr<TensorGroup> DirectFabric::make_group(std::span<const int> members) {
+  const int number = groups_made_++;  // counted on all ranks, members or not
+  if (std::ranges::find(members, world_.rank()) == members.end()) return nullptr;
+  std::shared_ptr<Link> link;
+  if (members.size() > 1)
+    link = add({.members = {members.begin(), members.end()}, .id = number, .is_group = true});
+  return std::make_unique<DeviceGroup>(*this, std::move(link));
+}
+
+void DirectFabric::connect() {
+  const std::size_t free_before = device_.free_bytes();
+  std::vector<Connection> mine;
+  for (const auto& link : pending_) {
+    mine.push_back(link->connection);
+    if (mine.back().members.front() == world_.rank()) mine.back().key = factory_.make_id();
+  }
+  const std::vector<Connection> all = merge(all_->all_gather(
+      announce(mine), [] { return std::string("comparing what the ranks have to connect"); }));
+  const std::vector<int> rounds = plan_rounds(all);
+  const auto last = std::ranges::max_element(rounds);
+  for (int round = 0; last != rounds.end() && round <= *last; ++round)
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      if (rounds[i] != round) continue;
+      const auto link = std::ranges::find_if(
+          pending_, [&](const auto& candidate) { return candidate->connection == all[i]; });
+      if (link == pending_.end()) continue;
+      (*link)->connection.key = all[i].key;
+      connect(**link);
+      exchange(**link);
+    }
+  // Kept in the order of `all`, which is the same everywhere.
+  std::ranges::sort(pending_,
+                    [](const auto& a, const auto& b) { return a->connection < b->connection; });
+  links_.insert(links_.end(), pending_.begin(), pending_.end());
+  pending_.clear();
+  const std::size_t free_after = device_.free_bytes();
+  connection_bytes_ += free_before - std::min(free_before, free_after);
+}
+
+void DirectFabric::connect(Link& link) {
+  const Connection& connection = link.connection;
+  const auto place = std::ranges::find(connection.members, world_.rank());
+  link.communicator = factory_.make(
+      {.id = connection.key,
+       .rank = static_cast<int>(place - connection.members.begin()),
+       .size = static_cast<int>(connection.members.size()),
+       .multiprocessors = connection.is_group ? kGroupMultiprocessors : kChannelMultiprocessors});
+  const auto what = [&] { return concat("connecting ", connection.name()); };
+  wait_until(
+      [&] {
+        if (std::string failure = link.communicator->failure(); !failure.empty())
+          world_.break_off(failure, what);
+        return link.communicator->ready();
+      },
+      [&] { return rank_names(peers(connection, world_.rank())); }, what);
+}
+
+// Connections between peers and kernels are set up by their first use. Both would be in the way of
+// the first step, and a kernel that is loaded while another one waits on the device for a message
+// may never be: so here, one connection at a time.
+void DirectFabric::exchange(Link& link) {
+  const Connection& connection = link.connection;
+  kernels::Communicator& communicator = *link.communicator;
+  if (connection.is_group)
+    communicator.all_reduce_sum(kernels::Tensor(trial_.data(), kernels::Dtype::kF32, {1}));
+  else if (connection.members.front() == world_.rank())
+    communicator.send(trial_.data(), 1, 1);
+  else
+    communicator.receive(trial_.data(), 1, 0);
+  const auto whom = [&] { return rank_names(peers(connection, world_.rank())); };
+  const auto what = [&] { return concat("trying ", connection.name()); };
+  const auto check = [&] {
+    if (std::string failure = communicator.failure(); !failure.empty())
+      world_.break_off(failure, what);
+  };
+  wait_until(
+      [&] {
+        check();
+        return communicator.ready();
+      },
+      whom, what);
+  const auto exchanged = device_.make_event();
+  communicator.record(*exchanged);
+  wait_until(
+      [&] {
+        check();
+        return exchanged->done();
+      },
+      whom, what);
+}
+
+void DirectFabric::settle(kernels::Event& event, const Describe& what) {
+  const auto whom = [&] {
+    const DeviceWaits::Entry* wait = waits_.oldest();
+    return wait ? wait->whom : std::string("the device");
+  };
+  // The oldest wait says more than where the host has got to.
+  const auto doing = [&] {
+    const DeviceWaits::Entry* wait = waits_.oldest();
+    return wait ? wait->what : what();
+  };
+  wait_until(
+      [&] {
+        check_failures(doing);
+        return event.done();
+      },
+      whom, doing);
+}
+
+void DirectFabric::check_failures(const Describe& what) {
+  for (const auto& link : links_) {
+    if (link.use_count() == 1) continue;  // its channel is closed
+    if (std::string failure = link->communicator->failure(); !failure.empty())
+      world_.break_off(concat(failure, " on ", link->connection.name()), what);
+  }
+}
+
+void DirectFabric::wait_until(const std::function<bool()>& over, const Describe& whom,
+                              const Describe& what) {
+  try {
+    world_.wait_until(over, whom, what);
+  } catch (...) {
+    abort();
+    throw;
+  }
+}
+
+void DirectFabric::abort() noexcept {
+  failed_ = true;
+  for (const auto* links : {&links_, &pending_})
+    for (const auto& link : *links)
+      if (link->communicator) link->communicator->abort();
+}
+
+std::size_t DirectFabric::library_bytes() const {
+  return world_.library_bytes() + connection_bytes_;
+}
+
+}  // namespace seq1f1b::comm

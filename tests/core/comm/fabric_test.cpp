@@ -1,0 +1,198 @@
+// Device memory between ranks, over every fabric there is without a GPU.
+#include <array>
+#include <set>
+
+#include "core/comm/direct_fabric.h"
+#include "kernels/cuda/module.h"
+#include "tests/catch.h"
+#include "tests/core/comm/queued_device.h"
+#include "tests/core/comm/rank_threads.h"
+#include "tests/core/comm/world_bodies.h"
+
+using namespace seq1f1b;
+using namespace seq1f1b::comm;
+using testing::contains;
+using testing::Machine;
+using testing::QueuedDevice;
+using testing::run_ranks;
+using testing::with_deadline;
+
+namespace {
+
+using MakeFabric =
+    std::function<std::unique_ptr<Fabric>(World&, kernels::Device&, Machine& machine)>;
+
+std::unique_ptr<Fabric> staged(World& world, kernels::Device& device, Machine&) {
+  return make_staged_fabric(world, device);
+}
+std::unique_ptr<Fabric> direct(World& world, kernels::Device& device, Machine& machine) {
+  return std::make_unique<DirectFabric>(world, device, machine.factory(world.rank()));
+}
+
+void run_bodies(const MakeFabric& make_fabric, unsigned seeds) {
+  std::vector<testing::Body> bodies = testing::channel_bodies();
+  for (testing::Body& body : testing::tensor_group_bodies()) bodies.push_back(std::move(body));
+  for (const testing::Body& body : bodies)
+    for (const int size : {2, 5})
+      for (unsigned seed = 0; seed < seeds; ++seed) {
+        Machine machine(seed);
+        auto worlds = make_in_process_worlds(size, with_deadline(30));
+        const auto failures = run_ranks(worlds, [&](World& world) {
+          QueuedDevice device(machine);
+          const auto fabric = make_fabric(world, device, machine);
+          testing::Site site{world, *fabric, device};
+          body.run(site);
+        });
+        INFO(body.name << ", " << size << " ranks, seed " << seed);
+        CHECK(failures == std::vector<std::string>(static_cast<std::size_t>(size)));
+        CHECK(machine.most_receives_at_once() <= 1);
+      }
+}
+
+// A channel from rank 1 to rank 0 over which nothing ever comes.
+void wait_in_vain(World& world, QueuedDevice& device, Fabric& fabric) {
+  const testing::DeviceRing ring(device, 2, 64);
+  const auto event = device.make_event();
+  if (world.rank() == 1) {
+    const auto sender = fabric.make_sender(0, 0, ring.buffers());
+    fabric.connect();
+    // Stays until the others have given up, as a rank that hangs does.
+    world.make_group(std::vector<int>{1, 0})->barrier(testing::nothing_special);
+  } else {
+    const auto receiver = fabric.make_receiver(1, 0, ring.buffers());
+    fabric.connect();
+    receiver->expect(std::array<std::size_t, 2>{64, 64});
+    receiver->wait([] { return std::string("forward of micro-batch 3, segment 1 (step 12)"); });
+    device.record(*event);
+    fabric.settle(*event, [] { return std::string("finishing the pass of step 12"); });
+  }
+}
+
+}  // namespace
+
+TEST_CASE("staged channels and groups keep the contract, in queue order") { run_bodies(staged, 2); }
+
+TEST_CASE("direct channels and groups keep the contract, in queue order") { run_bodies(direct, 4); }
+
+TEST_CASE("a direct fabric tells which message of whom the device waits for") {
+  Machine machine(1);
+  auto worlds = make_in_process_worlds(2, with_deadline(0.5));
+  const auto failures = run_ranks(worlds, [&](World& world) {
+    QueuedDevice device(machine);
+    const auto fabric = direct(world, device, machine);
+    wait_in_vain(world, device, *fabric);
+  });
+  INFO(failures[0]);
+  CHECK(contains(failures[0], "rank 0 ("));
+  CHECK(contains(failures[0], "waited 0.5 s for rank 1 while forward of micro-batch 3, segment 1"));
+  CHECK(machine.aborted() >= 1);
+}
+
+TEST_CASE("a direct fabric reports a communicator's failure at once, and aborts all") {
+  Machine machine(1);
+  auto worlds = make_in_process_worlds(2, with_deadline(30));
+  const auto begin = std::chrono::steady_clock::now();
+  const auto failures = run_ranks(worlds, [&](World& world) {
+    QueuedDevice device(machine);
+    const auto fabric = direct(world, device, machine);
+    if (world.rank() == 1) {
+      const testing::DeviceRing ring(device, 2, 64);
+      const auto sender = fabric->make_sender(0, 0, ring.buffers());
+      fabric->connect();
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      machine.break_communicators(0, "unhandled system error");
+      return;
+    }
+    wait_in_vain(world, device, *fabric);
+  });
+  INFO(failures[0]);
+  CHECK(failures[1].empty());
+  CHECK(contains(failures[0], "rank 0 ("));
+  CHECK(contains(failures[0],
+                 "unhandled system error on channel 0 from rank 1 to rank 0 while "
+                 "forward of micro-batch 3, segment 1 (step 12)"));
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(20));
+}
+
+TEST_CASE("a rank that does not come to connect is named") {
+  Machine machine(1);
+  auto worlds = make_in_process_worlds(2, with_deadline(0.2));
+  const auto failures = run_ranks(worlds, [&](World& world) {
+    QueuedDevice device(machine);
+    const auto fabric = direct(world, device, machine);
+    if (world.rank() == 1) return;
+    const auto group = fabric->make_group(std::vector<int>{0, 1});
+    fabric->connect();
+  });
+  INFO(failures[0]);
+  CHECK(contains(failures[0],
+                 "waited 0.2 s for rank 1 while comparing what the ranks have to connect"));
+}
+
+TEST_CASE("a channel with one end only is refused by all ranks") {
+  Machine machine(1);
+  auto worlds = make_in_process_worlds(3, with_deadline(30));
+  const auto failures = run_ranks(worlds, [&](World& world) {
+    QueuedDevice device(machine);
+    const auto fabric = direct(world, device, machine);
+    const testing::DeviceRing ring(device, 1, 64);
+    std::unique_ptr<Sender> sender;
+    if (world.rank() == 0) sender = fabric->make_sender(2, 7, ring.buffers());
+    fabric->connect();
+  });
+  for (const std::string& failure : failures) {
+    INFO(failure);
+    CHECK(contains(failure, "channel 7 from rank 0 to rank 2 was made by rank 0 alone"));
+  }
+}
+
+TEST_CASE("connections are made in few rounds, none with a rank twice") {
+  for (const int ranks : {2, 3, 4, 9, 64}) {
+    std::vector<Connection> connections;
+    for (int rank = 0; rank + 1 < ranks; ++rank) {
+      connections.push_back({.members = {rank, rank + 1}, .id = 2 * rank});
+      connections.push_back({.members = {rank + 1, rank}, .id = 2 * rank + 3});
+    }
+    connections.push_back({.members = {0, ranks - 1}, .id = 0, .is_group = true});
+    std::ranges::sort(connections);
+    const std::vector<int> rounds = plan_rounds(connections);
+    std::set<std::pair<int, int>> busy;
+    for (std::size_t i = 0; i < connections.size(); ++i)
+      for (const int member : connections[i].members) CHECK(busy.emplace(rounds[i], member).second);
+    INFO(ranks << " ranks");
+    // Four connections with its two neighbours, and one more at the ends.
+    CHECK(*std::ranges::max_element(rounds) < 5);
+  }
+}
+
+TEST_CASE("the fabric is chosen by what the ranks compute on") {
+  kernels::cuda::Module module{};
+  module.identity = [](const kernels::Device& device) {
+    return kernels::cuda::DeviceIdentity{device.description()};
+  };
+  class Gpu final : public QueuedDevice {
+   public:
+    Gpu(Machine& machine, std::string bus) : QueuedDevice(machine), bus_(std::move(bus)) {}
+    std::string description() const override { return bus_; }
+
+   private:
+    std::string bus_;
+  };
+  const auto descriptions = [&](const std::vector<std::string>& buses, bool with_module) {
+    Machine machine(1);
+    auto worlds = make_in_process_worlds(static_cast<int>(buses.size()), with_deadline(30));
+    std::vector<std::string> chosen(buses.size());
+    run_ranks(worlds, [&](World& world) {
+      const auto rank = static_cast<std::size_t>(world.rank());
+      Gpu device(machine, buses[rank]);
+      chosen[rank] = connect_devices(world, device, with_module ? &module : nullptr)->description();
+    });
+    return std::set<std::string>(chosen.begin(), chosen.end());
+  };
+  CHECK(descriptions({"0:1", "0:2", "0:3"}, true) == std::set<std::string>{"NCCL"});
+  CHECK(descriptions({"0:1", "0:2", "0:1"}, true) ==
+        std::set<std::string>{
+            "threads of one process, staged through host memory (ranks share a GPU)"});
+  CHECK(descriptions({"0:1", "0:2"}, false) ==
+        std::set<std::string>{"threads of one process, staged through host memory"});
+}

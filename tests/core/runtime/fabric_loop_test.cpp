@@ -1,0 +1,171 @@
+// Every schedule over every fabric on devices that work behind their hosts' backs: all messages
+// come to the right action, at the depths that the validator proved, wherever the hosts wait.
+#include <cstring>
+
+#include "core/comm/fabric.h"
+#include "core/runtime/stage_loop.h"
+#include "core/schedule/schedule.h"
+#include "kernels/common/errors.h"
+#include "tests/catch.h"
+#include "tests/core/comm/queued_device.h"
+#include "tests/core/comm/rank_threads.h"
+#include "tests/core/comm/world_bodies.h"
+
+namespace seq1f1b::runtime {
+namespace {
+
+using comm::testing::Machine;
+using comm::testing::QueuedDevice;
+using schedule::Action;
+using schedule::Kind;
+
+constexpr std::size_t kMessageBytes = 64;
+
+// What travels: which unit of which stage produced it.
+struct Message {
+  std::int32_t stage, micro_batch, segment, kind;
+  friend bool operator==(const Message&, const Message&) = default;
+};
+
+// Its actions are work on the device's main queue, which reads and writes the messages there. With
+// `in_step` the host waits for every action, as one that reads a result back would.
+class QueuedRunner final : public ActionRunner {
+ public:
+  QueuedRunner(const schedule::Schedule& schedule, int rank, QueuedDevice& device,
+               comm::Fabric& fabric, bool in_step)
+      : schedule_(schedule),
+        rank_(rank),
+        device_(device),
+        fabric_(fabric),
+        in_step_(in_step),
+        issued_(device.make_event()) {}
+
+  void take(const Action& action, std::size_t, const std::byte* received) override {
+    const int source = stage_of(action) + (action.kind == Kind::kForward ? -1 : 1);
+    device_.issue([received, wrong = &wrong, expected = message_of(action, source)] {
+      Message message;
+      std::memcpy(&message, received, sizeof message);
+      if (!(message == expected)) ++*wrong;
+    });
+  }
+  void run(const Action& action, std::size_t, std::byte* output) override {
+    if (output)
+      device_.issue([output, message = message_of(action, stage_of(action))] {
+        std::memcpy(output, &message, sizeof message);
+      });
+    device_.issue([ran = &ran] { ++*ran; });
+    if (in_step_) settle();
+  }
+
+  void settle() {
+    device_.record(*issued_);
+    fabric_.settle(*issued_, [] { return std::string("running a schedule"); });
+  }
+
+  int ran = 0, wrong = 0;  // touched by the device; to be read after settle()
+
+ private:
+  int stage_of(const Action& action) const {
+    return schedule_
+        .placement[static_cast<std::size_t>(rank_)][static_cast<std::size_t>(action.chunk)];
+  }
+  static Message message_of(const Action& action, int stage) {
+    return {stage, action.unit.micro_batch, action.unit.segment, static_cast<int>(action.kind)};
+  }
+
+  const schedule::Schedule& schedule_;
+  const int rank_;
+  QueuedDevice& device_;
+  comm::Fabric& fabric_;
+  const bool in_step_;
+  const std::unique_ptr<kernels::Event> issued_;
+};
+
+// One rank's ends of all channels.
+struct Ends {
+  std::vector<std::unique_ptr<comm::testing::DeviceRing>> rings;
+  std::vector<std::unique_ptr<comm::Sender>> senders;
+  std::vector<std::unique_ptr<comm::Receiver>> receivers;
+  std::vector<ChunkChannels> channels;
+
+  Ends(comm::Fabric& fabric, QueuedDevice& device, const schedule::Schedule& schedule)
+      : channels(static_cast<std::size_t>(schedule.spec.chunks)) {
+    const auto ring = [&](int buffers) {
+      rings.push_back(std::make_unique<comm::testing::DeviceRing>(
+          device, static_cast<std::size_t>(buffers), kMessageBytes));
+      return rings.back()->buffers();
+    };
+    const auto of_stage = [&](int stage) -> ChunkChannels& {
+      return channels[static_cast<std::size_t>(schedule::place_of_stage(schedule, stage).chunk)];
+    };
+    const int rank = fabric.world().rank();
+    const schedule::ChannelDepth depth;
+    for (const auto& channel : schedule::channels_of(schedule)) {
+      const bool activation = channel.direction == schedule::Direction::kActivation;
+      const int id = channel.producing_stage * 2 + (activation ? 0 : 1);
+      if (channel.from_rank == rank) {
+        senders.push_back(fabric.make_sender(channel.to_rank, id, ring(depth.send_buffers)));
+        ChunkChannels& ends = of_stage(channel.producing_stage);
+        (activation ? ends.activation_out : ends.gradient_out) = senders.back().get();
+      }
+      if (channel.to_rank == rank) {
+        receivers.push_back(
+            fabric.make_receiver(channel.from_rank, id, ring(depth.receive_buffers)));
+        ChunkChannels& ends = of_stage(channel.producing_stage + (activation ? 1 : -1));
+        (activation ? ends.activation_in : ends.gradient_in) = receivers.back().get();
+      }
+    }
+    fabric.connect();
+  }
+};
+
+void run_schedule(const schedule::Schedule& schedule, bool direct, bool in_step, unsigned seed) {
+  const int ranks = schedule.spec.ranks;
+  Machine machine(seed);
+  auto worlds = comm::make_in_process_worlds(ranks, comm::testing::with_deadline(30));
+  const auto failures = comm::testing::run_ranks(worlds, [&](comm::World& world) {
+    QueuedDevice device(machine);
+    const std::unique_ptr<comm::Fabric> fabric =
+        direct ? std::make_unique<comm::DirectFabric>(world, device, machine.factory(world.rank()))
+               : comm::make_staged_fabric(world, device);
+    QueuedRunner runner(schedule, world.rank(), device, *fabric, in_step);
+    Ends ends(*fabric, device, schedule);
+    StageLoop loop(
+        schedule, world.rank(), ends.channels,
+        std::vector<std::size_t>(static_cast<std::size_t>(schedule.spec.segments), kMessageBytes),
+        *fabric, device, nullptr);
+    for (int step = 1; step <= 2; ++step) loop.run(runner, step);
+    runner.settle();
+    const auto& order = schedule.orders[static_cast<std::size_t>(world.rank())];
+    EXPECT(runner.wrong == 0);
+    EXPECT(static_cast<std::size_t>(runner.ran) == 2 * order.size());
+  });
+  INFO(schedule.spec.name << ", " << ranks << " ranks, " << schedule.spec.chunks << " chunks, "
+                          << schedule.spec.micro_batches << " micro-batches, "
+                          << (direct ? "direct" : "staged") << (in_step ? ", in step" : "")
+                          << ", seed " << seed);
+  CHECK(failures == std::vector<std::string>(static_cast<std::size_t>(ranks)));
+  CHECK(machine.most_receives_at_once() <= 1);
+}
+
+}  // namespace
+
+TEST_CASE("every schedule runs over devices with queues of their own", "[runtime]") {
+  for (const std::string& name : schedule::schedule_names())
+    for (const int ranks : {1, 2, 3, 5})
+      for (const int micro_batches : {1, 4, 7}) {
+        const bool whole = name == "gpipe" || name == "1f1b";
+        const auto schedule = schedule::make_schedule({.name = name,
+                                                       .ranks = ranks,
+                                                       .chunks = 1,
+                                                       .micro_batches = micro_batches,
+                                                       .segments = whole ? 1 : 3});
+        const auto seed = static_cast<unsigned>(10 * ranks + micro_batches);
+        for (const bool in_step : {false, true}) {
+          run_schedule(schedule, true, in_step, seed);
+          run_schedule(schedule, false, in_step, seed);
+        }
+      }
+}
+
+}  // namespace seq1f1b::runtime
