@@ -8,6 +8,7 @@
 #include <exception>
 
 #include "kernels/common/build_identity.h"
+#include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/device.h"
 #ifdef SEQ1F1B_HAS_CUDNN
 #include "kernels/cuda/cudnn_attention.h"
@@ -25,9 +26,47 @@ int device_count(std::string& why) {
   }
 }
 
-std::unique_ptr<Backend> make_backend(const BackendOptions&, std::string& error) {
-  error = "this version of the module has no operations yet";
-  return nullptr;
+std::unique_ptr<AttentionLibrary> attention_library(const BackendOptions& options,
+                                                    const Context& context) {
+  if (options.attention == AttentionKernels::kOwn) return nullptr;
+#ifdef SEQ1F1B_HAS_CUDNN
+  return make_cudnn_attention(context);
+#else
+  (void)context;
+  throw ConfigError(
+      "attention by cuDNN: this program was built without it (scripts/setup.sh --cudnn-frontend)");
+#endif
+}
+
+Backend new_backend(const BackendOptions& options) {
+  std::string why;
+  const std::vector<Gpu> gpus = usable_gpus(why);
+  if (gpus.empty()) throw ConfigError(why);
+  SEQ1F1B_ASSERT(options.local_rank >= 0, "local rank ", options.local_rank);
+  const Gpu& gpu = gpus[static_cast<std::size_t>(options.local_rank) % gpus.size()];
+  auto device = std::make_unique<CudaDevice>(gpu, options.graphs);
+  Context context;
+  context.stream = device->stream();
+  context.multiprocessors = device->multiprocessors();
+  context.architecture = device->architecture();
+  context.deterministic = options.deterministic;
+  Backend backend;
+  backend.name = "cuda";
+  backend.compute = options.compute;
+  backend.accumulate = Dtype::kF32;
+  backend.ops = make_cuda_ops(context, options.compute, attention_library(options, context),
+                              [own = device.get()] { return own->other_bytes(); });
+  backend.device = std::move(device);
+  return backend;
+}
+
+std::unique_ptr<Backend> make_backend(const BackendOptions& options, std::string& error) {
+  try {
+    return std::make_unique<Backend>(new_backend(options));
+  } catch (const std::exception& fault) {
+    error = fault.what();
+    return nullptr;
+  }
 }
 
 DeviceIdentity identity(const Device& device) { return cuda_device(device).identity(); }
