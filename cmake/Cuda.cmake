@@ -11,9 +11,11 @@ set(SEQ1F1B_CUDA_ARCHITECTURES "80-real;90a-real" CACHE STRING
 set(cuda_missing "")
 if(SEQ1F1B_CUDA STREQUAL "OFF")
   list(APPEND SEQ1F1B_DEPENDENCY_TABLE "CUDA|switched off")
-elseif(SEQ1F1B_SANITIZE)
-  # Sanitized host code beside a CUDA context is not supported by NVIDIA's libraries.
-  set(cuda_missing "a build without the sanitizers of SEQ1F1B_SANITIZE")
+elseif(SEQ1F1B_SANITIZE AND SEQ1F1B_CUDA STREQUAL "AUTO")
+  # The emulated device has the same sources under the sanitizers; NVIDIA's libraries do not bear them.
+  list(APPEND SEQ1F1B_DEPENDENCY_TABLE "CUDA|not built, as SEQ1F1B_SANITIZE is set")
+elseif(SEQ1F1B_SANITIZE AND SEQ1F1B_CUDA STREQUAL "ON")
+  message(FATAL_ERROR "SEQ1F1B_CUDA=ON: not together with SEQ1F1B_SANITIZE=${SEQ1F1B_SANITIZE}")
 elseif(NOT SEQ1F1B_CUDA MATCHES "^(AUTO|ON)$")
   message(FATAL_ERROR "SEQ1F1B_CUDA=${SEQ1F1B_CUDA}: use AUTO, ON or OFF")
 else()
@@ -44,7 +46,7 @@ if(cuda_missing AND SEQ1F1B_CUDA STREQUAL "ON")
   message(FATAL_ERROR "SEQ1F1B_CUDA=ON: the CUDA back end cannot be built without ${cuda_missing}")
 elseif(cuda_missing)
   list(APPEND SEQ1F1B_DEPENDENCY_TABLE "CUDA|not built: it lacks ${cuda_missing}")
-elseif(NOT SEQ1F1B_CUDA STREQUAL "OFF")
+elseif(SEQ1F1B_CUDA MATCHES "^(AUTO|ON)$" AND NOT SEQ1F1B_SANITIZE)
   set(SEQ1F1B_HAS_CUDA ON)
   enable_language(CUDA)
   # CMake before 3.25.2 does not know how nvcc is told to compile C++20.
