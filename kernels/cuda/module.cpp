@@ -10,6 +10,7 @@
 #include "kernels/common/build_identity.h"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/nccl_communicator.h"
 #ifdef SEQ1F1B_HAS_CUDNN
 #include "kernels/cuda/cudnn_attention.h"
 #endif
@@ -70,24 +71,6 @@ std::unique_ptr<Backend> make_backend(const BackendOptions& options, std::string
 }
 
 DeviceIdentity identity(const Device& device) { return cuda_device(device).identity(); }
-
-bool make_communicator_id(CommunicatorId& id, std::string& error) {
-  ncclUniqueId unique;
-  static_assert(sizeof unique == sizeof id);
-  const ncclResult_t result = ncclGetUniqueId(&unique);
-  if (result != ncclSuccess) {
-    error = concat("NCCL makes no communicator id: ", ncclGetErrorString(result));
-    return false;
-  }
-  std::memcpy(id.data(), &unique, sizeof unique);
-  return true;
-}
-
-std::unique_ptr<Communicator> make_communicator(Device&, const CommunicatorOptions&,
-                                                std::string& error) {
-  error = "this version of the module has no communicators yet";
-  return nullptr;
-}
 
 std::string cudnn_text() {
 #ifdef SEQ1F1B_HAS_CUDNN

@@ -1,0 +1,181 @@
+// A communicator of NCCL with a stream of its own, in NCCL's non-blocking mode: whatever needs
+// another member's part (construction, the first use of a connection, closing) goes on in a thread
+// of NCCL while the caller polls, so that a member that stays away can be given up (NCCL user
+// guide, "Creating a communicator with options" and "Error handling"). The price is that NCCL
+// enqueues every operation from such a thread; the next call waits until it has, some tens of
+// microseconds at most by the look of NCCL's group.cc, not measured.
+//
+// One host thread makes all calls of a rank, which is what keeps several communicators on one
+// device in the same order on all ranks.
+#include "kernels/cuda/nccl_communicator.h"
+
+#include <nccl.h>
+
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+#include "kernels/cuda/check.h"
+#include "kernels/cuda/device.h"
+
+namespace seq1f1b::kernels::cuda {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// For a member that has not come to close yet. What is lost afterwards is only good manners.
+constexpr std::chrono::seconds kClosingTime{10};
+
+bool is_fine(ncclResult_t result) { return result == ncclSuccess || result == ncclInProgress; }
+
+std::string describe(const char* what, ncclResult_t result, ncclComm_t communicator = nullptr) {
+  const char* detail = ncclGetLastError(communicator);
+  return concat("NCCL, ", what, ": ", ncclGetErrorString(result), detail && *detail ? ", " : "",
+                detail ? detail : "");
+}
+
+// Highest priority: a message that has come must not queue behind blocks of the computation.
+cudaStream_t make_stream() {
+  int lowest = 0, highest = 0;
+  check(cudaDeviceGetStreamPriorityRange(&lowest, &highest), "asking for priorities of streams");
+  cudaStream_t stream = nullptr;
+  check(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, highest),
+        "creating a stream for messages");
+  return stream;
+}
+
+class NcclCommunicator final : public Communicator {
+ public:
+  // On the current GPU.
+  explicit NcclCommunicator(const CommunicatorOptions& options) : stream_(make_stream()) {
+    ncclUniqueId id;
+    static_assert(sizeof id == sizeof options.id);
+    std::memcpy(&id, options.id.data(), sizeof id);
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 0;
+    config.commName = "seq1f1b";
+    if (options.multiprocessors > 0) config.maxCTAs = options.multiprocessors;
+    take(ncclCommInitRankConfig(&communicator_, options.size, id, options.rank, &config),
+         "beginning a communicator");
+  }
+
+  ~NcclCommunicator() override {
+    if (!close()) abort();
+    cudaStreamDestroy(stream_);
+  }
+  NcclCommunicator(const NcclCommunicator&) = delete;
+  NcclCommunicator& operator=(const NcclCommunicator&) = delete;
+
+  bool ready() override { return state() != ncclInProgress; }
+
+  void wait(Event& event) override {
+    finish_enqueuing();
+    check(cudaStreamWaitEvent(stream_, cuda_event(event).handle(), 0), "waiting for an event");
+  }
+  void record(Event& event) override {
+    finish_enqueuing();
+    check(cudaEventRecord(cuda_event(event).handle(), stream_), "recording an event");
+  }
+
+  void send(const void* data, std::size_t bytes, int peer) override {
+    finish_enqueuing();
+    take(ncclSend(data, bytes, ncclChar, peer, communicator_, stream_), "sending");
+  }
+  void receive(void* data, std::size_t bytes, int peer) override {
+    finish_enqueuing();
+    take(ncclRecv(data, bytes, ncclChar, peer, communicator_, stream_), "receiving");
+  }
+  void all_reduce_sum(const Tensor& values) override {
+    SEQ1F1B_ASSERT(values.dtype == Dtype::kF32 || values.dtype == Dtype::kF64, "a sum of ",
+                   kernels::describe(values));
+    finish_enqueuing();
+    take(ncclAllReduce(values.data, values.data, static_cast<std::size_t>(values.elements()),
+                       values.dtype == Dtype::kF64 ? ncclFloat64 : ncclFloat32, ncclSum,
+                       communicator_, stream_),
+         "adding up");
+  }
+
+  std::string failure() override {
+    (void)state();
+    return failure_;
+  }
+
+  void abort() noexcept override {
+    if (communicator_) ncclCommAbort(communicator_);
+    communicator_ = nullptr;
+  }
+
+ private:
+  // Success where there is nothing left to ask: after a failure or an abort nothing is in progress.
+  ncclResult_t state() {
+    if (!communicator_ || !failure_.empty()) return ncclSuccess;
+    ncclResult_t state = ncclSuccess;
+    const ncclResult_t asked = ncclCommGetAsyncError(communicator_, &state);
+    take(asked == ncclSuccess ? state : asked, "in the background");
+    return failure_.empty() ? state : ncclSuccess;
+  }
+
+  void take(ncclResult_t result, const char* what) {
+    if (!is_fine(result) && failure_.empty()) failure_ = describe(what, result, communicator_);
+  }
+
+  // Behind this, all operations so far are in the stream. Only the first use of a connection takes
+  // long, and callers await that with ready().
+  void finish_enqueuing() {
+    SEQ1F1B_ASSERT(communicator_, "an aborted communicator is used");
+    while (state() == ncclInProgress) std::this_thread::yield();
+  }
+
+  // Whether everything was sent and received and the communicator is gone.
+  bool close() noexcept {
+    if (!communicator_ || !failure().empty()) return false;
+    const Clock::time_point end = Clock::now() + kClosingTime;
+    const auto comes_true = [end](const auto& condition) {
+      while (!condition()) {
+        if (Clock::now() > end) return false;
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
+      }
+      return true;
+    };
+    if (!comes_true([&] { return state() != ncclInProgress; })) return false;
+    if (!comes_true([&] { return cudaStreamQuery(stream_) != cudaErrorNotReady; })) return false;
+    take(ncclCommFinalize(communicator_), "closing");
+    if (!comes_true([&] { return state() != ncclInProgress; }) || !failure_.empty()) return false;
+    const ncclResult_t destroyed = ncclCommDestroy(communicator_);
+    communicator_ = nullptr;
+    return is_fine(destroyed);
+  }
+
+  cudaStream_t stream_;
+  ncclComm_t communicator_ = nullptr;
+  std::string failure_;
+};
+
+}  // namespace
+
+bool make_communicator_id(CommunicatorId& id, std::string& error) {
+  ncclUniqueId unique;
+  static_assert(sizeof unique == sizeof id);
+  const ncclResult_t result = ncclGetUniqueId(&unique);
+  if (result != ncclSuccess) {
+    error = describe("making the id of a communicator", result);
+    return false;
+  }
+  std::memcpy(id.data(), &unique, sizeof unique);
+  return true;
+}
+
+std::unique_ptr<Communicator> make_communicator(Device& device, const CommunicatorOptions& options,
+                                                std::string& error) {
+  try {
+    check(cudaSetDevice(cuda_device(device).index()), "choosing a GPU");
+    auto communicator = std::make_unique<NcclCommunicator>(options);
+    error = communicator->failure();
+    if (error.empty()) return communicator;
+  } catch (const std::exception& fault) {
+    error = fault.what();
+  }
+  return nullptr;
+}
+
+}  // namespace seq1f1b::kernels::cuda
