@@ -9,6 +9,7 @@
 #include "core/base/text.h"
 #include "core/config/load.h"
 #include "core/data/tokenizer.h"
+#include "core/runtime/backend_choice.h"
 #include "core/runtime/job_plan.h"
 #include "core/schedule/json.h"
 #include "core/simulate/timeline.h"
@@ -39,6 +40,19 @@ void find_vocabulary(config::Config& config) {
   config.model.vocab_size = data::load_tokenizer(path)->vocab_size();
 }
 
+// What `auto` would be on this machine; what is asked for need not be there, since nothing starts.
+std::string choose_device(config::Loaded& loaded) {
+  const bool open = loaded.config.runtime.device == "auto";
+  runtime::DeviceChoice choice{loaded.config.runtime.device, "as configured"};
+  if (open) {
+    const std::string refusal = runtime::cuda_refusal();
+    choice = refusal.empty() ? runtime::DeviceChoice{"cuda", "this machine has a GPU"}
+                             : runtime::DeviceChoice{"cpu", "this machine: " + refusal};
+  }
+  runtime::apply_choice(choice, loaded);
+  return open ? concat("auto, ", choice.reason) : choice.reason;
+}
+
 std::string title_of(const JobPlan& job) {
   const schedule::Spec& spec = job.training.spec;
   const auto count = [](int number, const char* one, const char* many) {
@@ -59,7 +73,7 @@ double bubble_of_layers(const JobPlan& job) {
   return simulate::simulate(job.training, cost).bubble;
 }
 
-void print_schedule(const JobPlan& job) {
+void print_schedule(const JobPlan& job, const std::string& device_origin) {
   const config::Config& config = job.config;
   const config::ParallelConfig& parallel = config.parallel;
   std::cout << "schedule\n";
@@ -67,6 +81,8 @@ void print_schedule(const JobPlan& job) {
             job.derived.world_size, " rank", job.derived.world_size == 1 ? "" : "s", " = tp ",
             parallel.tensor_model_parallel_size, " * cp ", parallel.context_parallel_size, " * pp ",
             parallel.pipeline_model_parallel_size, " * dp ", job.derived.data_parallel_size);
+  print_row("device", job.config.runtime.device, ", computes in ", job.config.runtime.compute_dtype,
+            " (", device_origin, ")");
   print_row("order", title_of(job), ", each micro-batch ", config.training.micro_batch_size, " x ",
             config.training.seq_length, " tokens");
   std::vector<std::string> lengths;
@@ -145,17 +161,28 @@ void print_memory(const JobPlan& job, const std::vector<RankPlan>& ranks) {
         plan.parameters.masters > 0
             ? concat(", masters ", base::bytes_text(plan.parameters.masters))
             : "";
-    print_row(
-        "planned", base::bytes_text(plan.planned_bytes()), " (", plan.planned_bytes(),
-        "): weights ", base::bytes_text(plan.parameters.weights), ", gradients ",
-        base::bytes_text(plan.parameters.gradients), masters, ", moments ",
-        base::bytes_text(plan.parameters.moments), ", channels ", base::bytes_text(plan.channels),
-        ", other ", base::bytes_text(plan.scalars + plan.inputs), ", activations and scratch ",
-        base::bytes_text(packed), " packed, ", base::bytes_text(most), " live (+", percent(excess),
-        "; ", std::fixed, std::setprecision(2), live[rank], " micro-batches)");
-    print_row("library",
-              "buffers of MPI and scratch of oneDNN: measured after the first step, see the run's "
-              "logs");
+    print_row("planned", base::bytes_text(plan.planned_bytes()), " (", plan.planned_bytes(),
+              "): weights ", base::bytes_text(plan.parameters.weights), ", gradients ",
+              base::bytes_text(plan.parameters.gradients), masters, ", moments ",
+              base::bytes_text(plan.parameters.moments), ", channels ",
+              base::bytes_text(plan.channels), ", other ",
+              base::bytes_text(plan.scalars + plan.inputs + plan.scratch),
+              ", activations and scratch ", base::bytes_text(packed), " packed, ",
+              base::bytes_text(most), " live (+", percent(excess), "; ", std::fixed,
+              std::setprecision(2), live[rank], " micro-batches)");
+    print_row("records", plan.training.records(), " of ", job.training.orders[rank].size(),
+              " actions differ: places repeat after ", plan.training.period(),
+              plan.training.period() == 1 ? " micro-batch" : " micro-batches",
+              plan.record_bytes > 0
+                  ? concat("; recorded as CUDA graphs, with ", plan.evaluation.records(),
+                           " of evaluation, about ", base::bytes_text(plan.record_bytes),
+                           " (an estimate, not measured)")
+                  : "");
+    print_row("library", job.on_cuda()
+                             ? "CUDA, cuBLASLt, NCCL and the records: measured after the first "
+                               "step, see the run's logs"
+                             : "buffers of MPI and scratch of oneDNN: measured after the first "
+                               "step, see the run's logs");
     print_row("host", base::bytes_text(plan.host_bytes), " for samples and checkpoint staging");
   }
 }
@@ -167,12 +194,14 @@ int run_plan(const PlanArguments& arguments) {
   config::resolve(loaded);
   const config::Derived derived = config::validate(loaded.config, arguments.world_size);
   find_vocabulary(loaded.config);
+  const std::string device_origin = choose_device(loaded);
+  config::validate(loaded.config, arguments.world_size);
   const JobPlan job = runtime::plan_job(loaded.config, derived);
   std::vector<RankPlan> ranks;
   for (int rank = 0; rank < job.training.spec.ranks; ++rank)
     ranks.push_back(runtime::plan_rank(job, rank));
 
-  print_schedule(job);
+  print_schedule(job, device_origin);
   print_orders(job.training);
   print_memory(job, ranks);
   if (!arguments.json.empty()) {

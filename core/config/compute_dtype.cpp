@@ -7,10 +7,12 @@
 namespace seq1f1b::config {
 
 std::span<const std::string> compute_dtypes(const std::string& device) {
+  static const std::array<std::string, 2> any{"fp32", "bf16"};
   static const std::array<std::string, 1> cpu{"fp32"};
   static const std::array<std::string, 3> reference{"fp64", "fp32", "bf16"};
   static const std::array<std::string, 2> cuda{"bf16", "fp32"};
-  if (device == "auto" || device == "cpu") return cpu;
+  if (device == "auto") return any;
+  if (device == "cpu") return cpu;
   if (device == "reference") return reference;
   if (device == "cuda") return cuda;
   return {};

@@ -8,7 +8,7 @@
 namespace seq1f1b::config {
 
 // Names as of runtime.compute_dtype, the device's own choice first; empty for an unknown device.
-// `auto` is the processor.
+// `auto` is not chosen yet: whatever the processor or a GPU computes in.
 std::span<const std::string> compute_dtypes(const std::string& device);
 
 // runtime.compute_dtype, with the device's own choice for auto.

@@ -266,13 +266,26 @@ void other_rows(std::vector<Field>& fields) {
 
   using R = RuntimeConfig;
   Rows<R> rows(fields, "runtime", &Config::runtime);
-  rows.add("device", &R::device, "auto: the best that is there; reference: fp64, slow, exact")
-      .one_of({"auto", "cpu", "reference"})
+  rows.add("device", &R::device,
+           "auto: cuda where every rank can use a GPU, else cpu; reference: plain loops, slow, "
+           "exact")
+      .one_of({"auto", "cuda", "cpu", "reference"})
       .also_called({"backend", "accelerator"});
   rows.add("compute_dtype", &R::compute_dtype,
-           "auto: fp32 on cpu, fp64 on reference, which also has fp32 and bf16")
+           "auto: bf16 on cuda, fp32 on cpu, fp64 on reference; masters and sums are fp32 or fp64")
       .one_of({"auto", "fp32", "fp64", "bf16"})
       .also_called({"dtype", "precision", "params_dtype", "bf16", "fp16"});
+  rows.add("attention", &R::attention, "on cuda: this program's kernels, or cuDNN's")
+      .one_of({"own", "cudnn"})
+      .also_called(
+          {"attention_backend", "flash_attention", "use_flash_attn", "attn_implementation"});
+  rows.add("deterministic", &R::deterministic,
+           "on cuda, false: faster kernels that give other bits every time")
+      .one_of({"true", "false"})
+      .also_called({"deterministic_mode", "use_deterministic_algorithms"});
+  rows.add("cuda_graphs", &R::cuda_graphs, "on cuda: record every action once and replay it")
+      .one_of({"true", "false"})
+      .also_called({"enable_cuda_graph", "use_cuda_graphs", "graphs"});
   rows.add("threads", &R::threads, "per rank; 0: its cores / ranks that share them")
       .at_least(0)
       .at_most(kMostThreads)

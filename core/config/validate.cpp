@@ -244,6 +244,21 @@ class Validator {
 
   void check_device() {
     const RuntimeConfig& runtime = config_.runtime;
+    if (runtime.device != "auto" && runtime.device != "cuda") {
+      const RuntimeConfig defaults;
+      const auto of_cuda = [&](const char* key, const std::string& value,
+                               const std::string& standard) {
+        if (value != standard)
+          problems_.add("runtime.", key, " ", value, " needs runtime.device cuda, not ",
+                        runtime.device, ": remove it");
+      };
+      of_cuda("attention", runtime.attention, defaults.attention);
+      of_cuda("deterministic", runtime.deterministic, defaults.deterministic);
+      of_cuda("cuda_graphs", runtime.cuda_graphs, defaults.cuda_graphs);
+    }
+    if (runtime.attention == "cudnn" && runtime.compute_dtype == "fp32")
+      problems_.add(
+          "runtime.attention cudnn computes in bf16 only: use own, or runtime.compute_dtype bf16");
     if (runtime.compute_dtype == "auto") return;
     const auto dtypes = compute_dtypes(runtime.device);
     if (std::ranges::find(dtypes, runtime.compute_dtype) != dtypes.end()) return;

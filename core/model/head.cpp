@@ -10,10 +10,6 @@ using kernels::Tensor;
 
 namespace {
 
-// Elements of logits in one chunk: large enough for full matrix speed, small beside everything else
-// that a stage holds (16 MiB in fp32).
-constexpr std::int64_t kLogitElements = std::int64_t{1} << 22;
-
 Tensor rows_of(const Tensor& tensor, std::int64_t first, std::int64_t count) {
   const std::int64_t width = tensor.rank == 2 ? tensor.dim(1) : 1;
   auto* data = static_cast<std::byte*>(tensor.data) +
@@ -41,13 +37,8 @@ Head::Head(const ModelSpec& spec, Precision precision, const parameters::Store* 
   if (spec.norm_bias()) grad_norm_bias_ = store->gradient(layout.find("final_norm.bias"));
 }
 
-std::int64_t Head::chunk_rows(std::int64_t rows) const {
-  const std::int64_t limit = std::max<std::int64_t>(16, kLogitElements / spec_.vocab / 16 * 16);
-  return std::min(rows, limit);
-}
-
 Head::Scratch Head::carve(Carver& carver, std::int64_t rows, bool with_gradient) const {
-  const std::int64_t chunk = chunk_rows(rows);
+  const std::int64_t chunk = logit_rows(spec_, rows);
   Scratch scratch;
   scratch.normed = carver.take(precision_.compute, {chunk, spec_.hidden});
   scratch.statistics = carver.take(precision_.accumulate, {chunk, 2});
@@ -70,7 +61,7 @@ std::size_t Head::evaluate_workspace_bytes(std::int64_t rows) const {
 void Head::backward(kernels::Ops& ops, const Tensor& hidden, const LossInput& loss,
                     const Tensor& grad_hidden, std::byte* workspace) const {
   Carver carver(workspace);
-  const std::int64_t rows = hidden.dim(0), chunk = chunk_rows(rows);
+  const std::int64_t rows = hidden.dim(0), chunk = logit_rows(spec_, rows);
   const Scratch scratch = carve(carver, rows, true);
   for (std::int64_t first = 0; first < rows; first += chunk) {
     const std::int64_t count = std::min(chunk, rows - first);
@@ -94,7 +85,7 @@ void Head::backward(kernels::Ops& ops, const Tensor& hidden, const LossInput& lo
 void Head::evaluate(kernels::Ops& ops, const Tensor& hidden, const LossInput& loss,
                     std::byte* workspace) const {
   Carver carver(workspace);
-  const std::int64_t rows = hidden.dim(0), chunk = chunk_rows(rows);
+  const std::int64_t rows = hidden.dim(0), chunk = logit_rows(spec_, rows);
   const Scratch scratch = carve(carver, rows, false);
   for (std::int64_t first = 0; first < rows; first += chunk) {
     const std::int64_t count = std::min(chunk, rows - first);
@@ -112,7 +103,7 @@ void Head::logits(kernels::Ops& ops, const Tensor& hidden, const Tensor& logits,
                   std::byte* workspace) const {
   Carver carver(workspace);
   const std::int64_t rows = hidden.dim(0);
-  SEQ1F1B_ASSERT(rows == chunk_rows(rows), "too many rows of logits at once: ", rows);
+  SEQ1F1B_ASSERT(rows == logit_rows(spec_, rows), "too many rows of logits at once: ", rows);
   const Scratch scratch = carve(carver, rows, false);
   ops.norm_forward(spec_.norm, hidden, norm_weight_, norm_bias_, spec_.norm_epsilon, scratch.normed,
                    scratch.statistics);

@@ -38,7 +38,6 @@ class Head {
   struct Scratch {
     kernels::Tensor normed, statistics, logits, grad_normed;
   };
-  std::int64_t chunk_rows(std::int64_t rows) const;
   Scratch carve(Carver& carver, std::int64_t rows, bool with_gradient) const;
 
   ModelSpec spec_;

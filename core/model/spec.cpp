@@ -1,5 +1,7 @@
 #include "core/model/spec.h"
 
+#include <algorithm>
+
 #include <cmath>
 #include <cstdio>
 #include <string>
@@ -127,6 +129,11 @@ void block_rows(Table& table, const ModelSpec& spec, int block) {
 }
 
 }  // namespace
+
+std::int64_t logit_rows(const ModelSpec& spec, std::int64_t rows) {
+  const std::int64_t limit = std::max<std::int64_t>(16, spec.logit_elements / spec.vocab / 16 * 16);
+  return std::min(rows, limit);
+}
 
 Table parameter_table(const ModelSpec& spec) {
   Table table;

@@ -3,9 +3,11 @@
 #include <algorithm>
 
 #include "core/config/compute_dtype.h"
+#include "core/runtime/record_estimate.h"
 #include "core/runtime/step_inputs.h"
 #include "core/schedule/partition.h"
 #include "kernels/common/errors.h"
+#include "kernels/cuda/scratch.h"
 
 namespace seq1f1b::runtime {
 namespace {
@@ -54,6 +56,7 @@ JobPlan plan_job(const config::Config& config, const config::Derived& derived) {
   job.spec = model::model_spec(config.model);
   SEQ1F1B_ASSERT(job.spec.vocab > 0, "the vocabulary must be known before planning");
   job.precision = precision_of(config.runtime);
+  if (job.on_cuda()) job.spec.logit_elements = model::kCudaLogitElements;
   job.table = model::parameter_table(job.spec);
   job.segment_lengths = cut(config, job.spec);
 
@@ -144,6 +147,33 @@ parameters::Layout layout_of(const JobPlan& job, int pipeline_rank) {
   });
 }
 
+namespace {
+
+// The largest operands of any operation of the rank.
+kernels::cuda::ScratchShape scratch_shape(const JobPlan& job, const parameters::Layout& layout,
+                                          int pipeline_rank) {
+  const model::ModelSpec& spec = job.spec;
+  kernels::cuda::ScratchShape shape;
+  shape.micro_batch = job.config.training.micro_batch_size;
+  shape.tokens = *std::ranges::max_element(job.segment_lengths);
+  shape.seq_length = job.config.training.seq_length;
+  shape.hidden = spec.hidden;
+  shape.ffn_in = spec.ffn_in_width();
+  shape.vocab = spec.vocab;
+  shape.heads = spec.heads;
+  shape.kv_heads = spec.kv_heads;
+  shape.head_dim = spec.head_dim;
+  if (input_needs(job, pipeline_rank).labels)
+    shape.logit_rows = model::logit_rows(spec, shape.micro_batch * shape.tokens);
+  for (const auto& row : layout.rows())
+    shape.largest_tensor = std::max(shape.largest_tensor, row.row.elements());
+  shape.fp32 = job.precision.compute == kernels::Dtype::kF32;
+  shape.deterministic = job.config.runtime.deterministic == "true";
+  return shape;
+}
+
+}  // namespace
+
 RankPlan plan_rank(const JobPlan& job, int pipeline_rank) {
   const auto& training = job.config.training;
   const std::vector<int> stages = job.stages_of(pipeline_rank);
@@ -174,6 +204,12 @@ RankPlan plan_rank(const JobPlan& job, int pipeline_rank) {
     plan.channels += end.buffer_bytes * static_cast<std::size_t>(end.buffers);
   plan.training = schedule::plan_memory(job.training, pipeline_rank, training_demands);
   plan.evaluation = schedule::plan_memory(job.evaluation, pipeline_rank, evaluation_demands);
+  if (job.on_cuda()) {
+    plan.scratch = aligned(kernels::cuda::scratch_bytes(scratch_shape(job, layout, pipeline_rank)));
+    if (job.config.runtime.cuda_graphs == "true")
+      plan.record_bytes =
+          estimated_record_bytes(job, pipeline_rank, plan.training, plan.evaluation);
+  }
 
   // Host side: the largest checkpoint file, with both moments; where tokens or labels are read, one
   // step of samples, a token longer each, and their arranged copy.
@@ -197,10 +233,10 @@ std::size_t RankPlan::activations() const {
   return std::max(training.packed_bytes(), evaluation.packed_bytes());
 }
 std::size_t RankPlan::planned_bytes() const {
-  return parameters.total() + scalars + inputs + channels + activations();
+  return parameters.total() + scalars + inputs + channels + scratch + activations();
 }
 std::size_t RankPlan::live_bytes() const {
-  return parameters.total() + scalars + inputs + channels +
+  return parameters.total() + scalars + inputs + channels + scratch +
          std::max(training.live_bytes(), evaluation.live_bytes());
 }
 

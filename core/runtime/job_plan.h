@@ -26,6 +26,7 @@ struct JobPlan {
   std::vector<std::int64_t> segment_lengths;
   schedule::ChannelDepth depth;
 
+  bool on_cuda() const { return config.runtime.device == "cuda"; }
   std::int64_t parameters() const;  // of the whole model, tied tensors once
   model::StageLayers layers_of(int stage) const;
   std::vector<int> stages_of(int pipeline_rank) const;  // by chunk
@@ -58,12 +59,15 @@ struct RankPlan {
   std::size_t scalars = 0;   // those sums, loss, step constants
   std::size_t inputs = 0;    // tokens and labels of one step and of one unit
   std::size_t channels = 0;  // rings of all channel ends
+  std::size_t scratch = 0;   // of operations; none on devices that compute on the host
   schedule::MemoryPlan training, evaluation;
 
   std::size_t activations() const;  // packed: training or evaluation, whichever is larger
   std::size_t planned_bytes() const;
   std::size_t live_bytes() const;  // as planned_bytes, with the live maximum for the packed size
-  std::size_t host_bytes = 0;      // the largest checkpoint file staged; the samples of a step
+  // Beside the plan, by the device's library: see record_estimate.h. 0 where nothing is recorded.
+  std::size_t record_bytes = 0;
+  std::size_t host_bytes = 0;  // the largest checkpoint file staged; the samples of a step
 };
 RankPlan plan_rank(const JobPlan& job, int pipeline_rank);
 

@@ -44,6 +44,7 @@ RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fa
 
   if (!ring_path.empty()) ring_.emplace(ring_path);
   connect(take(plan_.channels));
+  if (plan_.scratch > 0) backend.ops->use_scratch(take(plan_.scratch), plan_.scratch);
   activations_ = take(plan_.activations());
 
   std::vector<std::size_t> message_bytes;

@@ -12,9 +12,11 @@
 #include "core/base/text.h"
 #include "core/checkpoint/directory.h"
 #include "core/checkpoint/parameters_io.h"
+#include "core/comm/transport.h"
 #include "core/metrics/run_info.h"
 #include "core/optimizer/lr_schedule.h"
 #include "core/parameters/initialise.h"
+#include "core/runtime/backend_choice.h"
 #include "core/runtime/knobs.h"
 #include "core/train/agreement.h"
 #include "core/train/model_json.h"
@@ -68,28 +70,58 @@ void Trainer::set_up() {
   config::Config& config = loaded_.config;
   agree(*all_, "opening the run directory", [&] { open_run_directory(); });
   agree(*all_, "loading the tokenizer", [&] { load_tokenizer(); });
+  choose_device();
   agree(*all_, "planning",
         [&] { job_ = runtime::plan_job(config, config::validate(config, world_.size())); });
   if (already_complete()) return;
   choose_threads();
-  agree(*all_, "setting up the device and its memory", [&] {
-    backend_.emplace(config.runtime.device == "reference"
-                         ? kernels::make_reference_backend(job_.precision.compute)
-                         : kernels::make_cpu_backend(threads_));
-    // One arena per rank of the node; every rank checks its own.
-    runtime::require_fits(
-        job_,
-        runtime::plan_rank(job_, runtime::mesh_of(job_).coordinate_of(world_.rank()).pp)
-            .planned_bytes(),
-        backend_->device->memory_bytes() / static_cast<std::size_t>(world_.local_size()));
-  });
-  fabric_ = comm::connect_devices(world_, *backend_->device);
+  set_up_device();
   runtime_ = std::make_unique<runtime::RankRuntime>(
       job_, *backend_, *fabric_, rank_file(run_directory_, "logs", world_.rank(), ".ring"));
   agree(*all_, "opening the data", [&] { open_data(); });
   step_runner_ = std::make_unique<Step>(job_, *runtime_, *fabric_);
   simulated_bubble_ = job_.simulated(false).bubble;
   restore_or_initialise();
+}
+
+// On all ranks alike: a GPU where every rank can use one.
+void Trainer::choose_device() {
+  const config::RuntimeConfig& runtime = loaded_.config.runtime;
+  const auto refusals =
+      all_->all_gather(runtime::may_use_cuda(runtime) ? runtime::cuda_refusal() : "",
+                       [] { return "comparing what the ranks can compute on"; });
+  agree(*all_, "choosing the device", [&] {
+    const runtime::DeviceChoice choice = runtime::choose_device(runtime, refusals);
+    log(concat("computes on ", choice.device, " (", choice.reason, ")"));
+    runtime::apply_choice(choice, loaded_);
+  });
+}
+
+// Makes the back end, checks that the plan fits, and connects the devices of all ranks.
+void Trainer::set_up_device() {
+  const config::RuntimeConfig& runtime = loaded_.config.runtime;
+  const kernels::cuda::Module* module = runtime::module_of(runtime);
+  agree(*all_, "setting up the device",
+        [&] { backend_.emplace(runtime::make_backend(runtime, world_.local_rank(), threads_)); });
+  kernels::Device& device = *backend_->device;
+  auto sharing = static_cast<std::size_t>(world_.local_size());
+  if (module) {
+    const std::string mine =
+        concat(comm::Transport::host_name(), ' ', module->identity(device).bus_id);
+    auto all = all_->all_gather(mine, [] { return "comparing the devices of the ranks"; });
+    sharing = static_cast<std::size_t>(std::ranges::count(all, mine));
+    std::ranges::sort(all);
+    compute_is_shared_ = std::ranges::adjacent_find(all) != all.end();
+  }
+  agree(*all_, "planning the memory of the device", [&] {
+    const runtime::RankPlan plan =
+        runtime::plan_rank(job_, runtime::mesh_of(job_).coordinate_of(world_.rank()).pp);
+    // What is free tells more than what there is: libraries have taken their part, on GPUs.
+    const std::size_t free = device.free_bytes();
+    runtime::require_fits(job_, plan.planned_bytes() + plan.record_bytes,
+                          (free > 0 ? free : device.memory_bytes()) / sharing);
+  });
+  fabric_ = comm::connect_devices(world_, device, module);
 }
 
 void Trainer::log(const std::string& text) {
@@ -132,7 +164,7 @@ void Trainer::choose_threads() {
     return wanted > 0 ? wanted : share.threads();
   };
   threads_ = threads_of(shares[static_cast<std::size_t>(world_.rank())]);
-  cores_are_shared_ = std::ranges::any_of(shares, [&](const base::CoreShare& share) {
+  compute_is_shared_ = std::ranges::any_of(shares, [&](const base::CoreShare& share) {
     return share.processes * threads_of(share) > share.cores;
   });
 }
@@ -203,6 +235,7 @@ void Trainer::announce() {
   const auto& config = loaded_.config;
   const auto memory = all_->all_gather(base::bytes_text(runtime_->plan().planned_bytes()),
                                        [] { return "gathering the planned memory"; });
+  for (const auto& [name, text] : libraries()) log(concat(name, ": ", text));
   log(concat("device: ", backend_->device->description(), "; planned ",
              memory[static_cast<std::size_t>(world_.rank())], " of device memory, ",
              base::bytes_text(runtime_->plan().host_bytes), " of host memory"));
@@ -257,7 +290,8 @@ int Trainer::run() {
                               {.command_line = command_line_,
                                .world_size = world_.size(),
                                .device = backend_->device->description(),
-                               .origins = loaded_.origins});
+                               .origins = loaded_.origins,
+                               .libraries = libraries()});
   });
   agree(*all_, "writing the run directory", [&] { announce(); });
 
@@ -266,10 +300,7 @@ int Trainer::run() {
     const bool warm_up = step_ == first_step;
     const metrics::StepMetrics shown = step(step_ + 1);
     ++step_;
-    if (warm_up)
-      log(concat("after the first step libraries hold ",
-                 base::bytes_text(backend_->ops->library_bytes() + fabric_->library_bytes()),
-                 " beside the plan"));
+    if (warm_up) log_memory();
     consumed_samples_ += training.global_batch_size;
     if (first()) {
       progress_->show(shown);
@@ -282,6 +313,27 @@ int Trainer::run() {
   }
   if (first()) report_end(resumed_from_);
   return kExitComplete;
+}
+
+std::map<std::string, std::string> Trainer::libraries() const {
+  std::map<std::string, std::string> names{{"communication", fabric_->description()}};
+  if (const auto* module = runtime::module_of(loaded_.config.runtime))
+    names["cuda"] = module->libraries();
+  return names;
+}
+
+// What the device holds beside the plan, once everything has run.
+void Trainer::log_memory() {
+  const runtime::RankPlan& plan = runtime_->plan();
+  const kernels::Device::Records records = backend_->device->records();
+  log(concat("after the first step: planned ", base::bytes_text(plan.planned_bytes()),
+             ", libraries hold ",
+             base::bytes_text(backend_->ops->library_bytes() + fabric_->library_bytes()),
+             " beside the plan"));
+  if (records.count > 0)
+    log(concat("of it ", records.count, " records of actions ", base::bytes_text(records.bytes),
+               " (planned: ", plan.training.records(), " records, estimated at ",
+               base::bytes_text(plan.record_bytes), ")"));
 }
 
 metrics::StepMetrics Trainer::step(std::int64_t number) {
@@ -308,9 +360,9 @@ metrics::StepMetrics Trainer::step(std::int64_t number) {
   shown.step_seconds = base::monotonic_seconds() - start;
   shown.tokens_per_second = static_cast<double>(job_.derived.tokens_per_step) / shown.step_seconds;
   shown.model_tflops = job_.model_flops_per_step() / shown.step_seconds / 1e12;
-  // Waiting says nothing about the schedule where ranks wait for cores.
-  shown.bubble_measured = !cores_are_shared_;
-  shown.bubble = cores_are_shared_ ? simulated_bubble_ : result.bubble;
+  // Waiting says nothing about the schedule where ranks wait for cores, or for one GPU.
+  shown.bubble_measured = !compute_is_shared_;
+  shown.bubble = compute_is_shared_ ? simulated_bubble_ : result.bubble;
   average_step_seconds_ = average_step_seconds_ == 0
                               ? shown.step_seconds
                               : 0.9 * average_step_seconds_ + 0.1 * shown.step_seconds;

@@ -2,6 +2,7 @@
 // One training run on one rank: setup, the loop of steps, evaluation, checkpoints, and what is
 // shown.
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -47,11 +48,15 @@ class Trainer {
   void set_up();
   void open_run_directory();
   void load_tokenizer();
+  void choose_device();
   void choose_threads();
+  void set_up_device();
   void open_data();
   void restore_or_initialise();
   void announce();
   bool already_complete();
+  void log_memory();
+  std::map<std::string, std::string> libraries() const;
   metrics::StepMetrics step(std::int64_t number);
   std::optional<Evaluation> evaluate(std::int64_t step);
   void save();
@@ -77,7 +82,7 @@ class Trainer {
   std::int64_t step_ = 0, consumed_samples_ = 0;
   std::int64_t evaluation_batches_ = 0;
   double simulated_bubble_ = 0, average_step_seconds_ = 0;
-  bool cores_are_shared_ = false;  // some rank has fewer cores than threads that run on them
+  bool compute_is_shared_ = false;  // some rank has fewer cores than run on them, or part of a GPU
   std::string resumed_from_;
   std::optional<Evaluation> last_evaluation_;
 };

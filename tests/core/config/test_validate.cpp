@@ -160,14 +160,37 @@ TEST_CASE("the data type is one that the device computes in") {
   CHECK(validate_error({"runtime.compute_dtype=bf16", "runtime.device=cpu"}) ==
         "runtime.compute_dtype bf16 does not go with runtime.device cpu, which computes in fp32: "
         "use fp32 or auto");
-  CHECK(validate_error({"runtime.compute_dtype=fp64"}) ==
-        "runtime.compute_dtype fp64 does not go with runtime.device auto, which computes in fp32: "
-        "use fp32 or auto");
+  CHECK(
+      validate_error({"runtime.compute_dtype=fp64"}) ==
+      "runtime.compute_dtype fp64 does not go with runtime.device auto, which computes in fp32 or "
+      "bf16: use fp32, bf16 or auto");
+  CHECK(
+      validate_error({"runtime.compute_dtype=fp64", "runtime.device=cuda"}) ==
+      "runtime.compute_dtype fp64 does not go with runtime.device cuda, which computes in bf16 or "
+      "fp32: use bf16, fp32 or auto");
+  CHECK(validate_error({"runtime.compute_dtype=bf16"}) == "no error");
   CHECK(validate_error({"runtime.compute_dtype=fp64", "runtime.device=reference"}) == "no error");
   CHECK(validate_error({"runtime.compute_dtype=fp32", "runtime.device=cpu"}) == "no error");
   for (const char* dtype : {"fp32", "bf16", "auto"})
     CHECK(validate_error({concat("runtime.compute_dtype=", dtype), "runtime.device=reference"}) ==
           "no error");
+}
+
+TEST_CASE("what only a GPU offers is refused elsewhere, unless it is left as it is") {
+  for (const char* key : {"attention=own", "deterministic=true", "cuda_graphs=true"})
+    CHECK(validate_error({concat("runtime.", key), "runtime.device=cpu"}) == "no error");
+  for (const char* key : {"attention=cudnn", "deterministic=false", "cuda_graphs=false"})
+    for (const char* device : {"auto", "cuda"})
+      CHECK(validate_error({concat("runtime.", key), concat("runtime.device=", device)}) ==
+            "no error");
+  CHECK(validate_error({"runtime.attention=cudnn", "runtime.device=cpu"}) ==
+        "runtime.attention cudnn needs runtime.device cuda, not cpu: remove it");
+  CHECK(validate_error({"runtime.deterministic=false", "runtime.device=reference"}) ==
+        "runtime.deterministic false needs runtime.device cuda, not reference: remove it");
+  CHECK(validate_error({"runtime.cuda_graphs=false", "runtime.device=cpu"}) ==
+        "runtime.cuda_graphs false needs runtime.device cuda, not cpu: remove it");
+  CHECK(validate_error({"runtime.attention=cudnn", "runtime.compute_dtype=fp32"}) ==
+        "runtime.attention cudnn computes in bf16 only: use own, or runtime.compute_dtype bf16");
 }
 
 TEST_CASE("values set in code are checked like those of files, and equations only when they hold") {

@@ -1,0 +1,70 @@
+#include "core/runtime/backend_choice.h"
+
+#include "core/config/compute_dtype.h"
+#include "core/runtime/job_plan.h"
+#include "kernels/common/errors.h"
+#include "kernels/cuda/backend.h"
+
+namespace seq1f1b::runtime {
+
+bool may_use_cuda(const config::RuntimeConfig& runtime) {
+  return runtime.device == "auto" || runtime.device == "cuda";
+}
+
+std::string cuda_refusal() {
+  std::string why;
+  return kernels::cuda::device_count(&why) > 0 ? "" : why;
+}
+
+DeviceChoice choose_device(const config::RuntimeConfig& runtime,
+                           std::span<const std::string> refusals) {
+  if (!may_use_cuda(runtime)) return {runtime.device, "as configured"};
+  std::string refusal;
+  for (std::size_t rank = 0; rank < refusals.size() && refusal.empty(); ++rank)
+    if (!refusals[rank].empty())
+      refusal = concat("rank ", rank, " can use no GPU: ", refusals[rank]);
+  if (refusal.empty())
+    return {"cuda", runtime.device == "auto" ? "every rank can use a GPU" : "as configured"};
+  const char* wish = runtime.device == "cuda"          ? "runtime.device is cuda"
+                     : runtime.compute_dtype == "bf16" ? "runtime.compute_dtype is bf16"
+                     : runtime.attention != "own"      ? "runtime.attention is cudnn"
+                                                       : nullptr;
+  if (wish)
+    throw ConfigError(concat(wish, ", but ", refusal,
+                             ". Use runtime.device=cpu, with what it computes in, or repair the "
+                             "GPU's driver or the job's allocation"));
+  return {"cpu", refusal};
+}
+
+void apply_choice(const DeviceChoice& choice, config::Loaded& loaded) {
+  config::RuntimeConfig& runtime = loaded.config.runtime;
+  if (runtime.device == "auto") {
+    runtime.device = choice.device;
+    loaded.origins["runtime.device"] = "auto: " + choice.reason;
+  }
+  if (runtime.compute_dtype == "auto") {
+    runtime.compute_dtype = config::compute_dtype(runtime);
+    loaded.origins["runtime.compute_dtype"] = "auto: what " + runtime.device + " computes in";
+  }
+}
+
+kernels::Backend make_backend(const config::RuntimeConfig& runtime, int local_rank, int threads) {
+  const kernels::Dtype compute = precision_of(runtime).compute;
+  if (runtime.device == "reference") return kernels::make_reference_backend(compute);
+  if (runtime.device == "cpu") return kernels::make_cpu_backend(threads);
+  SEQ1F1B_ASSERT(runtime.device == "cuda", "no back end for runtime.device ", runtime.device);
+  using kernels::cuda::AttentionKernels;
+  return kernels::cuda::make_cuda_backend({.local_rank = local_rank,
+                                           .compute = compute,
+                                           .deterministic = runtime.deterministic == "true",
+                                           .graphs = runtime.cuda_graphs == "true",
+                                           .attention = runtime.attention == "cudnn"
+                                                            ? AttentionKernels::kCudnn
+                                                            : AttentionKernels::kOwn});
+}
+
+const kernels::cuda::Module* module_of(const config::RuntimeConfig& runtime) {
+  return runtime.device == "cuda" ? kernels::cuda::load_module() : nullptr;
+}
+
+}  // namespace seq1f1b::runtime

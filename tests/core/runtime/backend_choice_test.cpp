@@ -1,0 +1,117 @@
+#include "core/runtime/backend_choice.h"
+
+#include "core/config/load.h"
+#include "core/runtime/job_plan.h"
+#include "kernels/common/errors.h"
+#include "tests/catch.h"
+#include "tests/support/harness.h"
+
+namespace seq1f1b::runtime {
+namespace {
+
+using Refusals = std::vector<std::string>;
+
+std::string refusal_of(const config::RuntimeConfig& runtime, const Refusals& refusals) {
+  try {
+    choose_device(runtime, refusals);
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "chosen";
+}
+
+}  // namespace
+
+TEST_CASE("auto is a GPU where every rank can use one, else the processor", "[runtime]") {
+  const config::RuntimeConfig runtime;  // auto
+  DeviceChoice choice = choose_device(runtime, Refusals{"", "", ""});
+  CHECK(choice.device == "cuda");
+  CHECK(choice.reason == "every rank can use a GPU");
+  choice = choose_device(runtime, Refusals{"", "no driver", "no device"});
+  CHECK(choice.device == "cpu");
+  CHECK(choice.reason == "rank 1 can use no GPU: no driver");
+  for (const char* device : {"cpu", "reference"}) {
+    config::RuntimeConfig fixed;
+    fixed.device = device;
+    CHECK_FALSE(may_use_cuda(fixed));
+    CHECK(choose_device(fixed, Refusals{"", ""}).device == device);
+  }
+}
+
+TEST_CASE("what needs a GPU is refused with the reason where there is none", "[runtime]") {
+  config::RuntimeConfig runtime;
+  runtime.device = "cuda";
+  CHECK(choose_device(runtime, Refusals{"", ""}).device == "cuda");
+  CHECK(refusal_of(runtime, {"", "no driver"}) ==
+        "runtime.device is cuda, but rank 1 can use no GPU: no driver. Use runtime.device=cpu, "
+        "with what it computes in, or repair the GPU's driver or the job's allocation");
+  runtime.device = "auto";
+  runtime.compute_dtype = "bf16";
+  CHECK(choose_device(runtime, Refusals{""}).device == "cuda");
+  CHECK(
+      refusal_of(runtime, {"no driver"}).starts_with("runtime.compute_dtype is bf16, but rank 0"));
+  runtime.compute_dtype = "auto";
+  runtime.attention = "cudnn";
+  CHECK(refusal_of(runtime, {"no driver"}).starts_with("runtime.attention is cudnn, but rank 0"));
+}
+
+TEST_CASE("the choice replaces auto, and says where it comes from", "[runtime]") {
+  config::Loaded loaded;
+  apply_choice({"cuda", "every rank can use a GPU"}, loaded);
+  CHECK(loaded.config.runtime.device == "cuda");
+  CHECK(loaded.config.runtime.compute_dtype == "bf16");
+  CHECK(loaded.origins.at("runtime.device") == "auto: every rank can use a GPU");
+  CHECK(loaded.origins.at("runtime.compute_dtype") == "auto: what cuda computes in");
+
+  config::Loaded fixed;
+  fixed.config.runtime.device = "cpu";
+  fixed.config.runtime.compute_dtype = "fp32";
+  apply_choice({"cpu", "as configured"}, fixed);
+  CHECK(fixed.origins.empty());
+  CHECK(fixed.config.runtime.compute_dtype == "fp32");
+}
+
+TEST_CASE("back ends are made as configured", "[runtime]") {
+  config::RuntimeConfig runtime;
+  runtime.device = "reference";
+  runtime.compute_dtype = "bf16";
+  kernels::Backend backend = make_backend(runtime, 0, 1);
+  CHECK(backend.name == "reference");
+  CHECK(backend.compute == kernels::Dtype::kBf16);
+  CHECK(module_of(runtime) == nullptr);
+  runtime.device = "cpu";
+  runtime.compute_dtype = "fp32";
+  CHECK(make_backend(runtime, 0, 1).name == "cpu");
+  runtime.device = "auto";
+  CHECK_THROWS_AS(make_backend(runtime, 0, 1), InternalError);  // not chosen yet
+}
+
+TEST_CASE("a plan for GPUs needs none: scratch, masters, larger chunks of logits, records",
+          "[runtime]") {
+  config::Config config = testing::tiny_config("gpt3");
+  config.training.global_batch_size = 16;
+  config.schedule.name = "seq1f1b";
+  config.schedule.segments = 3;
+  config.parallel.pipeline_model_parallel_size = 2;
+  config.runtime.device = "cpu";
+  const JobPlan host = testing::plan_with(config);
+  config.runtime.device = "cuda";
+  const JobPlan cuda = testing::plan_with(config);
+  CHECK(host.spec.logit_elements < cuda.spec.logit_elements);
+  CHECK(cuda.precision.compute == kernels::Dtype::kBf16);
+  for (int rank = 0; rank < 2; ++rank) {
+    const RankPlan on_host = plan_rank(host, rank), on_cuda = plan_rank(cuda, rank);
+    CHECK(on_host.scratch == 0);
+    CHECK(on_host.record_bytes == 0);
+    CHECK(on_cuda.scratch > 0);
+    CHECK(on_cuda.record_bytes > 0);
+    CHECK(on_cuda.parameters.masters > 0);
+    CHECK(on_cuda.planned_bytes() == on_cuda.parameters.total() + on_cuda.scalars + on_cuda.inputs +
+                                         on_cuda.channels + on_cuda.scratch +
+                                         on_cuda.activations());
+  }
+  config.runtime.cuda_graphs = "false";
+  CHECK(plan_rank(testing::plan_with(config), 0).record_bytes == 0);
+}
+
+}  // namespace seq1f1b::runtime
