@@ -37,6 +37,7 @@ struct BackwardKey {
   // score gradients [keys x queries], two stages of statistics.
   static constexpr int kValueRow = kKeys, kQueryRow = 2 * kKeys,
                        kOutputRow = kQueryRow + 2 * kQueries;
+  static constexpr int kStageBytes = Tile<kHeadDim>::bytes(kQueries);
   static constexpr int kScoreAt = Tile<kHeadDim>::bytes(kOutputRow + 2 * kQueries);
   static constexpr int kStatisticAt = kScoreAt + (kWithQuery ? Tile<kQueries>::bytes(kKeys) : 0);
   static constexpr int kSharedBytes =
@@ -222,9 +223,9 @@ __global__ void __launch_bounds__(BackwardKey<kHeadDim, kGradients, kWithQuery>:
 
   const int warp_row = thread / 32 * (16 * B::kM);
   const auto own = LaneOffsets<kHeadDim>::left(
-                 shared + static_cast<std::uint32_t>(Tile<kHeadDim>::bytes(warp_row))),
-             across = LaneOffsets<kHeadDim>::right(shared),
-             down = LaneOffsets<kHeadDim>::left(shared);
+      shared + static_cast<std::uint32_t>(Tile<kHeadDim>::bytes(warp_row)));
+  auto across = LaneOffsets<kHeadDim>::right(shared);  // these two move with the stage
+  auto down = LaneOffsets<kHeadDim>::left(shared);
   float grad_key[B::kKey ? B::kM : 1][kHeadDim / 8][4];
   float grad_value[B::kValue ? B::kM : 1][kHeadDim / 8][4];
   clear(grad_key);
@@ -251,13 +252,12 @@ __global__ void __launch_bounds__(BackwardKey<kHeadDim, kGradients, kWithQuery>:
       load_step(next, (step + 1) % 2);
       next_statistic = statistic_of(next);
     }
-    const std::uint32_t stage = static_cast<std::uint32_t>(Tile<kHeadDim>::bytes(stage_row));
     const float* log_sum_exp2 = statistics + 2 * stage_row;
     const float* delta = log_sum_exp2 + B::kQueries;
 
     float score[B::kM][B::kN][4];  // then probabilities, transposed
     clear(score);
-    multiply_rows(score, own, 0, across.moved(stage), B::kQueryRow);
+    multiply_rows(score, own, 0, across, B::kQueryRow);
 #pragma unroll
     for (int n = 0; n < B::kN; ++n)
 #pragma unroll
@@ -272,12 +272,11 @@ __global__ void __launch_bounds__(BackwardKey<kHeadDim, kGradients, kWithQuery>:
       }
     if (query < part.unmasked.begin || query + B::kQueries > part.unmasked.end)
       hide_invisible(score, AttentionMask(shape, part.sequence), query, part.key + warp_row);
-    if constexpr (B::kValue)
-      multiply_accumulators(grad_value, score, down.moved(stage), B::kOutputRow);
+    if constexpr (B::kValue) multiply_accumulators(grad_value, score, down, B::kOutputRow);
     if constexpr (B::kKey) {
       float grad_score[B::kM][B::kN][4];
       clear(grad_score);
-      multiply_rows(grad_score, own, B::kValueRow, across.moved(stage), B::kOutputRow);
+      multiply_rows(grad_score, own, B::kValueRow, across, B::kOutputRow);
 #pragma unroll
       for (int n = 0; n < B::kN; ++n)
 #pragma unroll
@@ -291,7 +290,7 @@ __global__ void __launch_bounds__(BackwardKey<kHeadDim, kGradients, kWithQuery>:
                   score[m][n][2 * half + e] * (grad_score[m][n][2 * half + e] - statistic);
         }
       if constexpr (kWithQuery) store_tile<B::kQueries>(grad_score, memory + B::kScoreAt, warp_row);
-      multiply_accumulators(grad_key, grad_score, down.moved(stage), B::kQueryRow);
+      multiply_accumulators(grad_key, grad_score, down, B::kQueryRow);
       if constexpr (kWithQuery) {
         __syncthreads();
         add_grad_query<B, kHeadDim>(
@@ -302,6 +301,8 @@ __global__ void __launch_bounds__(BackwardKey<kHeadDim, kGradients, kWithQuery>:
       }
     }
     if (step + 1 < part.steps) keep_statistic((step + 1) % 2, next_statistic);
+    across.move(step % 2 == 0 ? B::kStageBytes : -B::kStageBytes);
+    down.move(step % 2 == 0 ? B::kStageBytes : -B::kStageBytes);
   }
 
   if (operands.add && part.steps == 0) return;

@@ -24,6 +24,7 @@ struct BackwardQuery {
   // Shared memory is one tile: queries, grad_output, two stages of keys and of values.
   static constexpr int kOutputRow = kQueries, kKeyRow = 2 * kQueries;
   static constexpr int kValueRow = kKeyRow + 2 * kKeys;
+  static constexpr int kStageBytes = Tile<kHeadDim>::bytes(kKeys);
   static constexpr int kSharedBytes = Tile<kHeadDim>::bytes(kValueRow + 2 * kKeys);
   static_assert(kTuning.head_dim == kHeadDim);
 };
@@ -74,7 +75,8 @@ __global__ void __launch_bounds__(BackwardQuery<kHeadDim>::kThreads,
   };
   const auto load_keys = [&](int row, const void* from, int j) {
     load_tile<kHeadDim, B::kKeys, B::kThreads>(
-        shared + static_cast<std::uint32_t>(Tile<kHeadDim>::bytes(row + j % 2 * B::kKeys)),
+        shared + static_cast<std::uint32_t>(
+                     Tile<kHeadDim>::bytes(row + (j - part.tiles.begin) % 2 * B::kKeys)),
         static_cast<const Bf16*>(from) +
             key_offset(shape, part.sequence, part.kv_head, j * B::kKeys),
         head_dim, shape.key_length - j * B::kKeys, head_dim);
@@ -102,9 +104,9 @@ __global__ void __launch_bounds__(BackwardQuery<kHeadDim>::kThreads,
     }
 
   const auto own = LaneOffsets<kHeadDim>::left(
-                 shared + static_cast<std::uint32_t>(Tile<kHeadDim>::bytes(warp_row))),
-             across = LaneOffsets<kHeadDim>::right(shared),
-             down = LaneOffsets<kHeadDim>::left(shared);
+      shared + static_cast<std::uint32_t>(Tile<kHeadDim>::bytes(warp_row)));
+  auto across = LaneOffsets<kHeadDim>::right(shared);  // these two move with the stage
+  auto down = LaneOffsets<kHeadDim>::left(shared);
   float grad_query[B::kM][kHeadDim / 8][4];
   clear(grad_query);
   for (int j = part.tiles.begin; j < part.tiles.end; ++j) {
@@ -115,12 +117,11 @@ __global__ void __launch_bounds__(BackwardQuery<kHeadDim>::kThreads,
       load_keys(B::kValueRow, operands.value, j + 1);
       cp_async_commit();
     }
-    const auto stage = static_cast<std::uint32_t>(Tile<kHeadDim>::bytes(j % 2 * B::kKeys));
     float score[B::kM][B::kN][4], grad_score[B::kM][B::kN][4];
     clear(score);
-    multiply_rows(score, own, 0, across.moved(stage), B::kKeyRow);
+    multiply_rows(score, own, 0, across, B::kKeyRow);
     clear(grad_score);
-    multiply_rows(grad_score, own, B::kOutputRow, across.moved(stage), B::kValueRow);
+    multiply_rows(grad_score, own, B::kOutputRow, across, B::kValueRow);
     const bool masked =
         j * B::kKeys < part.unmasked.begin || (j + 1) * B::kKeys > part.unmasked.end;
     const AttentionMask mask(shape, part.sequence);
@@ -147,7 +148,10 @@ __global__ void __launch_bounds__(BackwardQuery<kHeadDim>::kThreads,
                 probability(score[m][n][e], shape.scale * kLog2E, log_sum_exp2[m][half]) *
                 (grad_score[m][n][e] - delta[m][half]);
       }
-    multiply_accumulators(grad_query, grad_score, down.moved(stage), B::kKeyRow);
+    multiply_accumulators(grad_query, grad_score, down, B::kKeyRow);
+    const bool first = (j - part.tiles.begin) % 2 == 0;
+    across.move(first ? B::kStageBytes : -B::kStageBytes);
+    down.move(first ? B::kStageBytes : -B::kStageBytes);
   }
 
 #pragma unroll

@@ -83,12 +83,10 @@ class LaneOffsets {
   __device__ static __forceinline__ LaneOffsets right(std::uint32_t base) {
     return {base, lane_row_right()};
   }
-  // The same blocks `bytes` further, a multiple of eight rows.
-  __device__ __forceinline__ LaneOffsets moved(std::uint32_t bytes) const {
-    LaneOffsets result = *this;
+  // Goes to the same blocks `bytes` further, a multiple of eight rows.
+  __device__ __forceinline__ void move(int bytes) {
 #pragma unroll
-    for (int k = 0; k < kPatterns; ++k) result.at_[k] += bytes;
-    return result;
+    for (int k = 0; k < kPatterns; ++k) at_[k] += static_cast<std::uint32_t>(bytes);
   }
   // Of the block whose first row is `row`, a multiple of 16, and whose first column is 16 k.
   __device__ __forceinline__ std::uint32_t operator()(int row, int k) const {
