@@ -53,6 +53,7 @@ struct Part {
   TileRange tiles;     // of queries
   int steps;           // tiles times query heads
   TileRange unmasked;  // queries that see all its keys
+  int query_stride;    // elements from a query to the next
 };
 
 // A step's query head (of the group) and tile.
@@ -73,6 +74,7 @@ __device__ Part part_of(const BackwardArguments& arguments) {
   part.sequence = place.head / shape.kv_heads;
   part.kv_head = place.head % shape.kv_heads;
   part.head = part.kv_head * (shape.heads / shape.kv_heads);
+  part.query_stride = shape.heads * shape.head_dim;
   part.key = place.unit * B::kKeys;  // the first are seen by most queries
   const AttentionMask mask(shape, part.sequence);
   const TileRange queries = mask.queries_of(part.key, B::kKeys);
@@ -132,8 +134,8 @@ __device__ __forceinline__ void write_gradient(const float (&sum)[kM][kHeadDim /
 // kQueries] of a step, transposed, times the keys. Warps share the result by rows and by 16-column
 // pieces.
 template <class B, int kHeadDim>
-__device__ __forceinline__ void add_grad_query(std::uint32_t shared, float* sum,
-                                               std::int64_t stride, int rows, int head_dim) {
+__device__ __forceinline__ void add_grad_query(std::uint32_t shared, float* sum, int stride,
+                                               int rows, int head_dim) {
   constexpr int kRowTiles = B::kQueries / 16, kAcross = B::kTuning.warps / kRowTiles;
   constexpr int kPieces = kHeadDim / 16, kMine = (kPieces + kAcross - 1) / kAcross;
   static_assert(B::kTuning.warps % kRowTiles == 0);
@@ -159,20 +161,20 @@ __device__ __forceinline__ void add_grad_query(std::uint32_t shared, float* sum,
       mma_bf16_16816(part[i][1], a, b[2], b[3]);
     }
   }
-  const int column = first_piece * 16 + lane_column();
+  const int row = row_tile * 16 + lane_row(), columns = head_dim - first_piece * 16;
+  sum += row * stride + first_piece * 16 + lane_column();
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const int row = row_tile * 16 + half * 8 + lane_row();
-    if (row >= rows) break;
-    float* out = sum + row * stride + column;
+    if (row + half * 8 >= rows) break;
+    float* out = sum + half * 8 * stride;
 #pragma unroll
     for (int i = 0; i < kMine; ++i)
 #pragma unroll
       for (int n = 0; n < 2; ++n) {
-        const int further = i * kAcross * 16 + n * 8;
-        if (column + further >= head_dim) break;
-        atomicAdd(out + further, part[i][n][2 * half]);
-        atomicAdd(out + further + 1, part[i][n][2 * half + 1]);
+        const int column = i * kAcross * 16 + n * 8;
+        if (column >= columns) break;
+        atomicAdd(out + column, part[i][n][2 * half]);
+        atomicAdd(out + column + 1, part[i][n][2 * half + 1]);
       }
   }
 }
@@ -231,23 +233,23 @@ __global__ void __launch_bounds__(BackwardKey<kHeadDim, kGradients, kWithQuery>:
   clear(grad_key);
   clear(grad_value);
 
-  Step next{0, part.tiles.begin};
+  Step current{0, part.tiles.begin};
   if (part.steps > 0) {
     using Count = std::integral_constant<int, B::kKeys>;
     const std::int64_t at = key_offset(shape, part.sequence, part.kv_head, part.key);
     load(0, operands.key, at, head_dim, shape.key_length - part.key, Count{});
     if (B::kKey)
       load(B::kValueRow, operands.value, at, head_dim, shape.key_length - part.key, Count{});
-    load_step(next, 0);
-    keep_statistic(0, statistic_of(next));
+    load_step(current, 0);
+    keep_statistic(0, statistic_of(current));
   }
   for (int step = 0; step < part.steps; ++step) {
     cp_async_wait<0>();
     __syncthreads();  // the step's rows are there, and all warps are done with the step before
-    const Step current = next;
     const int query = current.tile * B::kQueries, stage_row = step % 2 * B::kQueries;
     float next_statistic = 0;
     if (step + 1 < part.steps) {
+      Step next = current;
       next.advance(part.tiles);
       load_step(next, (step + 1) % 2);
       next_statistic = statistic_of(next);
@@ -297,10 +299,11 @@ __global__ void __launch_bounds__(BackwardKey<kHeadDim, kGradients, kWithQuery>:
             shared,
             arguments.grad_query_sum +
                 query_offset(shape, part.sequence, part.head + current.head, query),
-            query_stride, shape.tokens - query, head_dim);
+            part.query_stride, shape.tokens - query, head_dim);
       }
     }
     if (step + 1 < part.steps) keep_statistic((step + 1) % 2, next_statistic);
+    current.advance(part.tiles);
     across.move(step % 2 == 0 ? B::kStageBytes : -B::kStageBytes);
     down.move(step % 2 == 0 ? B::kStageBytes : -B::kStageBytes);
   }

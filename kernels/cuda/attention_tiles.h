@@ -183,14 +183,16 @@ template <int kColumns, int kM>
 __device__ __forceinline__ void store_tile(const float (&values)[kM][kColumns / 8][4],
                                            unsigned char* tile, int row) {
 #pragma unroll
-  for (int m = 0; m < kM; ++m)
+  for (int n = 0; n < kColumns / 8; ++n) {
+    // Eight rows further the chunks are swapped alike.
+    unsigned char* at = tile + Tile<kColumns>::offset(row + lane_row(), n) + lane_column() * 2;
 #pragma unroll
-    for (int n = 0; n < kColumns / 8; ++n)
+    for (int m = 0; m < kM; ++m)
 #pragma unroll
       for (int half = 0; half < 2; ++half)
-        *reinterpret_cast<std::uint32_t*>(
-            tile + Tile<kColumns>::offset(row + m * 16 + half * 8 + lane_row(), n) +
-            lane_column() * 2) = pack_bf16(values[m][n][2 * half], values[m][n][2 * half + 1]);
+        *reinterpret_cast<std::uint32_t*>(at + Tile<kColumns>::bytes(m * 16 + half * 8)) =
+            pack_bf16(values[m][n][2 * half], values[m][n][2 * half + 1]);
+  }
 }
 
 // The same, and from there in pieces of 16 bytes to global memory: the first `rows` rows, columns
