@@ -165,7 +165,7 @@ __device__ __forceinline__ void add_grad_query(std::uint32_t shared, float* sum,
   sum += row * stride + first_piece * 16 + lane_column();
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    if (row + half * 8 >= rows) break;
+    if (half * 8 >= rows - row) break;
     float* out = sum + half * 8 * stride;
 #pragma unroll
     for (int i = 0; i < kMine; ++i)
