@@ -21,7 +21,7 @@
 namespace seq1f1b::kernels::cuda {
 namespace {
 
-constexpr int kThreads = 256, kRows = 4;
+constexpr int kThreads = 256, kRows = 4, kRowThreads = kThreads / kRows;
 
 struct Turns {
   int dimensions = 0;
@@ -69,19 +69,29 @@ __device__ __forceinline__ void turn(double turns, float& cosine, float& sine) {
   sine = quarter == 0 ? s : quarter == 1 ? c : quarter == 2 ? -s : -c;
 }
 
-// Per row of the block and column of a head: what multiplies the element, and what its partner.
-struct Table {
+// Per row of the block: where its heads begin in keys and values, its position, and for each column
+// of a head what multiplies the element, and what its partner.
+struct RowTable {
+  std::int64_t carry_begin[kRows], position[kRows];
   float own[kRows][kMaxHeadDim], partner[kRows][kMaxHeadDim];
 };
 
 __device__ __forceinline__ void make_table(const Turns& turns, const Layout& layout,
-                                           std::int64_t first_row, Table& table) {
+                                           std::int64_t first_row, RowTable& table) {
+  if (threadIdx.x < kRows) {
+    const std::int64_t row = first_row + threadIdx.x;
+    const std::int64_t b = row / layout.tokens, i = row % layout.tokens;
+    table.position[threadIdx.x] = layout.start + i;
+    table.carry_begin[threadIdx.x] =
+        (b * layout.kv_heads * layout.capacity + layout.start + i) * layout.head_dim;
+  }
+  __syncthreads();
   const int half = turns.dimensions / 2;
   for (int n = threadIdx.x; n < kRows * half; n += kThreads) {
     const int r = n / half, i = n % half;
-    const std::int64_t position = layout.start + (first_row + r) % layout.tokens;
     float cosine, sine;
-    turn(turns.direction * static_cast<double>(position) * turns.per_position[i], cosine, sine);
+    turn(turns.direction * static_cast<double>(table.position[r]) * turns.per_position[i], cosine,
+         sine);
     const int first = turns.interleaved ? 2 * i : i;
     const int second = turns.interleaved ? 2 * i + 1 : i + half;
     table.own[r][first] = table.own[r][second] = cosine;
@@ -94,7 +104,7 @@ __device__ __forceinline__ void make_table(const Turns& turns, const Layout& lay
 // The packet at `column` of the head at `source`, turned.
 template <int kWidth, class T>
 __device__ __forceinline__ void load_turned(const T* source, int column, const Turns& turns,
-                                            const Table& table, int r, float (&x)[kWidth]) {
+                                            const RowTable& table, int r, float (&x)[kWidth]) {
   load_values<kWidth>(source + column, x);
   if (column >= turns.dimensions) return;
   float partner[kWidth];
@@ -111,56 +121,36 @@ __device__ __forceinline__ void load_turned(const T* source, int column, const T
     x[i] = fmaf(x[i], table.own[r][column + i], partner[i] * table.partner[r][column + i]);
 }
 
-// Where a packet of the projection belongs.
-struct Place {
-  int r, head, column;
-  std::int64_t row;
-};
-template <int kWidth>
-__device__ __forceinline__ Place place_of(int item, const Layout& layout, std::int64_t first_row) {
-  const int row_packets = layout.width() / kWidth, head_packets = layout.head_dim / kWidth;
-  const int r = item / row_packets, packet = item % row_packets;
-  return {r, packet / head_packets, packet % head_packets * kWidth, first_row + r};
-}
-// Offset of head `h` of this row in keys or values.
-__device__ __forceinline__ std::int64_t carry_offset(const Layout& layout, std::int64_t row,
-                                                     int h) {
-  const std::int64_t b = row / layout.tokens, i = row % layout.tokens;
-  return ((b * layout.kv_heads + h) * layout.capacity + layout.start + i) * layout.head_dim;
-}
-template <int kWidth>
-__device__ __forceinline__ int items_of(const Layout& layout, std::int64_t first_row) {
-  const std::int64_t rows = min(static_cast<std::int64_t>(kRows), layout.rows - first_row);
-  return static_cast<int>(rows) * (layout.width() / kWidth);
-}
-
 template <class T, int kWidth>
 __global__ void __launch_bounds__(kThreads)
     to_carry_kernel(const T* __restrict__ projected, const __grid_constant__ Turns turns,
                     Layout layout, T* __restrict__ query, T* __restrict__ key,
                     T* __restrict__ value) {
-  __shared__ Table table;
+  __shared__ RowTable table;
   const std::int64_t first_row = static_cast<std::int64_t>(blockIdx.x) * kRows;
   make_table(turns, layout, first_row, table);
-  const int items = items_of<kWidth>(layout, first_row);
+  const int r = threadIdx.x / kRowThreads, head_packets = layout.head_dim / kWidth;
+  const std::int64_t row = first_row + r, head_stride = layout.capacity * layout.head_dim;
+  const int packets = row < layout.rows ? layout.width() / kWidth : 0;
+  const T* const source = projected + row * layout.width();
 #pragma unroll 2
-  for (int item = threadIdx.x; item < items; item += kThreads) {
-    const Place place = place_of<kWidth>(item, layout, first_row);
-    const T* source = projected + place.row * layout.width() + place.head * layout.head_dim;
+  for (int packet = threadIdx.x % kRowThreads; packet < packets; packet += kRowThreads) {
+    const int head = packet / head_packets, column = packet % head_packets * kWidth;
+    const T* const from = source + head * layout.head_dim;
+    const int h = head - layout.heads;
     float x[kWidth];
-    if (place.head < layout.heads + layout.kv_heads)
-      load_turned<kWidth>(source, place.column, turns, table, place.r, x);
+    if (h < layout.kv_heads)
+      load_turned<kWidth>(from, column, turns, table, r, x);
     else
-      load_values<kWidth>(source + place.column, x);
-    const int h = place.head - layout.heads;
+      load_values<kWidth>(from + column, x);
     T* target;
     if (h < 0)
-      target = query + (place.row * layout.heads + place.head) * layout.head_dim;
+      target = query + (row * layout.heads + head) * layout.head_dim;
     else if (h < layout.kv_heads)
-      target = key + carry_offset(layout, place.row, h);
+      target = key + table.carry_begin[r] + h * head_stride;
     else
-      target = value + carry_offset(layout, place.row, h - layout.kv_heads);
-    store_values<kWidth>(target + place.column, x);
+      target = value + table.carry_begin[r] + (h - layout.kv_heads) * head_stride;
+    store_values<kWidth>(target + column, x);
   }
 }
 
@@ -169,27 +159,28 @@ __global__ void __launch_bounds__(kThreads)
     from_carry_kernel(const T* __restrict__ grad_query, const float* __restrict__ grad_key,
                       const float* __restrict__ grad_value, const __grid_constant__ Turns turns,
                       Layout layout, T* __restrict__ grad_projected) {
-  __shared__ Table table;
+  __shared__ RowTable table;
   const std::int64_t first_row = static_cast<std::int64_t>(blockIdx.x) * kRows;
   make_table(turns, layout, first_row, table);
-  const int items = items_of<kWidth>(layout, first_row);
+  const int r = threadIdx.x / kRowThreads, head_packets = layout.head_dim / kWidth;
+  const std::int64_t row = first_row + r, head_stride = layout.capacity * layout.head_dim;
+  const int packets = row < layout.rows ? layout.width() / kWidth : 0;
+  T* const target = grad_projected + row * layout.width();
 #pragma unroll 2
-  for (int item = threadIdx.x; item < items; item += kThreads) {
-    const Place place = place_of<kWidth>(item, layout, first_row);
-    const int h = place.head - layout.heads;
+  for (int packet = threadIdx.x % kRowThreads; packet < packets; packet += kRowThreads) {
+    const int head = packet / head_packets, column = packet % head_packets * kWidth;
+    const int h = head - layout.heads;
     float x[kWidth];
     if (h < 0)
-      load_turned<kWidth>(grad_query + (place.row * layout.heads + place.head) * layout.head_dim,
-                          place.column, turns, table, place.r, x);
+      load_turned<kWidth>(grad_query + (row * layout.heads + head) * layout.head_dim, column, turns,
+                          table, r, x);
     else if (h < layout.kv_heads)
-      load_turned<kWidth>(grad_key + carry_offset(layout, place.row, h), place.column, turns, table,
-                          place.r, x);
+      load_turned<kWidth>(grad_key + table.carry_begin[r] + h * head_stride, column, turns, table,
+                          r, x);
     else
       load_values<kWidth>(
-          grad_value + carry_offset(layout, place.row, h - layout.kv_heads) + place.column, x);
-    store_values<kWidth>(
-        grad_projected + place.row * layout.width() + place.head * layout.head_dim + place.column,
-        x);
+          grad_value + table.carry_begin[r] + (h - layout.kv_heads) * head_stride + column, x);
+    store_values<kWidth>(target + head * layout.head_dim + column, x);
   }
 }
 

@@ -68,7 +68,7 @@ __global__ void __launch_bounds__(kThreads)
   atomicMax(&where.last[tokens[row]], row);
 }
 
-constexpr int kWordThreads = 128, kRowsInFlight = 4;
+constexpr int kWordThreads = 128, kRowsInFlight = 8;
 
 // grid.x: rows, grid.y: tiles of columns, a packet per thread.
 template <class T, int kWidth>
