@@ -30,11 +30,12 @@ function(seq1f1b_library name)
   target_link_libraries(${name} PUBLIC seq1f1b_options ${ARG_LINKS})
 endfunction()
 
-# seq1f1b_test(NAME SOURCES a.cpp ... [LINKS target ...] [LABELS label ...] [TIMEOUT seconds] [GPU])
+# seq1f1b_test(NAME SOURCES a.cpp ... [LINKS target ...] [LABELS label ...] [TIMEOUT seconds]
+#              [GPU] [ARGUMENTS argument ...])
 # One Catch2 executable per source folder, run as one ctest entry per test case; with GPU as a single
-# one, which counts as skipped when it prints "skipped, no GPU".
+# one with the ARGUMENTS, which counts as skipped when it prints "skipped, no GPU".
 function(seq1f1b_test name)
-  cmake_parse_arguments(ARG "GPU" "TIMEOUT" "SOURCES;LINKS;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "GPU" "TIMEOUT" "SOURCES;LINKS;LABELS;ARGUMENTS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE seq1f1b_options ${ARG_LINKS} Catch2::Catch2WithMain)
   target_compile_definitions(${name} PRIVATE SEQ1F1B_CATCH_MAJOR=${Catch2_VERSION_MAJOR}
@@ -43,7 +44,7 @@ function(seq1f1b_test name)
     set(ARG_TIMEOUT 120)
   endif()
   if(ARG_GPU)
-    add_test(NAME ${name} COMMAND ${name})
+    add_test(NAME ${name} COMMAND ${name} ${ARG_ARGUMENTS})
     set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "gpu;${ARG_LABELS}"
       SKIP_REGULAR_EXPRESSION "skipped, no GPU" RESOURCE_LOCK gpu)
     return()
