@@ -11,7 +11,7 @@ namespace seq1f1b::kernels::testing {
 
 struct NamedBackend {
   std::string name;
-  std::function<Backend()> make;       // ready, with scratch where it needs some
+  std::function<Backend()> make;
   bool same_bits_as_previous = false;  // thread counts
   bool repeatable = true;              // the same bits each time
 };

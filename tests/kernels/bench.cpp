@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
 
 #include "kernels/common/bf16.h"
 #include "kernels/common/philox.h"
@@ -214,7 +215,12 @@ double* Run::scalar(double value) {
   return make({1}, Dtype::kF64, [&](const Tensor& view) { store(view, 0, value); }).as<double>();
 }
 
-const AdamwStep* Run::step(const AdamwStep& constants) {
+Tensor Run::doubles(const std::vector<double>& values) {
+  return make({static_cast<std::int64_t>(values.size())}, Dtype::kF64,
+              [&](const Tensor& view) { std::memcpy(view.data, values.data(), view.bytes()); });
+}
+
+AdamwStep* Run::step(const AdamwStep& constants) {
   static_assert(sizeof(AdamwStep) % sizeof(double) == 0);
   const auto words = static_cast<std::int64_t>(sizeof(AdamwStep) / sizeof(double));
   const Tensor place = make({words}, Dtype::kF64, [&](const Tensor& view) {
@@ -237,6 +243,14 @@ std::vector<std::int32_t> Run::integer_values(const Tensor& tensor) {
 
 double Run::value(const double* scalar) {
   return values(Tensor(const_cast<double*>(scalar), Dtype::kF64, {1})).front();
+}
+
+AdamwStep Run::value(const AdamwStep* step) {
+  const auto words = static_cast<std::int64_t>(sizeof(AdamwStep) / sizeof(double));
+  AdamwStep value;
+  std::memcpy(&value, host_view(Tensor(const_cast<AdamwStep*>(step), Dtype::kF64, {words})).data,
+              sizeof value);
+  return value;
 }
 
 // `tensor` is in host memory.
@@ -286,6 +300,42 @@ std::vector<Result> Run::finish() {
   return results_;
 }
 
+namespace {
+
+// More than any operation takes of these tests' shapes; whether the formulas of
+// kernels/cuda/scratch.h suffice is tested with them.
+constexpr std::size_t kScratchBytes = std::size_t{64} << 20;
+constexpr std::size_t kSpoiltScratchBytes = std::size_t{1} << 20;
+
+// A back end ready for use. Those with memory of their own are kept for the next body: their
+// memory, and pinned memory, is dear to get.
+struct Ready {
+  explicit Ready(Backend made) : backend(std::move(made)) {
+    if (backend.device->is_host()) return;
+    scratch = DeviceBuffer(*backend.device, kScratchBytes);
+    backend.ops->use_scratch(scratch.data(), kScratchBytes);
+  }
+  Backend backend;
+  DeviceBuffer scratch;
+};
+
+std::shared_ptr<Ready> ready(const NamedBackend& candidate) {
+  static std::map<std::string, std::shared_ptr<Ready>> kept;
+  if (const auto found = kept.find(candidate.name); found != kept.end()) return found->second;
+  auto made = std::make_shared<Ready>(candidate.make());
+  if (!made->backend.device->is_host()) kept[candidate.name] = made;
+  return made;
+}
+
+// What an operation leaves in its scratch has no meaning for the next.
+void spoil(Ready& one) {
+  if (!one.scratch.data()) return;
+  static const std::vector<std::byte> poison(kSpoiltScratchBytes, std::byte{0xFF});
+  one.backend.device->upload(one.scratch.data(), poison.data(), poison.size());
+}
+
+}  // namespace
+
 void on_every_back_end(const Body& body) {
   const auto run_on = [&](Backend& backend, Dtype draws) {
     Run run(backend, draws);
@@ -306,9 +356,12 @@ void on_every_back_end(const Body& body) {
   std::vector<Result> previous;
   for (const NamedBackend& candidate : back_ends_under_test()) {
     INFO(candidate.name);
-    Backend backend = candidate.make();
+    const std::shared_ptr<Ready> kept = ready(candidate);
+    Backend& backend = kept->backend;
+    spoil(*kept);
     const std::vector<Result> found = run_on(backend, backend.compute);
     compare(backend.compute == Dtype::kBf16 ? bf16_truth : truth, found, backend);
+    spoil(*kept);
     const std::vector<Result> again = run_on(backend, backend.compute);
     if (candidate.repeatable)
       compare_bits(found, again);
@@ -324,8 +377,9 @@ void for_each_back_end(const std::function<void(Backend&)>& body) {
   body(reference);
   for (const NamedBackend& candidate : back_ends_under_test()) {
     INFO(candidate.name);
-    Backend backend = candidate.make();
-    body(backend);
+    const std::shared_ptr<Ready> kept = ready(candidate);
+    spoil(*kept);
+    body(kept->backend);
   }
 }
 

@@ -64,7 +64,8 @@ class Run {
   Tensor carry(Dims dims, std::int64_t first, std::int64_t last, std::uint64_t key,
                Role role = Role::kCompute);
   double* scalar(double value);
-  const AdamwStep* step(const AdamwStep& constants);
+  Tensor doubles(const std::vector<double>& values);  // 1-D
+  AdamwStep* step(const AdamwStep& constants);
   // Element i becomes `value`.
   void set(const Tensor& tensor, std::int64_t i, double value);
 
@@ -72,6 +73,7 @@ class Run {
   std::vector<double> values(const Tensor& tensor);
   std::vector<std::int32_t> integer_values(const Tensor& tensor);
   double value(const double* scalar);
+  AdamwStep value(const AdamwStep* step);
 
   // What is compared.
   void result(const std::string& name, const Tensor& tensor, const Accuracy& accuracy);

@@ -1,0 +1,30 @@
+#include "tests/simt/emulated_backend.h"
+
+#include <cstdlib>
+
+#include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/device.h"
+
+namespace seq1f1b::simt {
+
+using namespace kernels;
+
+Backend make_emulated_backend(const EmulatedOptions& options) {
+  setenv("SEQ1F1B_SIMT_ARCH", std::to_string(options.architecture).c_str(), 1);
+  auto device =
+      std::make_unique<cuda::CudaDevice>(cuda::Gpu{0, options.architecture}, options.graphs);
+  cuda::Context context;
+  context.stream = device->stream();
+  context.multiprocessors = device->multiprocessors();
+  context.architecture = options.architecture;
+  context.deterministic = options.deterministic;
+  Backend backend;
+  backend.name = "cuda";
+  backend.compute = options.compute;
+  backend.accumulate = Dtype::kF32;
+  backend.device = std::move(device);
+  backend.ops = cuda::make_cuda_ops(context, options.compute);
+  return backend;
+}
+
+}  // namespace seq1f1b::simt
