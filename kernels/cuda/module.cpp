@@ -1,15 +1,13 @@
 // The one door of the module: everything behind it is reached through the table it returns.
 #include "kernels/cuda/module.h"
 
-#include <cublasLt.h>
-#include <nccl.h>
-
 #include <cstring>
 #include <exception>
 
 #include "kernels/common/build_identity.h"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/libraries.h"
 #include "kernels/cuda/nccl_communicator.h"
 #ifdef SEQ1F1B_HAS_CUDNN
 #include "kernels/cuda/cudnn_attention.h"
@@ -71,25 +69,6 @@ std::unique_ptr<Backend> make_backend(const BackendOptions& options, std::string
 }
 
 DeviceIdentity identity(const Device& device) { return cuda_device(device).identity(); }
-
-std::string cudnn_text() {
-#ifdef SEQ1F1B_HAS_CUDNN
-  const std::string version = cudnn_version();
-  return version.empty() ? "no libcudnn.so.9" : "cuDNN " + version;
-#else
-  return "built without cuDNN";
-#endif
-}
-
-std::string libraries() {
-  int runtime = 0, nccl = 0;
-  (void)cudaRuntimeGetVersion(&runtime);
-  (void)ncclGetVersion(&nccl);
-  const auto cublas = cublasLtGetVersion();
-  return concat("CUDA ", runtime / 1000, ".", runtime % 1000 / 10, ", cuBLAS ", cublas / 10000, ".",
-                cublas % 10000 / 100, ".", cublas % 100, ", ", cudnn_text(), ", NCCL ",
-                nccl / 10000, ".", nccl % 10000 / 100, ".", nccl % 100);
-}
 
 constexpr Module kModule{device_count,         make_backend,      identity,
                          make_communicator_id, make_communicator, libraries};
