@@ -64,6 +64,24 @@ double tolerance_for(const Result& result, Dtype accumulate, Dtype compute, doub
   return accuracy.condition * relative * std::max(largest, accuracy.terms);
 }
 
+// Rounding to the nearest errs to both sides alike; cutting digits off errs towards zero, by about
+// 2^-8.5 of a value, which the tolerance of single values cannot see. The error of the mean size of
+// n rounded values wanders like 1 / sqrt(n), in units that one of them is rounded to.
+void check_no_bias(const Result& truth, const Result& found) {
+  if (found.dtype != Dtype::kBf16) return;
+  double size = 0, error = 0;
+  for (std::size_t i = 0; i < truth.values.size(); ++i) {
+    size += std::abs(truth.values[i]);
+    error +=
+        truth.values[i] < 0 ? truth.values[i] - found.values[i] : found.values[i] - truth.values[i];
+  }
+  const double count = static_cast<double>(truth.values.size());
+  const double bound = std::ldexp(1.0, -8) * (0.15 + 4 / std::sqrt(count));
+  INFO(found.name << ": sizes are off by " << error / size << " on average, bound " << bound);
+  CHECK(std::abs(error) <=
+        found.accuracy.condition * bound * std::max(size, count * found.accuracy.terms));
+}
+
 void compare(const std::vector<Result>& truth, const std::vector<Result>& found,
              const Backend& backend) {
   REQUIRE(truth.size() == found.size());
@@ -87,6 +105,7 @@ void compare(const std::vector<Result>& truth, const std::vector<Result>& found,
                        << ", expected " << expected[at] << ", error " << worst << ", tolerance "
                        << tolerance);
     CHECK(worst <= tolerance);
+    check_no_bias(truth[r], found[r]);
   }
 }
 
