@@ -15,7 +15,8 @@ namespace seq1f1b::kernels::cuda {
 // when there is none, when it does not load (no CUDA libraries), or when it is of another build.
 const Module* load_module(std::string* why = nullptr);
 
-// Number of usable GPUs; 0 with the reason in `why`.
+// Number of usable GPUs; 0 with the reason in `why`. Without an NVIDIA driver the module is not even
+// loaded, unless the environment names one.
 int device_count(std::string* why = nullptr);
 
 // Throws ConfigError with the reason and a hint when there is no module or no usable device.

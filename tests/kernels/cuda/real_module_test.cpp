@@ -21,20 +21,24 @@ TEST_CASE("the real module loads beside the program and refuses other builds") {
 }
 
 TEST_CASE("without a GPU the real module says why") {
-  unsetenv("SEQ1F1B_CUDA_MODULE");
+  setenv("SEQ1F1B_CUDA_MODULE", SEQ1F1B_REAL_MODULE, 1);  // asked even where there is no driver
   std::string why;
   if (device_count(&why) > 0) {
     CHECK(why.empty());
     return;
   }
   INFO(why);
-  CHECK(why.find("no NVIDIA driver") != std::string::npos);
+  CHECK(why.find("(cudaError") != std::string::npos);
+  CHECK(why.find("no NVIDIA driver that serves CUDA") != std::string::npos);
   try {
     make_cuda_backend({});
     FAIL("a back end without a device");
   } catch (const ConfigError& error) {
     CHECK(std::string(error.what()).find("runtime.device=cpu") != std::string::npos);
   }
+  std::string error;
+  CHECK(load_module()->make_backend({}, error) == nullptr);
+  CHECK(error.find("no NVIDIA driver") != std::string::npos);
 }
 
 }  // namespace seq1f1b::kernels::cuda
