@@ -94,10 +94,11 @@ void StageLoop::run(ActionRunner& runner, std::int64_t step) {
   while (issued_ < order_.size()) {
     retire(kMostAhead - 1, step);
     issue(runner, issued_, step);
+    // Before the event that retire waits for: behind it, the stamp may not have passed yet.
+    if (issued_ + 1 == order_.size()) device_.stamp(end_stamp());
     device_.record(*events_[issued_ % kMostAhead]);
     ++issued_;
   }
-  device_.stamp(end_stamp());
   retire(0, step);
   read_times();
 }
