@@ -35,6 +35,12 @@ class Attention final : public Mixer {
     return carver.used();
   }
 
+  void prepare(kernels::Ops& ops, const Extent& extent) const override {
+    Carver nowhere;
+    ops.prepare_attention(take_query(nowhere, extent),
+                          carve_pair(nowhere, extent, precision_.compute).key, range(extent));
+  }
+
   void forward(kernels::Ops& ops, const Extent& extent, const Tensor& projected,
                const Tensor& output, const MixerStorage& storage) const override {
     Carver saved_carver(storage.saved), carry_carver(storage.carry);

@@ -60,6 +60,9 @@ class Block {
   std::size_t input_grad_workspace_bytes(const Extent& extent) const;
   std::size_t weight_grad_workspace_bytes(const Extent& extent) const;
 
+  // Mixer::prepare.
+  void prepare(kernels::Ops& ops, const Extent& extent) const { mixer_->prepare(ops, extent); }
+
   // Reads saved.input, writes the rest of `saved`, the carry's rows and `output` [T, hidden].
   void forward(kernels::Ops& ops, const Extent& extent, const BlockSaved& saved, std::byte* carry,
                const kernels::Tensor& output, std::byte* workspace) const;

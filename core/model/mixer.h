@@ -28,6 +28,9 @@ class Mixer {
   virtual std::size_t carry_gradient_bytes(const Extent& extent) const = 0;
   virtual std::size_t workspace_bytes(const Extent& extent) const = 0;  // of backward
 
+  // Before the first unit of these extents: lets the device build what it needs for them.
+  virtual void prepare(kernels::Ops& ops, const Extent& extent) const = 0;
+
   // projected [T, (heads + 2 kv_heads) head_dim]; output [T, heads head_dim]. Segments of a
   // micro-batch come in ascending order.
   virtual void forward(kernels::Ops& ops, const Extent& extent, const kernels::Tensor& projected,

@@ -41,6 +41,11 @@ class Stage {
   // Of an activation or a gradient sent between stages.
   std::size_t message_bytes(const Extent& extent) const;
 
+  // Before the first unit of these extents: lets the device build what it needs for them. All
+  // blocks have the same shapes.
+  void prepare(kernels::Ops& ops, const Extent& extent) const {
+    blocks_.front().prepare(ops, extent);
+  }
   // Copies a message, [T, hidden], to where forward or backward of the unit will look for it. Apart
   // from these, so that what they issue is the same for every micro-batch in the same storage.
   void take_activation(kernels::Ops& ops, const Extent& extent, const StageStorage& storage,

@@ -53,6 +53,8 @@ ModelRunner::ModelRunner(const JobPlan& job, const schedule::Schedule& schedule,
                         .capacity = job.config.training.seq_length});
     start += length;
   }
+  for (const model::Stage& stage : stages)
+    for (const model::Extent& extent : extents_) stage.prepare(*backend.ops, extent);
   const auto& order = schedule.orders[static_cast<std::size_t>(pipeline_rank)];
   storage_.reserve(order.size());
   for (std::size_t index = 0; index < order.size(); ++index)

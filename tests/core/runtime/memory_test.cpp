@@ -8,6 +8,7 @@
 #include "core/runtime/knobs.h"
 #include "core/train/step.h"
 #include "tests/catch.h"
+#include "tests/support/forwarding_device.h"
 #include "tests/support/harness.h"
 #include "tests/support/large_mallocs.h"
 
@@ -29,49 +30,20 @@ config::Config larger_config(const std::string& family) {
   return config;
 }
 
-class CountingDevice final : public kernels::Device {
+class CountingDevice final : public ForwardingDevice {
  public:
   CountingDevice(std::unique_ptr<kernels::Device> inner, std::atomic<int>& allocations)
-      : inner_(std::move(inner)), allocations_(allocations) {}
-  std::string description() const override { return inner_->description(); }
-  std::size_t memory_bytes() const override { return inner_->memory_bytes(); }
+      : ForwardingDevice(std::move(inner)), allocations_(allocations) {}
   void* allocate(std::size_t bytes) override {
     ++allocations_;
-    return inner_->allocate(bytes);
-  }
-  void release(void* pointer, std::size_t bytes) noexcept override {
-    inner_->release(pointer, bytes);
-  }
-  void upload(void* device, const void* host, std::size_t bytes) override {
-    inner_->upload(device, host, bytes);
-  }
-  void download(void* host, const void* device, std::size_t bytes) override {
-    inner_->download(host, device, bytes);
+    return ForwardingDevice::allocate(bytes);
   }
   void* allocate_host(std::size_t bytes) override {
     ++allocations_;
-    return inner_->allocate_host(bytes);
-  }
-  void release_host(void* pointer, std::size_t bytes) noexcept override {
-    inner_->release_host(pointer, bytes);
-  }
-  void download_later(void* host, const void* device, std::size_t bytes) override {
-    inner_->download_later(host, device, bytes);
-  }
-  void copy(void* to, const void* from, std::size_t bytes) override {
-    inner_->copy(to, from, bytes);
-  }
-  void synchronize() override { inner_->synchronize(); }
-  std::unique_ptr<kernels::Event> make_event() override { return inner_->make_event(); }
-  void record(kernels::Event& event) override { inner_->record(event); }
-  void wait(kernels::Event& event) override { inner_->wait(event); }
-  void stamp(int index) override { inner_->stamp(index); }
-  double seconds_between(int first, int second) override {
-    return inner_->seconds_between(first, second);
+    return ForwardingDevice::allocate_host(bytes);
   }
 
  private:
-  std::unique_ptr<kernels::Device> inner_;
   std::atomic<int>& allocations_;
 };
 

@@ -8,6 +8,9 @@
 #include "kernels/common/errors.h"
 #include "kernels/common/host_device.h"
 #include "tests/catch.h"
+#include "tests/core/comm/queued_device.h"
+#include "tests/core/comm/rank_threads.h"
+#include "tests/core/comm/world_bodies.h"
 
 namespace seq1f1b::runtime {
 namespace {
@@ -52,6 +55,14 @@ class CheckingRunner final : public ActionRunner {
   }
   int stage_, stages_;
   bool taken_ = false;
+};
+
+// Counts what it is asked to do.
+class CountingRunner final : public ActionRunner {
+ public:
+  void take(const Action&, std::size_t, const std::byte*) override {}
+  void run(const Action&, std::size_t, std::byte*) override { ++ran; }
+  int ran = 0;
 };
 
 // One rank's ends of all channels, over rings of its own.
@@ -147,6 +158,72 @@ TEST_CASE("a peer that stays away ends the wait with rank, action, unit and peer
   CHECK(message.find("running the forward of micro-batch 0, segment 0, chunk 0 (step 12, schedule "
                      "seq1f1b), which needs the activation of pipeline rank 0") !=
         std::string::npos);
+}
+
+// Where messages are waited for on the device, the host goes on for a few actions and then says
+// which one the device is stuck in.
+TEST_CASE("a device that waits for a peer that stays away is named with its oldest action",
+          "[runtime]") {
+  const auto schedule = schedule::make_schedule(
+      {.name = "seq1f1b", .ranks = 2, .chunks = 1, .micro_batches = 8, .segments = 2});
+  comm::testing::Machine machine(5);
+  auto worlds = comm::make_in_process_worlds(2, comm::testing::with_deadline(0.3));
+  const std::string ring_path = std::string(SEQ1F1B_BINARY_DIR) + "/stuck_device_test.ring";
+  int issued = 0;
+  std::string message;
+  const auto failures = comm::testing::run_ranks(worlds, [&](comm::World& world) {
+    comm::testing::QueuedDevice device(machine);
+    comm::DirectFabric fabric(world, device, machine.factory(world.rank()));
+    comm::testing::DeviceRing received(device, 2, 64), sent(device, 1, 64);
+    ChunkChannels channels;
+    std::unique_ptr<comm::Sender> sender;
+    std::unique_ptr<comm::Receiver> receiver;
+    if (world.rank() == 0) {
+      sender = fabric.make_sender(1, 0, sent.buffers());
+      receiver = fabric.make_receiver(1, 3, received.buffers());
+      fabric.connect();
+      return;  // and sends nothing
+    }
+    receiver = fabric.make_receiver(0, 0, received.buffers());
+    sender = fabric.make_sender(0, 3, sent.buffers());
+    channels.activation_in = receiver.get();
+    channels.gradient_out = sender.get();
+    channels.previous_rank = 0;
+    fabric.connect();
+    ActionRing ring(ring_path);
+    StageLoop loop(schedule, 1, {channels}, {64, 64}, fabric, device, &ring);
+    CountingRunner runner;
+    try {
+      loop.run(runner, 12);
+    } catch (const DeadlineError& error) {
+      message = error.what();
+    }
+    issued = runner.ran;
+  });
+  INFO(message);
+  CHECK(comm::testing::contains(
+      message,
+      "running the forward of micro-batch 0, segment 0, chunk 0 (step 12, schedule seq1f1b), which "
+      "needs the activation of pipeline rank 0"));
+  CHECK(issued <= static_cast<int>(StageLoop::kMostAhead));
+  for (const auto& entry : read_action_ring(ring_path)) CHECK(entry.phase != Phase::kDone);
+}
+
+TEST_CASE("an order longer than a device has stamps is timed in part", "[runtime]") {
+  const int micro_batches = kernels::Device::kTimeStamps / 2;  // twice as many actions
+  const auto schedule = schedule::make_schedule(
+      {.name = "seq1f1b", .ranks = 1, .chunks = 1, .micro_batches = micro_batches, .segments = 1});
+  kernels::HostDevice device("host");
+  auto worlds = comm::make_in_process_worlds(1);
+  const auto fabric = comm::connect_devices(*worlds[0], device);
+  StageLoop loop(schedule, 0, {ChunkChannels{}}, {64}, *fabric, device, nullptr);
+  CountingRunner runner;
+  loop.run(runner, 1);
+  CHECK(runner.ran == 2 * micro_batches);
+  CHECK(loop.timed_every() == 3);  // odd: forwards and backwards alike
+  CHECK(loop.times().size() == static_cast<std::size_t>((2 * micro_batches + 2) / 3));
+  CHECK(loop.busy_seconds() > 0);
+  CHECK(loop.total_seconds() >= loop.times().back().end);
 }
 
 TEST_CASE("the ring of last actions is read back from its file", "[runtime]") {
