@@ -10,9 +10,11 @@
 
 namespace seq1f1b::kernels::cuda {
 
-// Whether attention.cpp asks these kernels first. They stay out until they have agreed with the
-// fp64 reference at least on the emulator of tests/simt.
-inline constexpr bool kUseSm90 = false;
+// Whether attention.cpp asks these kernels first. They agree with the fp64 reference on the
+// emulator of tests/simt (tests/kernels/cuda/attention_sm90_test.cpp), which knows nothing of
+// speed; their machine code is described in benchmarks/cuda_kernels_static.md. None has run on a
+// GPU yet.
+inline constexpr bool kUseSm90 = true;
 
 bool attention_sm90_forward(Context& context, const AttentionForward& operands);
 

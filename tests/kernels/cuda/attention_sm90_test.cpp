@@ -1,0 +1,264 @@
+// Hopper's attention kernels, called directly on the emulator, against the fp64 reference: also
+// where the dispatch would not choose them.
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/common/bf16.h"
+#include "kernels/cuda/attention_sm90.h"
+#include "kernels/device.h"
+#include "tests/catch.h"
+
+namespace seq1f1b::kernels::cuda {
+namespace {
+
+// Shared memory as of Hopper; before anybody asks the emulator what it is.
+[[maybe_unused]] const int architecture = setenv("SEQ1F1B_SIMT_ARCH", "90", 1);
+
+struct Case {
+  int micro_batch, tokens, heads, kv_heads, head_dim, query_start, spare;
+  bool documents = false;
+  int key_start = 0;
+  float sharpness = 1;
+
+  int key_length() const { return query_start + tokens - key_start; }
+  int capacity() const { return key_length() + spare; }
+};
+
+std::ostream& operator<<(std::ostream& stream, const Case& c) {
+  return stream << "batch " << c.micro_batch << ", tokens " << c.tokens << ", heads " << c.heads
+                << "/" << c.kv_heads << ", head_dim " << c.head_dim << ", query_start "
+                << c.query_start << ", key_start " << c.key_start << ", documents " << c.documents;
+}
+
+// 16-byte aligned, as device memory is; starts as NaN.
+template <class T>
+struct Buffer {
+  std::size_t count;
+  T* data;
+  explicit Buffer(std::size_t n)
+      : count(n),
+        data(static_cast<T*>(std::aligned_alloc(256, (n * sizeof(T) + 255) / 256 * 256))) {
+    std::memset(data, 0xFF, n * sizeof(T));
+  }
+  ~Buffer() { std::free(data); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+};
+
+// Normal draws as bf16, and the same values in fp64. Rows from `filled` on of every `rows` stay
+// NaN.
+struct Input {
+  Buffer<Bf16> bf16;
+  std::vector<double> exact;
+  Input(std::size_t count, std::uint64_t seed, float scale, int rows = 1, int filled = 1,
+        int width = 1)
+      : bf16(count), exact(count, std::nan("")) {
+    std::mt19937_64 random(seed);
+    std::normal_distribution<float> normal;
+    for (std::size_t i = 0; i < count; ++i) {
+      const float draw = normal(random) * scale;
+      if (i / width % rows >= static_cast<std::size_t>(filled)) continue;
+      bf16.data[i] = Bf16(draw);
+      exact[i] = static_cast<float>(bf16.data[i]);
+    }
+  }
+};
+
+Tensor tensor(const std::vector<double>& values, std::initializer_list<std::int64_t> dims) {
+  return Tensor(const_cast<double*>(values.data()), Dtype::kF64, dims);
+}
+
+// Every row of `width` values is off by at most `tolerance` of its size, or of `floor` where terms
+// of that size cancel.
+template <class T>
+void compare(const char* name, const T* got, const std::vector<double>& expected, int width,
+             double tolerance, double floor) {
+  for (std::size_t row = 0; row < expected.size() / width; ++row) {
+    double error = 0, size = 0;
+    bool nan = false;
+    for (int i = 0; i < width; ++i) {
+      const double e = expected[row * width + i], g = static_cast<float>(got[row * width + i]);
+      if (std::isnan(e)) {  // nobody writes there
+        REQUIRE(std::isnan(g));
+        nan = true;
+        continue;
+      }
+      error += (g - e) * (g - e);
+      size += e * e;
+    }
+    if (nan) continue;
+    const double bound = tolerance * (std::sqrt(size) + floor * std::sqrt(width));
+    if (!(std::sqrt(error) <= bound)) {
+      INFO(name << ", row " << row << ": off by " << std::sqrt(error) << " of " << std::sqrt(size)
+                << ", bound " << bound);
+      REQUIRE(std::sqrt(error) <= bound);
+    }
+  }
+  SUCCEED();
+}
+
+int document_start(const Case& c, int sequence, int i) {
+  const int position = c.query_start + i;
+  if (i == c.tokens - 1) return position;
+  const int length = 11 + 30 * sequence;
+  return position / length * length;
+}
+
+// Runs forward and backward, compares them with the reference, and returns all results as bytes.
+std::string run(const Case& c, bool deterministic, bool add) {
+  INFO(c << ", deterministic " << deterministic << ", add " << add);
+  const std::size_t queries = std::size_t{1} * c.micro_batch * c.tokens * c.heads * c.head_dim;
+  const std::size_t keys = std::size_t{1} * c.micro_batch * c.kv_heads * c.capacity() * c.head_dim;
+  const std::size_t statistics = std::size_t{1} * c.micro_batch * c.heads * c.tokens;
+  const Input query(queries, 1, c.sharpness), grad_output(queries, 4, 1);
+  const Input key(keys, 2, 1, c.capacity(), c.key_length(), c.head_dim);
+  const Input value(keys, 3, 1, c.capacity(), c.key_length(), c.head_dim);
+  std::vector<std::int32_t> documents;
+  for (int b = 0; b < c.micro_batch; ++b)
+    for (int i = 0; i < c.tokens; ++i) documents.push_back(document_start(c, b, i));
+
+  Buffer<Bf16> output(queries), grad_query(queries);
+  Buffer<float> log_sum_exp(statistics), grad_key(keys), grad_value(keys);
+  std::vector<double> ref_output(queries), ref_grad_query(queries), ref_log_sum_exp(statistics);
+  std::vector<double> ref_grad_key(keys, std::nan("")), ref_grad_value(keys, std::nan(""));
+  if (add)
+    for (std::size_t i = 0; i < keys; ++i)
+      if (!std::isnan(key.exact[i])) {
+        ref_grad_key[i] = grad_key.data[i] = static_cast<float>(i % 7) - 3;
+        ref_grad_value[i] = grad_value.data[i] = static_cast<float>(i % 5) - 2;
+      }
+
+  const AttentionShape shape{c.micro_batch,
+                             c.tokens,
+                             c.heads,
+                             c.kv_heads,
+                             c.head_dim,
+                             c.capacity(),
+                             c.query_start,
+                             c.key_start,
+                             c.key_length(),
+                             c.documents ? documents.data() : nullptr,
+                             1 / std::sqrt(static_cast<float>(c.head_dim))};
+  const std::size_t scratch_bytes =
+      attention_sm90_scratch_bytes(c.micro_batch, c.tokens, c.heads, c.head_dim, deterministic);
+  Buffer<std::byte> scratch(scratch_bytes);
+  Context context;
+  context.architecture = 90;
+  context.multiprocessors = 132;
+  context.deterministic = deterministic;
+  context.scratch = Scratch(scratch.data, scratch_bytes);
+  REQUIRE(attention_sm90_forward(context, {shape, query.bf16.data, key.bf16.data, value.bf16.data,
+                                           output.data, log_sum_exp.data}));
+  REQUIRE(attention_sm90_backward(
+      context,
+      {shape, grad_output.bf16.data, query.bf16.data, key.bf16.data, value.bf16.data, output.data,
+       log_sum_exp.data, grad_query.data, grad_key.data, grad_value.data, add}));
+  cuda::check(cudaDeviceSynchronize(), "running attention");
+
+  Backend reference = make_reference_backend();
+  const AttentionRange range{c.query_start, c.key_start, c.key_length(), shape.document_start};
+  const auto q = [&](const std::vector<double>& v) {
+    return tensor(v, {c.micro_batch, c.tokens, c.heads, c.head_dim});
+  };
+  const auto k = [&](const std::vector<double>& v) {
+    return tensor(v, {c.micro_batch, c.kv_heads, c.capacity(), c.head_dim});
+  };
+  const Tensor lse = tensor(ref_log_sum_exp, {c.micro_batch, c.heads, c.tokens});
+  reference.ops->attention_forward(q(query.exact), k(key.exact), k(value.exact), range, shape.scale,
+                                   q(ref_output), lse);
+  reference.ops->attention_backward(q(grad_output.exact), q(query.exact), k(key.exact),
+                                    k(value.exact), q(ref_output), lse, range, shape.scale,
+                                    q(ref_grad_query), k(ref_grad_key), k(ref_grad_value),
+                                    add ? Accumulate::kAdd : Accumulate::kOverwrite);
+  // Probabilities, g and outputs are rounded to bf16: to 2^-9 each. A row of grad_query is a sum of
+  // g that cancel where few keys matter; what is left is grad_output times the output's rounding.
+  const double unit = std::ldexp(1.0, -9), sharp = c.sharpness;
+  compare("log_sum_exp", log_sum_exp.data, ref_log_sum_exp, 1, 1e-5, 1);
+  compare("output", output.data, ref_output, c.head_dim, 2 * unit, 0.05);
+  compare("grad_query", grad_query.data, ref_grad_query, c.head_dim, 4 * unit, 1);
+  compare("grad_key", grad_key.data, ref_grad_key, c.head_dim, 4 * unit, sharp);
+  compare("grad_value", grad_value.data, ref_grad_value, c.head_dim, 4 * unit, 0.05);
+
+  std::string bytes;
+  const auto append = [&](const auto& buffer) {
+    bytes.append(reinterpret_cast<const char*>(buffer.data), buffer.count * sizeof(*buffer.data));
+  };
+  append(output), append(log_sum_exp), append(grad_query), append(grad_key), append(grad_value);
+  return bytes;
+}
+
+void check(const Case& c) {
+  for (bool deterministic : {true, false})
+    for (bool add : {false, true}) run(c, deterministic, add);
+}
+
+}  // namespace
+
+TEST_CASE("Hopper attention of lengths that divide nothing", "[attention]") {
+  check({1, 1, 1, 1, 64, 0, 0});
+  check({1, 1, 2, 1, 64, 130, 3});
+  check({2, 67, 2, 1, 64, 131, 17});
+  check({1, 193, 1, 1, 64, 201, 0});
+  check({1, 1, 1, 1, 128, 0, 0});
+  check({2, 65, 2, 2, 128, 63, 1});
+  check({1, 150, 2, 1, 128, 260, 3});
+}
+
+TEST_CASE("Hopper attention of whole tiles", "[attention]") {
+  check({1, 256, 1, 1, 128, 0, 0});
+  check({1, 384, 1, 1, 64, 128, 0});
+}
+
+TEST_CASE("Hopper attention of padded head sizes", "[attention]") {
+  for (int head_dim : {8, 32, 72, 80, 96, 120}) check({1, 37, 2, 1, head_dim, 150, 3});
+}
+
+TEST_CASE("Hopper attention with shared key heads", "[attention]") {
+  check({2, 70, 6, 2, 64, 29, 2});
+  check({1, 41, 4, 1, 128, 100, 2});
+}
+
+TEST_CASE("Hopper attention within documents", "[attention]") {
+  check({2, 67, 2, 1, 64, 133, 3, true});
+  check({2, 140, 1, 1, 128, 200, 3, true});
+  check({2, 33, 2, 1, 64, 40, 2, true, 23});
+}
+
+TEST_CASE("Hopper attention over keys that begin later", "[attention]") {
+  check({1, 33, 2, 1, 64, 300, 2, false, 23});
+}
+
+TEST_CASE("Hopper attention of sharp scores", "[attention]") {
+  check({1, 67, 1, 1, 64, 100, 2, false, 0, 100});
+}
+
+// Blocks, warps and copies run in another order each time.
+TEST_CASE("Hopper attention repeats its bits", "[attention]") {
+  for (int head_dim : {64, 128}) {
+    const Case c{2, 140, 2, 1, head_dim, 260, 3};
+    CHECK(run(c, true, false) == run(c, true, false));
+  }
+}
+
+TEST_CASE("Hopper attention leaves other problems alone", "[attention]") {
+  Context context;
+  context.architecture = 90;
+  AttentionForward call{};
+  call.shape = {1, 4, 2, 1, 64, 4, 0, 0, 4, nullptr, 0.125f};
+  const auto refused = [&](auto change) {
+    AttentionForward other = call;
+    change(other.shape);
+    return !attention_sm90_forward(context, other);
+  };
+  CHECK(refused([](AttentionShape& s) { s.head_dim = 136; }));
+  CHECK(refused([](AttentionShape& s) { s.head_dim = 60; }));
+  CHECK(refused([](AttentionShape& s) { s.scale = -1; }));
+  context.architecture = 80;
+  CHECK_FALSE(attention_sm90_forward(context, call));
+}
+
+}  // namespace seq1f1b::kernels::cuda
