@@ -1,0 +1,153 @@
+// The host arithmetic of attention on CUDA: masks, the order of blocks, splits and their scratch.
+#include <algorithm>
+#include <random>
+#include <set>
+#include <vector>
+
+#include "kernels/cuda/attention_mask.h"
+#include "kernels/cuda/attention_sm80.h"
+#include "kernels/cuda/scratch_attention.h"
+#include "tests/catch.h"
+
+namespace seq1f1b::kernels::cuda {
+namespace {
+
+// The contract of kernels/ops.h in its own words: positions, not rows.
+bool sees(const AttentionShape& shape, int sequence, int query, int key) {
+  const int position = shape.query_start + query, key_position = shape.key_start + key;
+  const int start =
+      shape.document_start ? shape.document_start[sequence * shape.tokens + query] : 0;
+  return key < shape.key_length && start <= key_position && key_position <= position;
+}
+
+// A random problem with documents; `starts` backs its document starts.
+AttentionShape draw(std::mt19937& random, std::vector<std::int32_t>& starts) {
+  const auto up_to = [&](int most) { return static_cast<int>(random() % (most + 1u)); };
+  AttentionShape shape;
+  shape.micro_batch = 2;
+  shape.tokens = 1 + up_to(50);
+  shape.query_start = up_to(60);
+  shape.key_start = up_to(1) * up_to(shape.query_start);
+  // Keys may go on behind the last query.
+  shape.key_length = shape.query_start + shape.tokens - shape.key_start + up_to(1) * up_to(9);
+  starts.clear();
+  for (int sequence = 0; sequence < 2; ++sequence) {
+    int start = up_to(shape.query_start);
+    for (int i = 0; i < shape.tokens; ++i) {
+      if (up_to(9) == 0) start = shape.query_start + i - up_to(std::min(i, 1));
+      starts.push_back(start);
+    }
+  }
+  shape.document_start = up_to(3) ? starts.data() : nullptr;
+  return shape;
+}
+
+}  // namespace
+
+TEST_CASE("the mask's bounds are those of the contract, for tiles of any size") {
+  std::mt19937 random(1);
+  std::vector<std::int32_t> starts;
+  for (int trial = 0; trial < 400; ++trial) {
+    const AttentionShape shape = draw(random, starts);
+    const int sequence = trial % 2;
+    const AttentionMask mask(shape, sequence);
+    for (int i = 0; i < shape.tokens; ++i)
+      for (int j = 0; j < shape.key_length; ++j)
+        REQUIRE((j >= mask.first_key(i) && j < mask.last_key(i)) == sees(shape, sequence, i, j));
+
+    const int queries = 1 + static_cast<int>(random() % 20),
+              keys = 1 + static_cast<int>(random() % 20);
+    for (int i = 0; i < shape.tokens; i += queries) {
+      const TileRange tiles = mask.key_tiles(i, queries, keys);
+      for (int j = 0; j < shape.key_length; j += keys) {
+        bool any = false, all = j + keys <= shape.key_length;
+        for (int q = i; q < std::min(i + queries, shape.tokens); ++q)
+          for (int k = j; k < std::min(j + keys, shape.key_length); ++k) {
+            any |= sees(shape, sequence, q, k);
+            all &= sees(shape, sequence, q, k);
+          }
+        const bool visited = j / keys >= tiles.begin && j / keys < tiles.end;
+        if (any) REQUIRE(visited);
+        // No tile beyond the first and the last that is needed.
+        if (visited && (j / keys == tiles.begin || j / keys == tiles.end - 1)) REQUIRE(any);
+        REQUIRE(mask.all_visible(i, queries, j, keys) == all);
+
+        const TileRange seeing = mask.queries_of(j, keys), whole = mask.queries_of_all(j, keys);
+        for (int q = i; q < std::min(i + queries, shape.tokens); ++q) {
+          bool one = false, every = j + keys <= shape.key_length;
+          for (int k = j; k < std::min(j + keys, shape.key_length); ++k) {
+            one |= sees(shape, sequence, q, k);
+            every &= sees(shape, sequence, q, k);
+          }
+          REQUIRE((q >= seeing.begin && q < seeing.end) == one);
+          REQUIRE((q >= whole.begin && q < whole.end) == every);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("blocks cover every unit of every head once, longest first within a group") {
+  for (const int heads : {1, 3, 8, 40})
+    for (const int units : {1, 2, 7})
+      for (const std::int64_t bytes :
+           {std::int64_t{1}, std::int64_t{5} << 20, std::int64_t{1} << 30}) {
+        const BlockOrder order = BlockOrder::of(heads, units, bytes);
+        REQUIRE(order.blocks() == static_cast<unsigned>(heads * units));
+        REQUIRE((order.group == 1 || order.group * bytes <= 24 << 20));
+        std::set<std::pair<int, int>> seen;
+        int group = 0, unit = 0;
+        for (unsigned block = 0; block < order.blocks(); ++block) {
+          const BlockOrder::Place place = order.place(block);
+          REQUIRE((place.head >= 0 && place.head < heads && place.unit >= 0 && place.unit < units));
+          REQUIRE(seen.insert({place.head, place.unit}).second);
+          const int here = place.head / order.group;
+          REQUIRE((here > group || (here == group && place.unit >= unit)));
+          group = here;
+          unit = place.unit;
+        }
+      }
+}
+
+TEST_CASE("parts of a split forward fit the scratch that is planned for the longest segment") {
+  std::mt19937 random(2);
+  int split = 0;
+  for (int trial = 0; trial < 20000; ++trial) {
+    ScratchShape plan;
+    plan.micro_batch = 1 + random() % 3;
+    plan.heads = 1 + random() % 12;
+    plan.tokens = 1 + random() % 3000;
+    plan.head_dim = 8 * (1 + random() % 32);
+    ScratchShape call = plan;  // of a shorter segment
+    call.tokens = 1 + random() % static_cast<unsigned>(plan.tokens);
+    const AttentionTuning& tuning = tuning_of(kForwardTuning, static_cast<int>(call.head_dim));
+    const std::int64_t tiles = (call.tokens + tuning.rows() - 1) / tuning.rows();
+    const std::int64_t key_tiles = 1 + random() % 600;
+    const int splits = attention_splits(tiles * call.micro_batch * call.heads, key_tiles,
+                                        1 + static_cast<int>(random() % 300));
+    REQUIRE(splits >= 1);
+    if (splits == 1) continue;
+    ++split;
+    REQUIRE(key_tiles >= splits * kLeastTilesOfSplit);
+    const std::int64_t rows = splits * call.micro_batch * call.heads * call.tokens;
+    const std::size_t need =
+        (static_cast<std::size_t>(rows * call.head_dim) * 4 + 255) / 256 * 256 +
+        (static_cast<std::size_t>(rows) * 4 + 255) / 256 * 256;
+    REQUIRE(need <= attention_forward_scratch(plan));
+  }
+  CHECK(split > 1000);
+}
+
+TEST_CASE("every head dimension has an instance in every table") {
+  for (int head_dim = 8; head_dim <= 256; head_dim += 8) {
+    int instance = 0;
+    for_instance(head_dim, [&](auto dim) { instance = decltype(dim)::value; });
+    CHECK(instance >= head_dim);
+    CHECK(std::count(std::begin(kAttentionDims), std::end(kAttentionDims), instance) == 1);
+    CHECK(tuning_of(kForwardTuning, head_dim).head_dim == instance);
+    CHECK(tuning_of(kBackwardKeyTuning, head_dim).head_dim == instance);
+    CHECK(tuning_of(kBackwardQueryTuning, head_dim).head_dim == instance);
+  }
+}
+
+}  // namespace seq1f1b::kernels::cuda
