@@ -99,6 +99,8 @@ __global__ void __launch_bounds__(kWordThreads)
       if (w == warp) before = count;
       count += counts[w];
     }
+    // No other barrier is needed: `counts` is read before this loop's second barrier and `found`
+    // before its next first one.
     if (match) found[before + __popc(matches & ((1u << lane) - 1))] = candidate;
     __syncthreads();
     for (int n = 0; n < count && mine; n += kRowsInFlight) {
@@ -115,7 +117,6 @@ __global__ void __launch_bounds__(kWordThreads)
         for (int i = 0; i < kWidth; ++i) sum[i] += x[i];
       }
     }
-    __syncthreads();  // before `counts` and `found` are written again
   }
   if (!mine) return;
   float* target = grad_weight + token * hidden + column;
