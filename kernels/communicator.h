@@ -20,7 +20,7 @@ using CommunicatorId = std::array<std::byte, 128>;
 // Errors of the transport show in failure(); whoever waits for an event must look at it.
 class Communicator {
  public:
-  // Waits a little for what is under way and for the other members to be done too.
+  // Waits a little for what is under way and for the other members to finish too.
   virtual ~Communicator() = default;
   virtual bool ready() = 0;               // also when it has failed
   virtual void wait(Event& event) = 0;    // what is issued from now on runs after it
@@ -31,6 +31,8 @@ class Communicator {
   // In place, fp32 or fp64. The bits are the same on all members.
   virtual void all_reduce_sum(const Tensor& values) = 0;
 
+  // Nothing will be issued any more: begins to part from the other members.
+  virtual void finish() = 0;
   virtual std::string failure() = 0;  // empty while all is well
   virtual void abort() noexcept = 0;  // ends whatever is under way; nothing works afterwards
 };

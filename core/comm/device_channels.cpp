@@ -12,14 +12,35 @@ namespace {
 
 using kernels::Communicator;
 
+using Events = std::vector<std::unique_ptr<kernels::Event>>;
+
 // Within a channel's communicator.
 constexpr int kSendingMember = 0, kReceivingMember = 1;
 
-std::vector<std::unique_ptr<kernels::Event>> make_events(kernels::Device& device,
-                                                         std::size_t count) {
-  std::vector<std::unique_ptr<kernels::Event>> events;
+Events make_events(kernels::Device& device, std::size_t count) {
+  Events events;
   for (std::size_t i = 0; i < count; ++i) events.push_back(device.make_event());
   return events;
+}
+
+bool all_done(const Events& events) {
+  return std::ranges::all_of(events, [](const auto& event) { return event->done(); });
+}
+
+// Waits for `events`, unless an exception is being thrown or the fabric has failed. If they or the
+// `others` are not done then, ends the connection: a transfer that waits on the device for its peer
+// would hold up whatever frees memory, and the buffers may go away.
+void close(DirectFabric& fabric, Link& link, const Events& events, const Events& others = {}) {
+  if (!link.communicator || fabric.failed()) return;
+  try {
+    for (const auto& event : events)
+      if (std::uncaught_exceptions() == 0)
+        fabric.settle(*event, [] { return std::string("closing a channel"); });
+    if (all_done(events) && all_done(others)) return;
+  } catch (const std::exception&) {
+    // The world or the device has failed; the next call of its owner reports it.
+  }
+  link.communicator->abort();
 }
 
 }  // namespace
@@ -32,15 +53,7 @@ DeviceSender::DeviceSender(DirectFabric& fabric, std::shared_ptr<Link> link,
       produced_(fabric.device().make_event()),
       sent_(make_events(fabric.device(), buffers_.size())) {}
 
-DeviceSender::~DeviceSender() {
-  try {
-    for (const auto& sent : sent_)
-      if (std::uncaught_exceptions() == 0 && !fabric_.failed())
-        fabric_.settle(*sent, [] { return std::string("closing a channel"); });
-  } catch (const std::exception&) {
-    // The world has failed; the next call of its owner reports it.
-  }
-}
+DeviceSender::~DeviceSender() { close(fabric_, *link_, sent_); }
 
 std::byte* DeviceSender::acquire(const Describe& what) {
   const std::size_t depth = buffers_.size();
@@ -73,26 +86,17 @@ DeviceReceiver::DeviceReceiver(DirectFabric& fabric, std::shared_ptr<Link> link,
       link_(std::move(link)),
       buffers_(std::move(buffers)),
       arrived_(make_events(fabric.device(), buffers_.size())),
-      freed_(make_events(fabric.device(), buffers_.size())),
-      closing_(fabric.device().make_event()) {
+      freed_(make_events(fabric.device(), buffers_.size())) {
   // Whatever the main queue has done with this memory before comes first.
   for (const auto& freed : freed_) fabric_.device().record(*freed);
 }
 
 DeviceReceiver::~DeviceReceiver() {
-  if (!link_->communicator || fabric_.failed()) return;
-  try {
-    // The main queue waits for all messages that the caller asked for; once it has come so far,
-    // what is still under way was announced only.
-    if (std::uncaught_exceptions() == 0) {
-      fabric_.device().record(*closing_);
-      fabric_.settle(*closing_, [] { return std::string("closing a channel"); });
-    }
-    if (std::ranges::all_of(arrived_, [](const auto& arrived) { return arrived->done(); })) return;
-  } catch (const std::exception&) {
-    // The world or the device has failed; the next call of its owner reports it.
-  }
-  link_->communicator->abort();
+  // The main queue waits for all messages that the caller asked for; once it has come so far, what
+  // is still under way was announced only.
+  const Events asked_for = make_events(fabric_.device(), 1);
+  fabric_.device().record(*asked_for.front());
+  close(fabric_, *link_, asked_for, arrived_);
 }
 
 void DeviceReceiver::expect(std::span<const std::size_t> bytes) {
@@ -140,7 +144,11 @@ DeviceGroup::DeviceGroup(DirectFabric& fabric, std::shared_ptr<Link> link)
     : fabric_(fabric),
       link_(std::move(link)),
       produced_(fabric.device().make_event()),
-      summed_(fabric.device().make_event()) {}
+      summed_(make_events(fabric.device(), 1)) {}
+
+DeviceGroup::~DeviceGroup() {
+  if (link_) close(fabric_, *link_, summed_);
+}
 
 void DeviceGroup::all_reduce_sum(const kernels::Tensor& values, const Describe& what) {
   check_summable(values);
@@ -149,8 +157,8 @@ void DeviceGroup::all_reduce_sum(const kernels::Tensor& values, const Describe& 
   fabric_.device().record(*produced_);
   communicator.wait(*produced_);
   communicator.all_reduce_sum(values);
-  communicator.record(*summed_);
-  fabric_.waits().wait(*summed_, rank_names(link_->connection.members), what);
+  communicator.record(*summed_.front());
+  fabric_.waits().wait(*summed_.front(), rank_names(link_->connection.members), what);
 }
 
 }  // namespace seq1f1b::comm

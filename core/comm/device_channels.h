@@ -14,7 +14,7 @@ class DeviceSender final : public Sender {
  public:
   DeviceSender(DirectFabric& fabric, std::shared_ptr<Link> link,
                std::vector<std::span<std::byte>> buffers);
-  // Waits for the messages under way, unless an exception is being thrown or the fabric has failed.
+  // Waits for the messages under way; unless an exception is being thrown, which ends them.
   ~DeviceSender() override;
 
   std::byte* acquire(const Describe& what) override;
@@ -33,8 +33,8 @@ class DeviceReceiver final : public Receiver {
  public:
   DeviceReceiver(DirectFabric& fabric, std::shared_ptr<Link> link,
                  std::vector<std::span<std::byte>> buffers);
-  // Waits for the messages that were waited for, unless an exception is being thrown or the fabric
-  // has failed; ends the connection when others that were announced have not come.
+  // Waits for the messages that were waited for, unless an exception is being thrown; ends the
+  // connection when others were announced and have not come.
   ~DeviceReceiver() override;
 
   void expect(std::span<const std::size_t> bytes) override;
@@ -49,7 +49,6 @@ class DeviceReceiver final : public Receiver {
   const std::shared_ptr<Link> link_;
   const std::vector<std::span<std::byte>> buffers_;
   std::vector<std::unique_ptr<kernels::Event>> arrived_, freed_;  // by buffer
-  std::unique_ptr<kernels::Event> closing_;
   std::deque<std::size_t> announced_;  // sizes of messages announced and not yet issued
   std::size_t issued_ = 0, waited_ = 0, released_ = 0;
 };
@@ -58,13 +57,16 @@ class DeviceReceiver final : public Receiver {
 class DeviceGroup final : public TensorGroup {
  public:
   DeviceGroup(DirectFabric& fabric, std::shared_ptr<Link> link);
+  // Waits for the sums under way; unless an exception is being thrown, which ends them.
+  ~DeviceGroup() override;
 
   void all_reduce_sum(const kernels::Tensor& values, const Describe& what) override;
 
  private:
   DirectFabric& fabric_;
   const std::shared_ptr<Link> link_;  // null: alone
-  std::unique_ptr<kernels::Event> produced_, summed_;
+  std::unique_ptr<kernels::Event> produced_;
+  std::vector<std::unique_ptr<kernels::Event>> summed_;  // one
 };
 
 }  // namespace seq1f1b::comm

@@ -60,6 +60,8 @@ DirectFabric::DirectFabric(World& world, kernels::Device& device, CommunicatorFa
 
 DirectFabric::~DirectFabric() {
   if (std::uncaught_exceptions() > 0) abort();
+  // All at once: a member that has ended one must not keep the others waiting for theirs.
+  for (const auto& link : links_) link->communicator->finish();
   for (const auto& link : links_) link->communicator.reset();
 }
 

@@ -40,7 +40,7 @@ struct Link {
 class DirectFabric final : public Fabric {
  public:
   DirectFabric(World& world, kernels::Device& device, CommunicatorFactory factory);
-  // Closes all communicators, in the same order on all ranks.
+  // Closes all communicators, for which the other ranks do the same at about this time.
   ~DirectFabric() override;
 
   std::string description() const override { return factory_.name; }

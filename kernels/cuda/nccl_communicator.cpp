@@ -24,7 +24,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 // For a member that has not come to close yet. What is lost afterwards is only good manners.
-constexpr std::chrono::seconds kClosingTime{10};
+constexpr std::chrono::seconds kClosingTime{3};
 
 bool is_fine(ncclResult_t result) { return result == ncclSuccess || result == ncclInProgress; }
 
@@ -95,6 +95,12 @@ class NcclCommunicator final : public Communicator {
          "adding up");
   }
 
+  void finish() override {
+    if (finishing_ || !communicator_ || !failure_.empty() || state() == ncclInProgress) return;
+    finishing_ = true;
+    take(ncclCommFinalize(communicator_), "closing");
+  }
+
   std::string failure() override {
     (void)state();
     return failure_;
@@ -139,7 +145,7 @@ class NcclCommunicator final : public Communicator {
     };
     if (!comes_true([&] { return state() != ncclInProgress; })) return false;
     if (!comes_true([&] { return cudaStreamQuery(stream_) != cudaErrorNotReady; })) return false;
-    take(ncclCommFinalize(communicator_), "closing");
+    finish();
     if (!comes_true([&] { return state() != ncclInProgress; }) || !failure_.empty()) return false;
     const ncclResult_t destroyed = ncclCommDestroy(communicator_);
     communicator_ = nullptr;
@@ -148,6 +154,7 @@ class NcclCommunicator final : public Communicator {
 
   cudaStream_t stream_;
   ncclComm_t communicator_ = nullptr;
+  bool finishing_ = false;
   std::string failure_;
 };
 

@@ -23,17 +23,11 @@ void send_pattern(Site& site, Sender& sender, std::size_t message, std::size_t b
 
 bool is_pattern(Site& site, const std::byte* buffer, std::size_t message, std::size_t bytes) {
   std::vector<std::byte> values(bytes);
+  settle(site);
   site.device.download(values.data(), buffer, bytes);
   for (std::size_t i = 0; i < bytes; ++i)
     if (values[i] != pattern(message, i)) return false;
   return true;
-}
-
-// Until the device has done all that was issued.
-void settle(Site& site) {
-  const auto event = site.device.make_event();
-  site.device.record(*event);
-  site.fabric.settle(*event, nothing_special);
 }
 
 // Sizes on both sides of every protocol change of an MPI library: none, eager, rendezvous, pieces.

@@ -124,6 +124,7 @@ class Machine::End final : public kernels::Communicator {
     });
   }
 
+  void finish() override {}
   std::string failure() override {
     const std::lock_guard lock(machine_.mutex_);
     const auto found = machine_.broken_.find(world_rank_);

@@ -65,6 +65,13 @@ class DeviceRing {
 
 inline std::string nothing_special() { return "testing"; }
 
+// Until the device has done all that was issued.
+inline void settle(Site& site) {
+  const auto event = site.device.make_event();
+  site.device.record(*event);
+  site.fabric.settle(*event, nothing_special);
+}
+
 }  // namespace seq1f1b::comm::testing
 
 #define EXPECT(condition)                                                                         \

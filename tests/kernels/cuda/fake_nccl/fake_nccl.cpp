@@ -1,0 +1,271 @@
+// A stand-in for NCCL whose ranks are threads and whose operations are work on emulated streams. Of
+// NCCL's non-blocking mode it keeps what callers trip over: a communicator is in progress until all
+// members have come; an operation is in the stream only some polls after its call, and calling
+// another one or recording an event before is a mistake; a send is done when it is received.
+#include "tests/kernels/cuda/fake_nccl/fake_nccl.h"
+
+#include <algorithm>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/kernels/cuda/fake_nccl/nccl.h"
+#include "tests/simt/runtime.h"
+
+using seq1f1b::simt::EventState;
+using seq1f1b::simt::Runtime;
+using seq1f1b::simt::Task;
+using seq1f1b::testing::NcclCounts;
+
+namespace {
+
+constexpr int kPollsToEnqueue = 2;
+
+// One matched pair of operations: each side waits for the other to have come.
+struct Message {
+  const std::byte* source = nullptr;
+  std::size_t bytes = 0;
+  std::shared_ptr<EventState> sender_came = std::make_shared<EventState>();
+  std::shared_ptr<EventState> received = std::make_shared<EventState>();
+};
+struct Sum {
+  struct Part {
+    const void* input;
+    void* output;
+  };
+  std::map<int, Part> parts;  // by rank
+  int left = 0;
+  std::shared_ptr<EventState> done = std::make_shared<EventState>();
+};
+
+struct Meeting {
+  int size = 0, joined = 0, finalizing = 0;
+  std::map<std::pair<int, int>, std::deque<std::shared_ptr<Message>>> unmatched_sends,
+      unmatched_receives;
+  std::map<int, std::shared_ptr<Sum>> sums;
+};
+
+std::map<std::string, std::shared_ptr<Meeting>>& meetings() {
+  static std::map<std::string, std::shared_ptr<Meeting>> all;
+  return all;
+}
+NcclCounts g_counts;
+bool g_fail_next = false;
+
+// Tasks are done at number 1 of their event.
+Task waits(std::shared_ptr<EventState> event) { return {nullptr, std::move(event), nullptr, 1}; }
+Task runs_and_records(std::function<void()> run, std::shared_ptr<EventState> event) {
+  return {std::move(run), nullptr, std::move(event), 1};
+}
+
+template <class Real>
+void add_up(const Sum& sum, std::size_t count) {
+  std::vector<Real> total(count);
+  for (const auto& [rank, part] : sum.parts)
+    for (std::size_t i = 0; i < count; ++i) total[i] += static_cast<const Real*>(part.input)[i];
+  for (const auto& [rank, part] : sum.parts)
+    std::copy(total.begin(), total.end(), static_cast<Real*>(part.output));
+}
+
+ncclResult_t misuse() {
+  ++g_counts.misused;
+  return ncclInvalidUsage;
+}
+
+}  // namespace
+
+struct ncclComm {
+  std::shared_ptr<Meeting> meeting;
+  int rank = 0, polls_left = 0, sums = 0;
+  bool finalizing = false;
+  ncclResult_t failure = ncclSuccess;
+  std::function<void()> enqueue;  // the operation under way
+  // Of its work on the device: what it waits for, and whether it is to end without.
+  std::vector<std::shared_ptr<EventState>> awaited;
+  std::shared_ptr<bool> aborted = std::make_shared<bool>(false);
+
+  void wait(cudaStream_t stream, const std::shared_ptr<EventState>& event) {
+    awaited.push_back(event);
+    Runtime::get().submit(stream, waits(event));
+  }
+
+  bool in_progress() const {
+    return meeting->joined < meeting->size || enqueue ||
+           (finalizing && meeting->finalizing < meeting->size);
+  }
+};
+
+namespace {
+
+// `enqueue` runs after some polls.
+ncclResult_t begin(ncclComm_t communicator, std::function<void()> enqueue) {
+  if (!communicator || communicator->in_progress() || communicator->finalizing) return misuse();
+  if (std::exchange(g_fail_next, false)) {
+    communicator->failure = ncclRemoteError;
+    return ncclInProgress;
+  }
+  communicator->enqueue = std::move(enqueue);
+  communicator->polls_left = kPollsToEnqueue;
+  return ncclInProgress;
+}
+
+}  // namespace
+
+namespace seq1f1b::testing {
+
+void fail_next_operation() {
+  const std::scoped_lock lock(Runtime::get().mutex);
+  g_fail_next = true;
+}
+NcclCounts nccl_counts() {
+  const std::scoped_lock lock(Runtime::get().mutex);
+  return g_counts;
+}
+
+}  // namespace seq1f1b::testing
+
+ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
+  const std::scoped_lock lock(Runtime::get().mutex);
+  static int made = 0;
+  *id = {};
+  ++made;
+  std::memcpy(id->internal, &made, sizeof made);
+  return ncclSuccess;
+}
+
+ncclResult_t ncclCommInitRankConfig(ncclComm_t* communicator, int size, ncclUniqueId id, int rank,
+                                    ncclConfig_t* config) {
+  const std::scoped_lock lock(Runtime::get().mutex);
+  if (config->blocking != 0 || rank < 0 || rank >= size) return misuse();
+  auto& meeting = meetings()[std::string(id.internal, sizeof id.internal)];
+  if (!meeting) meeting = std::make_shared<Meeting>();
+  meeting->size = size;
+  ++meeting->joined;
+  ++g_counts.made;
+  *communicator = new ncclComm;
+  (*communicator)->meeting = meeting;
+  (*communicator)->rank = rank;
+  return ncclInProgress;
+}
+
+ncclResult_t ncclCommGetAsyncError(ncclComm_t communicator, ncclResult_t* state) {
+  const std::scoped_lock lock(Runtime::get().mutex);
+  if (communicator->enqueue && --communicator->polls_left <= 0)
+    std::exchange(communicator->enqueue, nullptr)();
+  *state = communicator->failure != ncclSuccess ? communicator->failure
+           : communicator->in_progress()        ? ncclInProgress
+                                                : ncclSuccess;
+  return ncclSuccess;
+}
+
+ncclResult_t ncclCommFinalize(ncclComm_t communicator) {
+  const std::scoped_lock lock(Runtime::get().mutex);
+  if (communicator->in_progress()) return misuse();
+  communicator->finalizing = true;
+  ++communicator->meeting->finalizing;
+  return ncclInProgress;
+}
+
+ncclResult_t ncclCommDestroy(ncclComm_t communicator) {
+  const std::scoped_lock lock(Runtime::get().mutex);
+  if (communicator->in_progress() || !communicator->finalizing) return misuse();
+  ++g_counts.destroyed;
+  delete communicator;
+  return ncclSuccess;
+}
+
+ncclResult_t ncclCommAbort(ncclComm_t communicator) {
+  const std::scoped_lock lock(Runtime::get().mutex);
+  ++g_counts.aborted;
+  *communicator->aborted = true;
+  for (const auto& event : communicator->awaited) event->done = 1;
+  for (auto& [route, messages] : communicator->meeting->unmatched_sends)
+    if (route.first == communicator->rank) messages.clear();
+  for (auto& [route, messages] : communicator->meeting->unmatched_receives)
+    if (route.second == communicator->rank) messages.clear();
+  delete communicator;
+  return ncclInProgress;
+}
+
+const char* ncclGetErrorString(ncclResult_t result) {
+  return result == ncclRemoteError ? "remote process exited or there was a network error"
+                                   : "misuse";
+}
+const char* ncclGetLastError(ncclComm_t) { return ""; }
+
+ncclResult_t ncclSend(const void* data, std::size_t count, ncclDataType_t, int peer,
+                      ncclComm_t communicator, cudaStream_t stream) {
+  const std::scoped_lock lock(Runtime::get().mutex);
+  return begin(communicator, [=] {
+    const std::pair<int, int> route(communicator->rank, peer);
+    auto& receives = communicator->meeting->unmatched_receives[route];
+    std::shared_ptr<Message> message;
+    if (receives.empty()) {
+      message = std::make_shared<Message>();
+      communicator->meeting->unmatched_sends[route].push_back(message);
+    } else {
+      message = receives.front();
+      receives.pop_front();
+    }
+    message->source = static_cast<const std::byte*>(data);
+    message->bytes = count;
+    Runtime::get().submit(stream, runs_and_records(nullptr, message->sender_came));
+    communicator->wait(stream, message->received);
+  });
+}
+
+ncclResult_t ncclRecv(void* data, std::size_t count, ncclDataType_t, int peer,
+                      ncclComm_t communicator, cudaStream_t stream) {
+  const std::scoped_lock lock(Runtime::get().mutex);
+  return begin(communicator, [=] {
+    const std::pair<int, int> route(peer, communicator->rank);
+    auto& sends = communicator->meeting->unmatched_sends[route];
+    std::shared_ptr<Message> message;
+    if (sends.empty()) {
+      message = std::make_shared<Message>();
+      communicator->meeting->unmatched_receives[route].push_back(message);
+    } else {
+      message = sends.front();
+      sends.pop_front();
+    }
+    communicator->wait(stream, message->sender_came);
+    Runtime::get().submit(stream, runs_and_records(
+                                      [=, aborted = communicator->aborted] {
+                                        if (!*aborted)
+                                          std::memcpy(data, message->source,
+                                                      std::min(count, message->bytes));
+                                      },
+                                      message->received));
+  });
+}
+
+ncclResult_t ncclAllReduce(const void* input, void* output, std::size_t count, ncclDataType_t type,
+                           ncclRedOp_t, ncclComm_t communicator, cudaStream_t stream) {
+  const std::scoped_lock lock(Runtime::get().mutex);
+  return begin(communicator, [=] {
+    const std::shared_ptr<Meeting> meeting = communicator->meeting;
+    auto& sum = meeting->sums[communicator->sums++];
+    if (!sum) {
+      sum = std::make_shared<Sum>();
+      sum->left = meeting->size;
+    }
+    const int rank = communicator->rank;
+    // The last member's stream to come here adds up for all; the event is passed by hand.
+    Runtime::get().submit(stream, {[=, sum = sum] {
+                                     sum->parts[rank] = {input, output};
+                                     if (--sum->left > 0) return;
+                                     if (type == ncclFloat64)
+                                       add_up<double>(*sum, count);
+                                     else
+                                       add_up<float>(*sum, count);
+                                     sum->done->done = 1;
+                                   },
+                                   nullptr, nullptr, 0});
+    communicator->wait(stream, sum->done);
+  });
+}
