@@ -178,7 +178,7 @@ class Bench {
 
     const std::int64_t logit_rows = choice_.tiny ? 32 : 2048;
     const Tensor logits = noise({logit_rows, vocab}), labels = integers(logit_rows, vocab);
-    const Tensor scalars = noise({4}, Dtype::kF64);
+    const Tensor scalars = space({4}, Dtype::kF64);
     const double one = 1, zero = 0;
     backend_.device->upload(scalars.data, &one, sizeof one);
     backend_.device->upload(scalars.as<double>() + 1, &zero, sizeof zero);
