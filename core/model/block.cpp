@@ -86,7 +86,8 @@ Block::InputGradScratch Block::carve_input_grad(Carver& carver, const Extent& ex
   InputGradScratch scratch;
   scratch.grad_normed = carver.take(precision_.compute, {rows, spec_.hidden});
   Carver other = carver;  // the feed-forward half is done when the mixer half begins
-  scratch.grad_activated = other.take(precision_.compute, {rows, spec_.ffn});
+  if (spec_.activation == Activation::kSwiglu)
+    scratch.grad_activated = other.take(precision_.compute, {rows, spec_.ffn});
   scratch.grad_mixed = carver.take(precision_.compute, {rows, spec_.query_width()});
   scratch.mixer = carver.take_bytes(mixer_->workspace_bytes(extent));
   carver.extend_to(other);
@@ -141,8 +142,13 @@ void Block::forward(kernels::Ops& ops, const Extent& extent, const BlockSaved& s
 
   ops.norm_forward(spec_.norm, saved.mid, weights_.norm2_weight, weights_.norm2_bias,
                    spec_.norm_epsilon, scratch.normed, saved.statistics2);
-  ops.linear_forward(scratch.normed, weights_.up_weight, weights_.up_bias, {}, saved.ffn_in);
-  activate(ops, saved.ffn_in, scratch.activated);
+  if (spec_.activation == Activation::kGelu) {
+    ops.linear_gelu_forward(scratch.normed, weights_.up_weight, weights_.up_bias, saved.ffn_in,
+                            scratch.activated);
+  } else {
+    ops.linear_forward(scratch.normed, weights_.up_weight, weights_.up_bias, {}, saved.ffn_in);
+    activate(ops, saved.ffn_in, scratch.activated);
+  }
   ops.linear_forward(scratch.activated, weights_.down_weight, weights_.down_bias, saved.mid,
                      output);
 }
@@ -153,11 +159,13 @@ void Block::input_grad(kernels::Ops& ops, const Extent& extent, bool first, cons
   Carver carver(workspace);
   const InputGradScratch scratch = carve_input_grad(carver, extent);
 
-  ops.linear_input_grad(stash.grad_output, weights_.down_weight, scratch.grad_activated);
-  if (spec_.activation == Activation::kSwiglu)
+  if (spec_.activation == Activation::kGelu) {
+    ops.linear_gelu_input_grad(stash.grad_output, weights_.down_weight, saved.ffn_in,
+                               stash.grad_ffn_in);
+  } else {
+    ops.linear_input_grad(stash.grad_output, weights_.down_weight, scratch.grad_activated);
     ops.swiglu_backward(saved.ffn_in, scratch.grad_activated, stash.grad_ffn_in);
-  else
-    ops.gelu_backward(saved.ffn_in, scratch.grad_activated, stash.grad_ffn_in);
+  }
   ops.linear_input_grad(stash.grad_ffn_in, weights_.up_weight, scratch.grad_normed);
   ops.norm_backward(spec_.norm, scratch.grad_normed, saved.mid, saved.statistics2,
                     weights_.norm2_weight, stash.grad_output, stash.grad_mid,

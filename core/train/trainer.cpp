@@ -331,7 +331,8 @@ void Trainer::log_memory() {
              base::bytes_text(backend_->ops->library_bytes() + fabric_->library_bytes()),
              " beside the plan"));
   if (records.count > 0)
-    log(concat("of it ", records.count, " records of actions ", base::bytes_text(records.bytes),
+    log(concat("of it ", records.count, " records of actions ",
+               records.bytes > 0 ? base::bytes_text(records.bytes) : "of unknown size",
                " (planned: ", plan.training.records(), " records, estimated at ",
                base::bytes_text(plan.record_bytes), ")"));
 }
