@@ -51,7 +51,7 @@ inline constexpr AttentionTuning kBackwardKeyTuning[] = {
 inline constexpr AttentionTuning kBackwardQueryTuning[] = {
     {64, 4, 2, 64, 2},   // 192 accumulators, 64 KiB
     {80, 4, 2, 32, 2},   // 144, 60 KiB
-    {96, 4, 2, 48, 2},   // 160, 72 KiB
+    {96, 4, 2, 32, 2},   // 160, 72 KiB
     {128, 8, 1, 64, 1},  // 128, 128 KiB
     {256, 4, 1, 32, 1},  // 160, 128 KiB
 };

@@ -109,12 +109,12 @@ TEST_CASE("attention over keys that begin later", "[attention]") {
 // Tiles of 128 queries with keys before and behind them: whole tiles without a mask, tiles that lie
 // before every document of the queries, several tiles on both sides.
 TEST_CASE("attention of several tiles", "[attention]") {
-  check({1, 150, 2, 1, 64, 200, 3});
-  check({1, 140, 2, 1, 80, 130, 3});
-  check({1, 140, 1, 1, 96, 130, 0});
-  check({1, 150, 2, 1, 128, 333, 3, true});
-  check({1, 140, 1, 1, 128, 256, 0, false, 64});
-  check({1, 140, 1, 1, 256, 70, 2, true});
+  check({1, 150, 1, 1, 64, 130, 3});
+  check({1, 130, 1, 1, 80, 64, 3});
+  check({1, 130, 1, 1, 96, 64, 0});
+  check({1, 130, 1, 1, 128, 333, 3, true});
+  check({1, 130, 1, 1, 128, 128, 0, false, 64});
+  check({1, 70, 1, 1, 256, 70, 2, true});
 }
 
 // Scores of some hundreds: only differences from the row's largest may be exponentiated.
