@@ -8,8 +8,8 @@
 // Limits: swiglu's output has fewer than 2^31 packets.
 #include <limits>
 
-#include "kernels/cuda/device/map.h"
-#include "kernels/cuda/device/math.h"
+#include "kernels/cuda/device_code/map.h"
+#include "kernels/cuda/device_code/math.h"
 #include "kernels/cuda/kernels.h"
 
 namespace seq1f1b::kernels::cuda {

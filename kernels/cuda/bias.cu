@@ -5,8 +5,8 @@
 // Mapping: a block takes one share of rows and the columns of a warp's packets; its 8 warps take
 // every eighth row each, four rows in flight, and are added in warp order. A second kernel adds the
 // blocks' partial sums. Deterministic: the shares depend on the shape alone. Limits: none.
-#include "kernels/cuda/device/column_sums.h"
-#include "kernels/cuda/device/vector.h"
+#include "kernels/cuda/device_code/column_sums.h"
+#include "kernels/cuda/device_code/vector.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/scratch_pointwise.h"
 

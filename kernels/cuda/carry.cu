@@ -14,7 +14,7 @@
 #include <numbers>
 
 #include "kernels/common/limits.h"
-#include "kernels/cuda/device/vector.h"
+#include "kernels/cuda/device_code/vector.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/launch.h"
 

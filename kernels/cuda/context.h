@@ -3,7 +3,7 @@
 #include <cstddef>
 
 #include "kernels/common/errors.h"
-#include "kernels/cuda/device/language.h"
+#include "kernels/cuda/device_code/language.h"
 
 namespace seq1f1b::kernels::cuda {
 

@@ -14,9 +14,9 @@
 // label beyond the vocabulary makes the loss NaN.
 #include <limits>
 
-#include "kernels/cuda/device/math.h"
-#include "kernels/cuda/device/reduce.h"
-#include "kernels/cuda/device/vector.h"
+#include "kernels/cuda/device_code/math.h"
+#include "kernels/cuda/device_code/reduce.h"
+#include "kernels/cuda/device_code/vector.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/scratch_pointwise.h"

@@ -3,9 +3,9 @@
 #include <utility>
 
 #include "kernels/common/shape_checks.h"
-#include "kernels/cuda/attention.h"
+#include "kernels/cuda/attention/attention.h"
 #include "kernels/cuda/kernels.h"
-#include "kernels/cuda/linear.h"
+#include "kernels/cuda/linear/linear.h"
 
 namespace seq1f1b::kernels::cuda {
 namespace {

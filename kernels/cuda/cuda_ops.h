@@ -2,7 +2,7 @@
 #include <functional>
 #include <memory>
 
-#include "kernels/cuda/attention_library.h"
+#include "kernels/cuda/attention/attention_library.h"
 #include "kernels/cuda/context.h"
 #include "kernels/ops.h"
 

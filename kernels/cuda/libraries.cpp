@@ -6,7 +6,7 @@
 
 #include "kernels/common/errors.h"
 #ifdef SEQ1F1B_HAS_CUDNN
-#include "kernels/cuda/cudnn_attention.h"
+#include "kernels/cuda/attention/cudnn_attention.h"
 #endif
 
 namespace seq1f1b::kernels::cuda {

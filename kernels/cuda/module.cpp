@@ -11,7 +11,7 @@
 #include "kernels/cuda/libraries.h"
 #include "kernels/cuda/nccl_communicator.h"
 #ifdef SEQ1F1B_HAS_CUDNN
-#include "kernels/cuda/cudnn_attention.h"
+#include "kernels/cuda/attention/cudnn_attention.h"
 #endif
 
 namespace seq1f1b::kernels::cuda {

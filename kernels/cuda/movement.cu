@@ -6,7 +6,7 @@
 // Deterministic: elements are independent.
 #include <cstring>
 
-#include "kernels/cuda/device/map.h"
+#include "kernels/cuda/device_code/map.h"
 #include "kernels/cuda/kernels.h"
 
 namespace seq1f1b::kernels::cuda {

@@ -16,8 +16,8 @@
 // Deterministic: shares and orders depend on the shape alone, apart from the packet's width, which
 // is 1 where rows do not begin at multiples of 16 bytes. Apply repeats forward's output bit for
 // bit: it is the same code with explicit fused multiplications. Limits: none.
-#include "kernels/cuda/device/column_sums.h"
-#include "kernels/cuda/device/norm_rows.h"
+#include "kernels/cuda/device_code/column_sums.h"
+#include "kernels/cuda/device_code/norm_rows.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/scratch_pointwise.h"
 

@@ -11,8 +11,8 @@
 #include <limits>
 #include <type_traits>
 
-#include "kernels/cuda/device/reduce.h"
-#include "kernels/cuda/device/vector.h"
+#include "kernels/cuda/device_code/reduce.h"
+#include "kernels/cuda/device_code/vector.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/scratch_pointwise.h"

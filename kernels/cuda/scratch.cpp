@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "kernels/cuda/scratch_attention.h"
-#include "kernels/cuda/scratch_linear.h"
+#include "kernels/cuda/attention/scratch_attention.h"
+#include "kernels/cuda/linear/scratch_linear.h"
 #include "kernels/cuda/scratch_pointwise.h"
 
 namespace seq1f1b::kernels::cuda {

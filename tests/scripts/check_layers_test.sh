@@ -27,7 +27,7 @@ put kernels/cpu/gemm/pack.cpp '#include "kernels/cpu/pool.h"' '#include "kernels
 put core/comm/requests.h '#include <mpi.h>'
 put core/comm/requests.cpp '#include "core/comm/requests.h"'
 put core/train/gpu.cpp '#include "kernels/cuda/backend.h"'
-put kernels/cuda/device/language.h '#include "tests/simt/language.h"' '#include <cuda_runtime.h>'
+put kernels/cuda/device_code/language.h '#include "tests/simt/language.h"' '#include <cuda_runtime.h>'
 expect 0 'check_layers: 9 files keep to the layers'
 
 put core/schedule/bad.cpp '// x' '#include "core/config/config.h"'

@@ -2,8 +2,8 @@
 #include <limits>
 #include <vector>
 
-#include "kernels/cuda/device/language.h"
-#include "kernels/cuda/device/ptx.h"
+#include "kernels/cuda/device_code/language.h"
+#include "kernels/cuda/device_code/ptx.h"
 #include "tests/catch.h"
 #include "tests/simt/kernel_report.h"
 

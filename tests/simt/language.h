@@ -1,5 +1,5 @@
 #pragma once
-// CUDA's device language for a host compiler: what kernels/cuda/device/language.h promises to
+// CUDA's device language for a host compiler: what kernels/cuda/device_code/language.h promises to
 // kernel sources. Every name here means what the CUDA C++ Programming Guide says, chapter "C++
 // Language Extensions"; what the guide leaves undefined is reported instead (block.h).
 #include <cuda_runtime_api.h>

@@ -1,5 +1,5 @@
 #pragma once
-// The functions of kernels/cuda/device/ptx.h. Layouts are those of the PTX ISA manual, "Warp Level
+// The functions of kernels/cuda/device_code/ptx.h. Layouts are those of the PTX ISA manual, "Warp Level
 // Matrix Instructions" and "Data Movement and Conversion Instructions: cp.async"; a misaligned or
 // foreign address is reported.
 #include <cmath>

@@ -1,9 +1,9 @@
 #pragma once
-// The functions of kernels/cuda/device/ptx_sm90.h by the PTX ISA manual: see async_proxy.h.
+// The functions of kernels/cuda/device_code/ptx_sm90.h by the PTX ISA manual: see async_proxy.h.
 #include <cstdint>
 #include <vector>
 
-#include "kernels/cuda/tensor_map.h"
+#include "kernels/cuda/attention/tensor_map.h"
 #include "tests/simt/async_proxy.h"
 #include "tests/simt/ptx.h"
 

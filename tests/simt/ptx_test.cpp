@@ -7,8 +7,8 @@
 
 #include "kernels/common/bf16.h"
 #include "kernels/common/philox.h"
-#include "kernels/cuda/device/language.h"
-#include "kernels/cuda/device/ptx.h"
+#include "kernels/cuda/device_code/language.h"
+#include "kernels/cuda/device_code/ptx.h"
 #include "tests/catch.h"
 #include "tests/simt/kernel_report.h"
 

@@ -1,7 +1,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/cuda/device/language.h"
+#include "kernels/cuda/device_code/language.h"
 #include "tests/catch.h"
 #include "tests/simt/kernel_report.h"
 

@@ -4,9 +4,9 @@
 #include <set>
 #include <vector>
 
-#include "kernels/cuda/attention_mask.h"
-#include "kernels/cuda/attention_sm80.h"
-#include "kernels/cuda/scratch_attention.h"
+#include "kernels/cuda/attention/attention_mask.h"
+#include "kernels/cuda/attention/attention_sm80.h"
+#include "kernels/cuda/attention/scratch_attention.h"
 #include "tests/catch.h"
 
 namespace seq1f1b::kernels::cuda {

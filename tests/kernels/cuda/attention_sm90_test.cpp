@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kernels/common/bf16.h"
-#include "kernels/cuda/attention_sm90.h"
+#include "kernels/cuda/attention/attention_sm90.h"
 #include "kernels/device.h"
 #include "tests/catch.h"
 

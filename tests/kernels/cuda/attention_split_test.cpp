@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "kernels/common/bf16.h"
-#include "kernels/cuda/attention.h"
-#include "kernels/cuda/attention_sm80.h"
-#include "kernels/cuda/scratch_attention.h"
+#include "kernels/cuda/attention/attention.h"
+#include "kernels/cuda/attention/attention_sm80.h"
+#include "kernels/cuda/attention/scratch_attention.h"
 #include "tests/catch.h"
 
 namespace seq1f1b::kernels::cuda {

@@ -1,5 +1,5 @@
 // What gemm_cublaslt.cpp asks the library for, against the products of gemm.h in row-major loops.
-#include "kernels/cuda/gemm.h"
+#include "kernels/cuda/linear/gemm.h"
 
 #include <cmath>
 #include <functional>

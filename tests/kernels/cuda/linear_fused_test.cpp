@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "kernels/common/bf16.h"
-#include "kernels/cuda/cudnn_gradient.h"
+#include "kernels/cuda/attention/cudnn_gradient.h"
 #include "kernels/cuda/device.h"
-#include "kernels/cuda/linear.h"
+#include "kernels/cuda/linear/linear.h"
 #include "tests/catch.h"
 
 namespace seq1f1b::kernels::cuda {

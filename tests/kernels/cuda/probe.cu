@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "kernels/common/errors.h"
-#include "kernels/cuda/device/ptx.h"
+#include "kernels/cuda/device_code/ptx.h"
 #include "tests/kernels/cuda/probe.h"
 
 using namespace seq1f1b::kernels;

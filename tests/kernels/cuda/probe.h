@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "kernels/common/bf16.h"
-#include "kernels/cuda/device/language.h"
+#include "kernels/cuda/device_code/language.h"
 
 namespace seq1f1b::kernels::cuda::probe {
 

@@ -3,8 +3,8 @@
 // reads from where is the question.
 #include <cstdio>
 
-#include "kernels/cuda/device/ptx_sm90.h"
-#include "kernels/cuda/tensor_map.h"
+#include "kernels/cuda/device_code/ptx_sm90.h"
+#include "kernels/cuda/attention/tensor_map.h"
 #include "tests/kernels/cuda/probe.h"
 
 namespace seq1f1b::kernels::cuda::probe {

@@ -2,8 +2,8 @@
 
 #include <random>
 
-#include "kernels/cuda/scratch_attention.h"
-#include "kernels/cuda/scratch_linear.h"
+#include "kernels/cuda/attention/scratch_attention.h"
+#include "kernels/cuda/linear/scratch_linear.h"
 #include "kernels/cuda/scratch_pointwise.h"
 #include "tests/catch.h"
 

@@ -1,0 +1,398 @@
+// Attention backward for Hopper, gradients of keys and values: sums over the queries of
+// p_ij grad_output_i and scale g_ij q_i, with p and g as in attention_sm90_backward.cu. In one pass
+// also grad_query: sums over the keys of g_ij k_j.
+//
+// Bytes moved: key and value once, their fp32 gradients written once, and read once where they are
+// added to; query, grad_output and two statistics once per block of 128 keys and query head, mostly
+// from the L2 cache; in one pass also the sums of grad_query, added to in the L2 cache as often.
+//
+// Mapping: a block owns 128 keys of one key head, 64 per warp group, and walks the queries that see
+// them, of all query heads of the group. Transposed products leave p^T and g^T of 64 keys in the
+// registers of a warp group, where they are the operands of its products with grad_output and
+// query; both gradients stay in registers to the end. In one pass g^T also goes to shared memory;
+// each warp group multiplies it, of all 128 keys, by the keys for half of grad_query (a half of the
+// columns, or of the queries where there is one panel of columns), which TMA adds to global memory.
+// One more warp group loads: two tiles of query and of grad_output are in flight.
+//
+// Deterministic but for the sums of grad_query in one pass, which TMA adds in any order.
+// Limits: those of attention_sm90.h. Run on the emulator of tests/simt, never on a GPU.
+#include <cmath>
+
+#include "kernels/cuda/attention/attention_sm90_backward.h"
+#include "kernels/cuda/attention/attention_sm90_tiles.h"
+
+namespace seq1f1b::kernels::cuda::sm90 {
+
+template <int kDim, bool kOnePass>
+struct KeyTiles {
+  static constexpr int kConsumers = 2;  // warp groups
+  static constexpr int kKeys = kGroupRows * kConsumers, kStages = 2;
+  // Accumulators per thread: kDim of the gradients and kQueries of the products.
+  static constexpr int kQueries = kDim == 64 ? 128 : 64;
+  // Whether grad_value's product runs under the computation of g, and grad_key's under the next
+  // step's scores. With 128 queries their operands' registers are wanted there.
+  static constexpr bool kOverlap = kQueries == 64;
+  static constexpr int kThreads = kGroup * (kConsumers + 1);
+  static constexpr int kProducerRegisters = 24, kConsumerRegisters = 240;
+
+  static constexpr int kKeyBytes = tile_bytes(kKeys, kDim);
+  static constexpr int kQueryBytes = tile_bytes(kQueries, kDim);
+  static constexpr int kStatisticBytes = kQueries * 4;
+  // g^T: panels of kKeys rows of 64 queries; twice, so that one barrier a step is enough.
+  static constexpr int kScorePanelBytes = kKeys * kRowBytes;
+  static constexpr int kScoreBytes = kOnePass ? kQueries / kPanelWidth * kScorePanelBytes : 0;
+  static constexpr int kSumBytes = kOnePass ? kGroupRows * kPanelWidth * 4 : 0;  // a warp group's
+  // Shared memory.
+  static constexpr int kValue = kKeyBytes, kQuery = 2 * kKeyBytes;
+  static constexpr int kGradOutput = kQuery + kStages * kQueryBytes;
+  static constexpr int kScores = kGradOutput + kStages * kQueryBytes;
+  static constexpr int kSums = kScores + 2 * kScoreBytes;
+  static constexpr int kLog2Sum = kSums + kConsumers * kSumBytes;
+  static constexpr int kDelta = kLog2Sum + kStages * kStatisticBytes;
+  static constexpr int kKeyFull = kDelta + kStages * kStatisticBytes;
+  static constexpr int kQueryFull = kKeyFull + kBarrierBytes;
+  static constexpr int kGradOutputFull = kQueryFull + kStages * kBarrierBytes;
+  static constexpr int kEmpty = kGradOutputFull + kStages * kBarrierBytes;
+  static constexpr int kSharedBytes = kEmpty + kStages * kBarrierBytes;
+  static_assert(kStages == 2 && kSharedBytes <= 227 * 1024);
+  // Named barriers: of all computing warps, and of warp group w.
+  static constexpr int kAllBarrier = 1;
+  static constexpr int own_barrier(int w) { return 2 + w; }
+};
+
+namespace {
+
+struct KeyArguments {
+  AttentionShape shape;
+  int key_tiles, section, padded_tokens;
+  const float* log2_sum;
+  const float* delta;
+  float* grad_key;
+  float* grad_value;
+  float* grad_query_sums;
+  bool add;
+};
+
+#if SEQ1F1B_SM90
+
+// The key tile of a block, those most queries see first, and its query tiles: the same of each
+// query head of the group.
+template <int kDim, bool kOnePass>
+struct KeyTile {
+  int batch, kv_head, first_head, heads, first_key;
+  AttentionMask mask;
+  TileRange tiles;
+
+  __device__ __forceinline__ KeyTile(const KeyArguments& a, const Work& work)
+      : batch(work.row / a.shape.kv_heads),
+        kv_head(work.row % a.shape.kv_heads),
+        heads(a.shape.heads / a.shape.kv_heads),
+        first_key(work.tile * KeyTiles<kDim, kOnePass>::kKeys),
+        mask(a.shape, batch) {
+    constexpr int kQueries = KeyTiles<kDim, kOnePass>::kQueries;
+    first_head = kv_head * heads;
+    const TileRange queries = mask.queries_of(first_key, KeyTiles<kDim, kOnePass>::kKeys);
+    tiles = {queries.begin / kQueries,
+             max(queries.begin / kQueries, (queries.end + kQueries - 1) / kQueries)};
+  }
+};
+
+// One thread.
+template <int kDim, bool kOnePass>
+__device__ __forceinline__ void load(const TensorMap* query, const TensorMap* grad_output,
+                                     const TensorMap* key, const TensorMap* value,
+                                     const KeyArguments& a, const KeyTile<kDim, kOnePass>& at,
+                                     std::uint32_t shared) {
+  using T = KeyTiles<kDim, kOnePass>;
+  if (at.tiles.begin == at.tiles.end) return;
+  const std::uint32_t key_full = shared + T::kKeyFull;
+  mbarrier_arrive_expect(key_full, 2 * T::kKeyBytes);
+  load_tile<T::kKeys, kKeyBox, kDim, false>(shared, key, at.kv_head, at.first_key, at.batch,
+                                            key_full);
+  load_tile<T::kKeys, kKeyBox, kDim, false>(shared + T::kValue, value, at.kv_head, at.first_key,
+                                            at.batch, key_full);
+  RingPlace<T::kStages> place;
+  for (int head = at.first_head; head < at.first_head + at.heads; ++head)
+    for (int tile = at.tiles.begin; tile < at.tiles.end; ++tile, place.advance()) {
+      const int stage = place.stage;
+      mbarrier_wait(shared + T::kEmpty + stage * kBarrierBytes, place.parity ^ 1);
+      const std::int64_t statistics =
+          static_cast<std::int64_t>(at.batch * a.shape.heads + head) * a.padded_tokens +
+          tile * T::kQueries;
+      const auto load_pair = [&](int tiles, const TensorMap* map, int statistic_place,
+                                 const float* statistic, int full) {
+        const std::uint32_t barrier = shared + full + stage * kBarrierBytes;
+        mbarrier_arrive_expect(barrier, T::kQueryBytes + T::kStatisticBytes);
+        load_tile<T::kQueries, kQueryBox, kDim, true>(shared + tiles + stage * T::kQueryBytes, map,
+                                                      head, tile * T::kQueries, at.batch, barrier);
+        bulk_load(shared + statistic_place + stage * T::kStatisticBytes, statistic + statistics,
+                  T::kStatisticBytes, barrier);
+      };
+      load_pair(T::kQuery, query, T::kLog2Sum, a.log2_sum, T::kQueryFull);
+      load_pair(T::kGradOutput, grad_output, T::kDelta, a.delta, T::kGradOutputFull);
+    }
+}
+
+// Writes 64 rows of a gradient, or adds to it.
+template <int kDim>
+__device__ __forceinline__ void store_gradient(float* gradient, const float (&sum)[kDim / 2],
+                                               float scale, const KeyArguments& a, int batch,
+                                               int kv_head, int first_row, int g, int t) {
+  const AttentionShape& s = a.shape;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const int row = first_row + g + 8 * r;
+    if (row >= s.key_length) continue;
+    float* const out =
+        gradient +
+        ((static_cast<std::int64_t>(batch) * s.kv_heads + kv_head) * s.capacity + row) * s.head_dim;
+#pragma unroll
+    for (int j = 0; j < kDim / 8; ++j) {
+      const int column = j * 8 + t * 2;
+      if (column >= s.head_dim) continue;
+      auto* const pair = reinterpret_cast<float2*>(out + column);
+      float2 result = make_float2(sum[4 * j + 2 * r] * scale, sum[4 * j + 2 * r + 1] * scale);
+      if (a.add) {
+        const float2 before = *pair;
+        result.x += before.x;
+        result.y += before.y;
+      }
+      *pair = result;
+    }
+  }
+}
+
+// A warp group: 64 keys.
+template <int kDim, bool kOnePass>
+__device__ __forceinline__ void compute(const KeyArguments& a, const KeyTile<kDim, kOnePass>& at,
+                                        std::uint32_t shared, unsigned char* shared_bytes) {
+  using T = KeyTiles<kDim, kOnePass>;
+  constexpr int kProducts = T::kQueries / 2;  // registers of a product
+  const int thread = threadIdx.x % kGroup, warp = thread / 32, lane = thread % 32;
+  const int g = lane / 4, t = lane % 4;
+  const int w = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / kGroup - 1, 0);
+  const int first_key = at.first_key + w * kGroupRows;
+  const int key_row = first_key + warp * 16 + g;
+
+  const std::uint64_t key_tile = panel_descriptor(shared + w * kGroupRows * kRowBytes);
+  const std::uint64_t value_tile =
+      panel_descriptor(shared + T::kValue + w * kGroupRows * kRowBytes);
+  const std::uint64_t query_tiles = panel_descriptor(shared + T::kQuery);
+  const std::uint64_t grad_output_tiles = panel_descriptor(shared + T::kGradOutput);
+  const std::uint64_t query_outer = panel_descriptor(shared + T::kQuery, T::kQueries * kRowBytes);
+  const std::uint64_t grad_output_outer =
+      panel_descriptor(shared + T::kGradOutput, T::kQueries * kRowBytes);
+  // In one pass: this warp group's panel of g^T and of the keys (one of the two has only one).
+  constexpr bool kHalfColumns = kDim / kPanelWidth == T::kConsumers;
+  static_assert(!kOnePass || kHalfColumns || T::kQueries / kPanelWidth == T::kConsumers);
+  const std::uint64_t score_panel =
+      panel_descriptor(shared + T::kScores + (kHalfColumns ? 0 : w * T::kScorePanelBytes));
+  const std::uint64_t key_panel =
+      panel_descriptor(shared + (kHalfColumns ? w * T::kKeys * kRowBytes : 0));
+  const float scale_log2 = a.shape.scale * kLog2E;
+
+  float grad_key[kDim / 2], grad_value[kDim / 2];
+#pragma unroll
+  for (int i = 0; i < kDim / 2; ++i) grad_key[i] = grad_value[i] = 0;
+  float s[kProducts], gp[kProducts];
+  std::uint32_t p[kProducts / 2], gs[kProducts / 2];
+
+  if (at.tiles.begin < at.tiles.end) mbarrier_wait(shared + T::kKeyFull, 0);
+  int steps = 0;  // stages alternate, parities every second step
+  for (int head = at.first_head; head < at.first_head + at.heads; ++head)
+    for (int tile = at.tiles.begin; tile < at.tiles.end; ++tile, ++steps) {
+      const int stage = steps % 2, parity = steps / 2 % 2, first_query = tile * T::kQueries;
+      const std::uint32_t query_full = shared + T::kQueryFull + stage * kBarrierBytes;
+      const std::uint32_t grad_output_full = shared + T::kGradOutputFull + stage * kBarrierBytes;
+      mbarrier_wait(query_full, parity);
+      wgmma_fence();
+      product_abt<kDim, T::kKeys, T::kQueries>(s, key_tile,
+                                               moved(query_tiles, stage * T::kQueryBytes));
+      wgmma_commit();
+      // The gradients' products of the step before are done: operands and tiles are free.
+      wgmma_wait<1>();
+      wgmma_arrived(grad_value);
+      wgmma_arrived(grad_key);
+      if (steps > 0 && lane == 0) mbarrier_arrive(shared + T::kEmpty + (stage ^ 1) * kBarrierBytes);
+      mbarrier_wait(grad_output_full, parity);
+      wgmma_fence();
+      product_abt<kDim, T::kKeys, T::kQueries>(gp, value_tile,
+                                               moved(grad_output_tiles, stage * T::kQueryBytes));
+      wgmma_commit();
+
+      wgmma_wait<1>();
+      wgmma_arrived(s);
+      if (!at.mask.all_visible(first_query, T::kQueries, first_key, kGroupRows)) {
+#pragma unroll
+        for (int i = 0; i < kProducts; ++i) {
+          const int query = first_query + i / 4 * 8 + t * 2 + i % 2, key = key_row + i / 2 % 2 * 8;
+          if (key < at.mask.first_key(query) || key >= at.mask.last_key(query)) s[i] = -INFINITY;
+        }
+      }
+      const auto* const log2_sum =
+          reinterpret_cast<const float2*>(shared_bytes + T::kLog2Sum + stage * T::kStatisticBytes);
+#pragma unroll
+      for (int j = 0; j < T::kQueries / 8; ++j) {
+        const float2 sums = log2_sum[j * 4 + t];
+#pragma unroll
+        for (int e = 0; e < 4; ++e)
+          s[4 * j + e] = exp2_approx(s[4 * j + e] * scale_log2 - (e % 2 ? sums.y : sums.x));
+      }
+      pack(p, s);
+      wgmma_fence();
+      add_product_ab<T::kQueries, kDim>(grad_value, p,
+                                        moved(grad_output_outer, stage * T::kQueryBytes));
+      wgmma_commit();
+
+      wgmma_wait<T::kOverlap ? 1 : 0>();
+      wgmma_arrived(gp);
+      const auto* const delta =
+          reinterpret_cast<const float2*>(shared_bytes + T::kDelta + stage * T::kStatisticBytes);
+#pragma unroll
+      for (int j = 0; j < T::kQueries / 8; ++j) {
+        const float2 deltas = delta[j * 4 + t];
+#pragma unroll
+        for (int e = 0; e < 4; ++e) s[4 * j + e] *= gp[4 * j + e] - (e % 2 ? deltas.y : deltas.x);
+      }
+      pack(gs, s);
+      const std::uint64_t query_stage = moved(query_outer, stage * T::kQueryBytes);
+      if constexpr (!kOnePass) {
+        wgmma_fence();
+        add_product_ab<T::kQueries, kDim>(grad_key, gs, query_stage);
+        wgmma_commit();
+      } else {
+        const int buffer = steps % 2 * T::kScoreBytes;
+#pragma unroll
+        for (int r = 0; r < 2; ++r)
+#pragma unroll
+          for (int j = 0; j < T::kQueries / 8; ++j) {
+            const int row = w * kGroupRows + warp * 16 + g + 8 * r;
+            *reinterpret_cast<std::uint32_t*>(shared_bytes + T::kScores + buffer +
+                                              pair_offset<T::kKeys>(row, j, t)) = gs[2 * j + r];
+          }
+        fence_proxy_async();
+        barrier_sync(T::kAllBarrier, T::kConsumers * kGroup);
+        float sum[kPanelWidth / 2];
+        wgmma_fence();
+#pragma unroll
+        for (int k = 0; k < T::kKeys / 16; ++k) {
+          const auto a_k = moved(score_panel, buffer + k * 16 * kRowBytes);
+          const auto b_k = moved(key_panel, k * 16 * kRowBytes);
+          if (k == 0)
+            wgmma_ss<kPanelWidth, Along::kOuter, Along::kOuter, false>(sum, a_k, b_k);
+          else
+            wgmma_ss<kPanelWidth, Along::kOuter, Along::kOuter, true>(sum, a_k, b_k);
+        }
+        wgmma_commit();
+        add_product_ab<T::kQueries, kDim>(grad_key, gs, query_stage);
+        wgmma_commit();
+        wgmma_wait<1>();
+        wgmma_arrived(sum);
+
+        // Once TMA has read the sums of the step before, these take their place.
+        if (thread == 0) bulk_wait_read<0>();
+        barrier_sync(T::own_barrier(w), kGroup);
+        const int slot = T::kSums + w * T::kSumBytes;
+        auto* const sums = reinterpret_cast<float4*>(shared_bytes + slot);
+#pragma unroll
+        for (int j = 0; j < kPanelWidth / 8; ++j)
+          sums[j * kGroup + thread] =
+              make_float4(sum[4 * j], sum[4 * j + 1], sum[4 * j + 2], sum[4 * j + 3]);
+        fence_proxy_async();
+        barrier_sync(T::own_barrier(w), kGroup);
+        if (thread == 0) {
+          const int panels = kDim / kPanelWidth;
+          const std::int64_t block =
+              (static_cast<std::int64_t>(at.batch * a.shape.heads + head) * a.padded_tokens +
+               first_query) /
+                  kGroupRows * panels +
+              w;
+          bulk_reduce_add_f32(a.grad_query_sums + block * (kGroupRows * kPanelWidth), shared + slot,
+                              T::kSumBytes);
+          bulk_commit();
+        }
+      }
+      if constexpr (!T::kOverlap) {
+        wgmma_wait<0>();
+        wgmma_arrived(grad_value);
+        wgmma_arrived(grad_key);
+      }
+    }
+  wgmma_wait<0>();
+  wgmma_arrived(grad_value);
+  wgmma_arrived(grad_key);
+  store_gradient<kDim>(a.grad_value, grad_value, 1, a, at.batch, at.kv_head, first_key + warp * 16,
+                       g, t);
+  store_gradient<kDim>(a.grad_key, grad_key, a.shape.scale, a, at.batch, at.kv_head,
+                       first_key + warp * 16, g, t);
+  if (kOnePass && thread == 0) bulk_wait_read<0>();
+}
+#endif
+
+template <int kDim, bool kOnePass>
+__global__ void __launch_bounds__(KeyTiles<kDim, kOnePass>::kThreads, 1)
+    keys(const __grid_constant__ TensorMap query, const __grid_constant__ TensorMap grad_output,
+         const __grid_constant__ TensorMap key, const __grid_constant__ TensorMap value,
+         const __grid_constant__ KeyArguments a) {
+#if SEQ1F1B_SM90
+  using T = KeyTiles<kDim, kOnePass>;
+  SEQ1F1B_DYNAMIC_SHARED(shared_bytes);
+  const std::uint32_t shared = shared_address(shared_bytes);
+  if (threadIdx.x == 0) {
+    mbarrier_init(shared + T::kKeyFull, 1);
+#pragma unroll
+    for (int stage = 0; stage < T::kStages; ++stage) {
+      mbarrier_init(shared + T::kQueryFull + stage * kBarrierBytes, 1);
+      mbarrier_init(shared + T::kGradOutputFull + stage * kBarrierBytes, 1);
+      mbarrier_init(shared + T::kEmpty + stage * kBarrierBytes, 4 * T::kConsumers);
+    }
+    fence_mbarrier_init();
+  }
+  __syncthreads();
+  const KeyTile<kDim, kOnePass> at(
+      a, Work(blockIdx.x, a.shape.micro_batch * a.shape.kv_heads, a.key_tiles, a.section));
+  if (threadIdx.x < kGroup) {
+    give_registers<T::kProducerRegisters>();
+    if (threadIdx.x == 0) load<kDim, kOnePass>(&query, &grad_output, &key, &value, a, at, shared);
+  } else {
+    take_registers<T::kConsumerRegisters>();
+    compute<kDim, kOnePass>(a, at, shared, shared_bytes);
+  }
+#endif
+}
+
+template <int kDim, bool kOnePass>
+void launch(Context& context, const BackwardCall& call) {
+  using T = KeyTiles<kDim, kOnePass>;
+  const AttentionShape& s = call.operands.shape;
+  const int rows = s.micro_batch * s.kv_heads, group = s.heads / s.kv_heads;
+  const int key_tiles = (s.key_length + T::kKeys - 1) / T::kKeys;
+  // Query and grad_output of a group, and in one pass the sums of grad_query.
+  const std::int64_t bytes_per_row = std::int64_t{kOnePass ? 8 : 4} * s.tokens * s.head_dim * group;
+  const KeyArguments arguments{s,
+                               key_tiles,
+                               rows_per_section(rows, bytes_per_row),
+                               call.padded_tokens,
+                               call.log2_sum,
+                               call.delta,
+                               call.operands.grad_key,
+                               call.operands.grad_value,
+                               call.grad_query_sums,
+                               call.operands.add};
+  allow_shared_bytes(keys<kDim, kOnePass>, T::kSharedBytes);
+  SEQ1F1B_LAUNCH((keys<kDim, kOnePass>), dim3(static_cast<unsigned>(rows * key_tiles)),
+                 dim3(T::kThreads), T::kSharedBytes, context.stream, call.query, call.grad_output,
+                 call.key, call.value, arguments);
+}
+
+}  // namespace
+
+void backward_keys(Context& context, const BackwardCall& call) {
+  const bool narrow = call.operands.shape.head_dim <= 64;
+  if (call.grad_query_sums)
+    (narrow ? launch<64, true> : launch<128, true>)(context, call);
+  else
+    (narrow ? launch<64, false> : launch<128, false>)(context, call);
+}
+
+}  // namespace seq1f1b::kernels::cuda::sm90

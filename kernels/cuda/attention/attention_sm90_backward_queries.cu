@@ -1,0 +1,266 @@
+// Attention backward for Hopper, gradient of the queries: grad_query_i = scale sum_j g_ij k_j, with
+// g as in attention_sm90_backward.cu.
+//
+// Bytes moved: query, grad_output, two statistics, grad_query once; key and value once per block of
+// 128 queries, mostly from the L2 cache.
+//
+// Mapping: as the forward's. A block computes 128 queries of one head, 64 per warp group: scores
+// and grad_output value^T from shared memory into registers, g from both in registers, which are
+// the operand of the product with the keys. That product runs under the next block's.
+//
+// Deterministic: every sum has a fixed order.
+// Limits: those of attention_sm90.h. Run on the emulator of tests/simt, never on a GPU.
+#include <cmath>
+
+#include "kernels/cuda/attention/attention_sm90_backward.h"
+#include "kernels/cuda/attention/attention_sm90_tiles.h"
+
+namespace seq1f1b::kernels::cuda::sm90 {
+
+template <int kDim>
+struct QueryTiles {
+  static constexpr int kConsumers = 2;  // warp groups
+  static constexpr int kQueries = kGroupRows * kConsumers, kKeys = 128, kStages = 2;
+  static constexpr int kThreads = kGroup * (kConsumers + 1);
+  static constexpr int kPanels = kDim / kPanelWidth;
+  static constexpr int kProducerRegisters = 24, kConsumerRegisters = 240;
+
+  static constexpr int kQueryBytes = tile_bytes(kQueries, kDim);
+  static constexpr int kKeyBytes = tile_bytes(kKeys, kDim);
+  // Shared memory: query (later its gradient), grad_output, keys, values, barriers.
+  static constexpr int kGradOutput = kQueryBytes, kKey = 2 * kQueryBytes;
+  static constexpr int kValue = kKey + kStages * kKeyBytes;
+  static constexpr int kBarriers = kValue + kStages * kKeyBytes;
+  static constexpr int kKeyFull = kBarriers, kKeyEmpty = kKeyFull + kStages * kBarrierBytes;
+  static constexpr int kValueFull = kKeyEmpty + kStages * kBarrierBytes;
+  static constexpr int kValueEmpty = kValueFull + kStages * kBarrierBytes;
+  static constexpr int kQueryFull = kValueEmpty + kStages * kBarrierBytes;
+  static constexpr int kSharedBytes = kQueryFull + kBarrierBytes;
+  static_assert(kStages == 2 && kSharedBytes <= 227 * 1024);
+  static constexpr int own_barrier(int w) { return 1 + w; }
+};
+
+namespace {
+
+struct QueryArguments {
+  AttentionShape shape;
+  int query_tiles, section, padded_tokens;
+  const float* log2_sum;
+  const float* delta;
+};
+
+#if SEQ1F1B_SM90
+
+// The query tile of a block, longest first, and its key blocks.
+template <int kDim>
+struct QueryTile {
+  int row, batch, head, first_query;
+  AttentionMask mask;
+  TileRange keys;
+
+  __device__ __forceinline__ QueryTile(const QueryArguments& a, const Work& work)
+      : row(work.row),
+        batch(work.row / a.shape.heads),
+        head(work.row % a.shape.heads),
+        first_query((a.query_tiles - 1 - work.tile) * QueryTiles<kDim>::kQueries),
+        mask(a.shape, batch),
+        keys(mask.key_tiles(first_query, QueryTiles<kDim>::kQueries, QueryTiles<kDim>::kKeys)) {}
+};
+
+// One thread.
+template <int kDim>
+__device__ __forceinline__ void load(const TensorMap* query, const TensorMap* grad_output,
+                                     const TensorMap* key, const TensorMap* value,
+                                     const AttentionShape& shape, const QueryTile<kDim>& at,
+                                     std::uint32_t shared) {
+  using T = QueryTiles<kDim>;
+  const std::uint32_t query_full = shared + T::kQueryFull;
+  mbarrier_arrive_expect(query_full, 2 * T::kQueryBytes);
+  load_tile<T::kQueries, kQueryBox, kDim, true>(shared, query, at.head, at.first_query, at.batch,
+                                                query_full);
+  load_tile<T::kQueries, kQueryBox, kDim, true>(shared + T::kGradOutput, grad_output, at.head,
+                                                at.first_query, at.batch, query_full);
+  const int kv_head = at.head / (shape.heads / shape.kv_heads);
+  RingPlace<T::kStages> place;
+  const auto load_next = [&](const TensorMap* map, int block, int tiles, int full, int empty) {
+    const std::uint32_t barrier = shared + full + place.stage * kBarrierBytes;
+    mbarrier_wait(shared + empty + place.stage * kBarrierBytes, place.parity ^ 1);
+    mbarrier_arrive_expect(barrier, T::kKeyBytes);
+    load_tile<T::kKeys, kKeyBox, kDim, false>(shared + tiles + place.stage * T::kKeyBytes, map,
+                                              kv_head, block * T::kKeys, at.batch, barrier);
+  };
+  for (int block = at.keys.begin; block < at.keys.end; ++block, place.advance()) {
+    load_next(key, block, T::kKey, T::kKeyFull, T::kKeyEmpty);
+    load_next(value, block, T::kValue, T::kValueFull, T::kValueEmpty);
+  }
+}
+
+// A warp group: 64 queries.
+template <int kDim>
+__device__ __forceinline__ void compute(const TensorMap* grad_query, const QueryArguments& a,
+                                        const QueryTile<kDim>& at, std::uint32_t shared,
+                                        unsigned char* shared_bytes) {
+  using T = QueryTiles<kDim>;
+  const int thread = threadIdx.x % kGroup, warp = thread / 32, lane = thread % 32;
+  const int g = lane / 4, t = lane % 4;
+  const int w = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / kGroup - 1, 0);
+  const int first_query = at.first_query + w * kGroupRows;
+
+  int first_key[2];
+  unsigned keys[2];
+  float log2_sum[2], delta[2];
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const int row = first_query + warp * 16 + g + 8 * r;  // < padded_tokens
+    const std::int64_t place = static_cast<std::int64_t>(at.row) * a.padded_tokens + row;
+    log2_sum[r] = a.log2_sum[place];
+    delta[r] = a.delta[place];
+    first_key[r] = at.mask.first_key(row);
+    keys[r] = at.mask.last_key(row) - first_key[r];
+  }
+  const auto release = [&](int empty, int stage) {
+    if (lane == 0) mbarrier_arrive(shared + empty + stage * kBarrierBytes);
+  };
+  const std::uint64_t query_tile = panel_descriptor(shared + w * kGroupRows * kRowBytes);
+  const std::uint64_t grad_output_tile =
+      panel_descriptor(shared + T::kGradOutput + w * kGroupRows * kRowBytes);
+  const std::uint64_t key_tiles = panel_descriptor(shared + T::kKey);
+  const std::uint64_t key_tiles_outer = panel_descriptor(shared + T::kKey, T::kKeys * kRowBytes);
+  const std::uint64_t value_tiles = panel_descriptor(shared + T::kValue);
+  const float scale_log2 = a.shape.scale * kLog2E;
+
+  float s[T::kKeys / 2], gp[T::kKeys / 2], sum[kDim / 2];
+  std::uint32_t gs[T::kKeys / 4];
+#pragma unroll
+  for (int i = 0; i < kDim / 2; ++i) sum[i] = 0;
+
+  mbarrier_wait(shared + T::kQueryFull, 0);
+  RingPlace<T::kStages> place;
+  for (int block = at.keys.begin; block < at.keys.end; ++block) {
+    mbarrier_wait(shared + T::kKeyFull + place.stage * kBarrierBytes, place.parity);
+    wgmma_fence();
+    product_abt<kDim, T::kQueries, T::kKeys>(s, query_tile,
+                                             moved(key_tiles, place.stage * T::kKeyBytes));
+    wgmma_commit();
+    // The product of the block before is done: its operand's registers are free for the next one.
+    wgmma_wait<1>();
+    wgmma_arrived(sum);
+    if (block > at.keys.begin) release(T::kKeyEmpty, place.stage ^ 1);
+    mbarrier_wait(shared + T::kValueFull + place.stage * kBarrierBytes, place.parity);
+    wgmma_fence();
+    product_abt<kDim, T::kQueries, T::kKeys>(gp, grad_output_tile,
+                                             moved(value_tiles, place.stage * T::kKeyBytes));
+    wgmma_commit();
+    wgmma_wait<1>();
+    wgmma_arrived(s);
+
+    if (!at.mask.all_visible(first_query, kGroupRows, block * T::kKeys, T::kKeys)) {
+#pragma unroll
+      for (int i = 0; i < T::kKeys / 2; ++i) {
+        const int column = block * T::kKeys + i / 4 * 8 + t * 2 + i % 2, r = i / 2 % 2;
+        if (static_cast<unsigned>(column - first_key[r]) >= keys[r]) s[i] = -INFINITY;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < T::kKeys / 2; ++i)
+      s[i] = exp2_approx(s[i] * scale_log2 - log2_sum[i / 2 % 2]);
+    // Ends the basic block: exponentials stay before the next wait (see the forward).
+    wgmma_arrived(s);
+    mbarrier_wait(shared + T::kValueFull + place.stage * kBarrierBytes, place.parity);
+    wgmma_wait<0>();
+    wgmma_arrived(gp);
+    release(T::kValueEmpty, place.stage);
+#pragma unroll
+    for (int i = 0; i < T::kKeys / 2; ++i) s[i] *= gp[i] - delta[i / 2 % 2];
+    pack(gs, s);
+    wgmma_fence();
+    add_product_ab<T::kKeys, kDim>(sum, gs, moved(key_tiles_outer, place.stage * T::kKeyBytes));
+    wgmma_commit();
+    place.advance();
+  }
+  wgmma_wait<0>();
+  wgmma_arrived(sum);
+
+  // The gradient goes where this warp group's queries were, and from there to memory.
+#pragma unroll
+  for (int r = 0; r < 2; ++r)
+#pragma unroll
+    for (int j = 0; j < kDim / 8; ++j) {
+      const int row = w * kGroupRows + warp * 16 + g + 8 * r;
+      *reinterpret_cast<std::uint32_t*>(shared_bytes + pair_offset<T::kQueries>(row, j, t)) =
+          pack_bf16(sum[4 * j + 2 * r] * a.shape.scale, sum[4 * j + 2 * r + 1] * a.shape.scale);
+    }
+  fence_proxy_async();
+  barrier_sync(T::own_barrier(w), kGroup);
+  if (thread == 0) {
+#pragma unroll
+    for (int panel = 0; panel < T::kPanels; ++panel)
+      tma_store_4d(grad_query, panel * kPanelWidth, at.head, first_query, at.batch,
+                   shared + (panel * T::kQueries + w * kGroupRows) * kRowBytes);
+    bulk_commit();
+    bulk_wait_read<0>();
+  }
+}
+#endif
+
+template <int kDim>
+__global__ void __launch_bounds__(QueryTiles<kDim>::kThreads, 1)
+    queries(const __grid_constant__ TensorMap query, const __grid_constant__ TensorMap grad_output,
+            const __grid_constant__ TensorMap key, const __grid_constant__ TensorMap value,
+            const __grid_constant__ TensorMap grad_query,
+            const __grid_constant__ QueryArguments a) {
+#if SEQ1F1B_SM90
+  using T = QueryTiles<kDim>;
+  SEQ1F1B_DYNAMIC_SHARED(shared_bytes);
+  const std::uint32_t shared = shared_address(shared_bytes);
+  if (threadIdx.x == 0) {
+#pragma unroll
+    for (int stage = 0; stage < T::kStages; ++stage) {
+      mbarrier_init(shared + T::kKeyFull + stage * kBarrierBytes, 1);
+      mbarrier_init(shared + T::kValueFull + stage * kBarrierBytes, 1);
+      mbarrier_init(shared + T::kKeyEmpty + stage * kBarrierBytes, 4 * T::kConsumers);
+      mbarrier_init(shared + T::kValueEmpty + stage * kBarrierBytes, 4 * T::kConsumers);
+    }
+    mbarrier_init(shared + T::kQueryFull, 1);
+    fence_mbarrier_init();
+  }
+  __syncthreads();
+  const QueryTile<kDim> at(
+      a, Work(blockIdx.x, a.shape.micro_batch * a.shape.heads, a.query_tiles, a.section));
+  if (threadIdx.x < kGroup) {
+    give_registers<T::kProducerRegisters>();
+    if (threadIdx.x == 0) load<kDim>(&query, &grad_output, &key, &value, a.shape, at, shared);
+  } else {
+    take_registers<T::kConsumerRegisters>();
+    compute<kDim>(&grad_query, a, at, shared, shared_bytes);
+  }
+#endif
+}
+
+template <int kDim>
+void launch(Context& context, const BackwardCall& call) {
+  using T = QueryTiles<kDim>;
+  const AttentionShape& s = call.operands.shape;
+  const int rows = s.micro_batch * s.heads, group = s.heads / s.kv_heads;
+  const int query_tiles = (s.tokens + T::kQueries - 1) / T::kQueries;
+  const std::int64_t bytes_per_row = std::int64_t{4} * s.key_length * s.head_dim / group;
+  const QueryArguments arguments{s,
+                                 query_tiles,
+                                 rows_per_section(rows, bytes_per_row),
+                                 call.padded_tokens,
+                                 call.log2_sum,
+                                 call.delta};
+  allow_shared_bytes(queries<kDim>, T::kSharedBytes);
+  SEQ1F1B_LAUNCH((queries<kDim>), dim3(static_cast<unsigned>(rows * query_tiles)),
+                 dim3(T::kThreads), T::kSharedBytes, context.stream, call.query, call.grad_output,
+                 call.key, call.value, call.grad_query, arguments);
+}
+
+}  // namespace
+
+void backward_queries(Context& context, const BackwardCall& call) {
+  const auto run = call.operands.shape.head_dim <= 64 ? launch<64> : launch<128>;
+  run(context, call);
+}
+
+}  // namespace seq1f1b::kernels::cuda::sm90

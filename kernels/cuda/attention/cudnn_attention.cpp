@@ -1,0 +1,283 @@
+#include "kernels/cuda/attention/cudnn_attention.h"
+
+#include <dlfcn.h>
+
+// The frontend then takes cuDNN and the driver from handles instead of linking them: the module
+// loads where they are not.
+#define NV_CUDNN_FRONTEND_USE_DYNAMIC_LOADING
+#include <cudnn_frontend.h>
+
+#include <array>
+#include <map>
+#include <unordered_map>
+#include <vector>
+
+#include "kernels/cuda/check.h"
+#include "kernels/cuda/attention/cudnn_gradient.h"
+
+namespace cudnn_frontend {
+void* cudnn_dlhandle = nullptr;
+}
+
+namespace seq1f1b::kernels::cuda {
+namespace {
+
+namespace fe = cudnn_frontend;
+
+bool load_cudnn(std::string& why) {
+  if (!fe::cudnn_dlhandle) fe::cudnn_dlhandle = dlopen("libcudnn.so.9", RTLD_NOW | RTLD_LOCAL);
+  if (fe::cudnn_dlhandle) return true;
+  why = dlerror();
+  return false;
+}
+
+// Names of a graph's tensors when it runs.
+enum Name : std::int64_t {
+  kQuery = 1,
+  kKey,
+  kValue,
+  kScale,
+  kOutput,
+  kStatistics,
+  kGradOutput,
+  kGradQuery,
+  kGradKey,
+  kGradValue
+};
+
+// micro_batch, tokens, heads, kv_heads, head_dim, capacity, keys
+using Shape = std::array<std::int64_t, 7>;
+
+Shape shape_of(const Tensor& query, const Tensor& key, const AttentionRange& range) {
+  const Shape shape{query.dim(0), query.dim(1), query.dim(2),    key.dim(1),
+                    query.dim(3), key.dim(2),   range.key_length};
+  if (query.dtype != Dtype::kBf16)
+    throw ConfigError("attention by cuDNN computes in bf16 only; use runtime.compute_dtype=bf16");
+  if (range.document_start)
+    throw ConfigError("attention by cuDNN does not keep documents apart; use our own kernels");
+  // The library's rule: the last query sees the last key.
+  SEQ1F1B_ASSERT(range.key_length == range.query_start + query.dim(1) - range.key_start,
+                 "attention by cuDNN over keys that do not end where the queries do");
+  return shape;
+}
+
+struct Layout {
+  std::vector<std::int64_t> dim, stride;
+};
+// query, output and their gradients: [micro_batch, tokens, heads, head_dim] in memory
+Layout query_layout(const Shape& s) {
+  const auto [batch, tokens, heads, kv, width, capacity, keys] = s;
+  return {{batch, heads, tokens, width}, {tokens * heads * width, width, heads * width, 1}};
+}
+Layout key_layout(const Shape& s) {
+  const auto [batch, tokens, heads, kv, width, capacity, keys] = s;
+  return {{batch, kv, keys, width}, {kv * capacity * width, capacity * width, width, 1}};
+}
+Layout key_gradient_layout(const Shape& s) {
+  const auto [batch, tokens, heads, kv, width, capacity, keys] = s;
+  return {{batch, kv, keys, width}, {kv * keys * width, keys * width, width, 1}};
+}
+Layout statistics_layout(const Shape& s) {
+  return {{s[0], s[2], s[1], 1}, {s[2] * s[1], s[1], 1, 1}};
+}
+
+struct Plan {
+  std::shared_ptr<fe::graph::Graph> graph;
+  std::size_t workspace_bytes = 0;
+};
+
+class CudnnAttention final : public AttentionLibrary {
+ public:
+  explicit CudnnAttention(const Context& context) : deterministic_(context.deterministic) {
+    if (const auto status = fe::detail::create_handle(&handle_); status != CUDNN_STATUS_SUCCESS)
+      throw ConfigError(concat("cuDNN does not start: ", fe::detail::get_error_string(status)));
+    if (const auto status = fe::detail::set_stream(handle_, context.stream);
+        status != CUDNN_STATUS_SUCCESS)
+      throw Error(kExitUnexpected,
+                  concat("cuDNN takes no stream: ", fe::detail::get_error_string(status)));
+  }
+  ~CudnnAttention() override {
+    for (void* memory : {workspace_, gradients_}) cudaFree(memory);
+    fe::detail::destroy_handle(handle_);
+  }
+
+  void prepare(const Context& context, const Tensor& query, const Tensor& key,
+               const AttentionRange& range) override {
+    const Shape shape = shape_of(query, key, range);
+    forward_plan(context, shape);
+    backward_plan(context, shape);
+  }
+
+  void forward(Context& context, const Tensor& query, const Tensor& key, const Tensor& value,
+               const AttentionRange& range, double scale, const Tensor& output,
+               const Tensor& log_sum_exp) override {
+    const Plan& plan = forward_plan(context, shape_of(query, key, range));
+    float factor = static_cast<float>(scale);
+    run(plan, {{kQuery, query.data},
+               {kKey, key.data},
+               {kValue, value.data},
+               {kScale, &factor},
+               {kOutput, output.data},
+               {kStatistics, log_sum_exp.data}});
+  }
+
+  void backward(Context& context, const Tensor& grad_output, const Tensor& query, const Tensor& key,
+                const Tensor& value, const Tensor& output, const Tensor& log_sum_exp,
+                const AttentionRange& range, double scale, const Tensor& grad_query,
+                const Tensor& grad_key, const Tensor& grad_value, Accumulate mode) override {
+    const Shape shape = shape_of(query, key, range);
+    const Plan& plan = backward_plan(context, shape);
+    float factor = static_cast<float>(scale);
+    auto* const key_part = static_cast<std::byte*>(gradients_);
+    std::byte* const value_part = key_part + gradient_bytes(shape);
+    run(plan, {{kQuery, query.data},
+               {kKey, key.data},
+               {kValue, value.data},
+               {kScale, &factor},
+               {kOutput, output.data},
+               {kStatistics, log_sum_exp.data},
+               {kGradOutput, grad_output.data},
+               {kGradQuery, grad_query.data},
+               {kGradKey, key_part},
+               {kGradValue, value_part}});
+    take_carry_gradient(context, key_part, range.key_length, grad_key, mode);
+    take_carry_gradient(context, value_part, range.key_length, grad_value, mode);
+  }
+
+ private:
+  using Tensors = std::unordered_map<std::int64_t, void*>;
+  using Handle = std::shared_ptr<fe::graph::Tensor_attributes>;
+
+  static std::size_t gradient_bytes(const Shape& s) {
+    const auto elements = static_cast<std::size_t>(s[0] * s[3] * s[6] * s[4]);
+    return (elements * 2 + 255) / 256 * 256;
+  }
+
+  static void place(const Handle& tensor, Name name, const Layout& layout) {
+    tensor->set_output(true).set_uid(name).set_dim(layout.dim).set_stride(layout.stride);
+  }
+  static Handle input(fe::graph::Graph& graph, Name name, const Layout& layout) {
+    return graph.tensor(fe::graph::Tensor_attributes()
+                            .set_uid(name)
+                            .set_dim(layout.dim)
+                            .set_stride(layout.stride)
+                            .set_data_type(fe::DataType_t::BFLOAT16));
+  }
+  static Handle scale(fe::graph::Graph& graph) {
+    return graph.tensor(fe::graph::Tensor_attributes()
+                            .set_uid(kScale)
+                            .set_dim({1, 1, 1, 1})
+                            .set_stride({1, 1, 1, 1})
+                            .set_is_pass_by_value(true)
+                            .set_data_type(fe::DataType_t::FLOAT));
+  }
+  static std::shared_ptr<fe::graph::Graph> new_graph() {
+    auto graph = std::make_shared<fe::graph::Graph>();
+    graph->set_io_data_type(fe::DataType_t::BFLOAT16)
+        .set_intermediate_data_type(fe::DataType_t::FLOAT)
+        .set_compute_data_type(fe::DataType_t::FLOAT);
+    return graph;
+  }
+  // A square mask is the plain causal one, which has the faster kernels.
+  template <class Attributes>
+  static void mask(Attributes& attributes, const Shape& s) {
+    if (s[1] == s[6])
+      attributes.set_causal_mask(true);
+    else
+      attributes.set_causal_mask_bottom_right(true);
+  }
+
+  const Plan& forward_plan(const Context& context, const Shape& s) {
+    Plan& plan = forward_plans_[s];
+    if (plan.graph) return plan;
+    auto graph = new_graph();
+    auto attributes =
+        fe::graph::SDPA_attributes().set_generate_stats(true).set_attn_scale(scale(*graph));
+    mask(attributes, s);
+    auto [output, statistics] =
+        graph->sdpa(input(*graph, kQuery, query_layout(s)), input(*graph, kKey, key_layout(s)),
+                    input(*graph, kValue, key_layout(s)), attributes);
+    place(output, kOutput, query_layout(s));
+    place(statistics, kStatistics, statistics_layout(s));
+    statistics->set_data_type(fe::DataType_t::FLOAT);
+    finish(context, plan, std::move(graph), s, "forward");
+    return plan;
+  }
+
+  const Plan& backward_plan(const Context& context, const Shape& s) {
+    Plan& plan = backward_plans_[s];
+    if (plan.graph) return plan;
+    auto graph = new_graph();
+    auto attributes = fe::graph::SDPA_backward_attributes()
+                          .set_attn_scale(scale(*graph))
+                          .set_deterministic_algorithm(deterministic_);
+    mask(attributes, s);
+    const Handle statistics = input(*graph, kStatistics, statistics_layout(s));
+    statistics->set_data_type(fe::DataType_t::FLOAT);
+    auto [grad_query, grad_key, grad_value] = graph->sdpa_backward(
+        input(*graph, kQuery, query_layout(s)), input(*graph, kKey, key_layout(s)),
+        input(*graph, kValue, key_layout(s)), input(*graph, kOutput, query_layout(s)),
+        input(*graph, kGradOutput, query_layout(s)), statistics, attributes);
+    place(grad_query, kGradQuery, query_layout(s));
+    place(grad_key, kGradKey, key_gradient_layout(s));
+    place(grad_value, kGradValue, key_gradient_layout(s));
+    finish(context, plan, std::move(graph), s, "backward");
+    grow(context, gradients_, gradients_bytes_, 2 * gradient_bytes(s));
+    return plan;
+  }
+
+  void finish(const Context& context, Plan& plan, std::shared_ptr<fe::graph::Graph> graph,
+              const Shape& s, const char* direction) {
+    std::int64_t bytes = 0;
+    auto status = graph->build(handle_, {fe::HeurMode_t::A});
+    if (status.is_good()) status = graph->get_workspace_size(bytes);
+    if (status.is_bad())
+      throw ConfigError(concat("cuDNN does not do the ", direction, " of attention for ", s[0],
+                               " sequences, ", s[1], " queries, ", s[6], " keys, ", s[2],
+                               " heads over ", s[3], " of ", s[4],
+                               deterministic_ ? ", deterministic" : "", ": ", status.get_message(),
+                               "; use our own kernels"));
+    plan.workspace_bytes = static_cast<std::size_t>(bytes);
+    grow(context, workspace_, workspace_bytes_, plan.workspace_bytes);
+    plan.graph = std::move(graph);
+  }
+
+  // Memory that is in use by issued work is let go only when that is done.
+  void grow(const Context& context, void*& memory, std::size_t& held, std::size_t wanted) {
+    if (wanted <= held) return;
+    check(cudaStreamSynchronize(context.stream), "waiting for the GPU");
+    cudaFree(memory);
+    memory = nullptr;
+    held = 0;
+    check(cudaMalloc(&memory, wanted), "allocating memory for cuDNN");
+    held = wanted;
+  }
+
+  void run(const Plan& plan, Tensors tensors) {
+    if (auto status = plan.graph->execute(handle_, tensors, workspace_); status.is_bad())
+      throw Error(kExitUnexpected, concat("cuDNN, running attention: ", status.get_message()));
+  }
+
+  cudnnHandle_t handle_ = nullptr;
+  bool deterministic_;
+  std::map<Shape, Plan> forward_plans_, backward_plans_;
+  void *workspace_ = nullptr, *gradients_ = nullptr;
+  std::size_t workspace_bytes_ = 0, gradients_bytes_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<AttentionLibrary> make_cudnn_attention(const Context& context) {
+  std::string why;
+  if (!load_cudnn(why)) throw ConfigError(concat("attention by cuDNN: ", why));
+  return std::make_unique<CudnnAttention>(context);
+}
+
+std::string cudnn_version() {
+  std::string why;
+  if (!load_cudnn(why)) return {};
+  const auto version = fe::detail::get_backend_version();
+  return concat(version / 10000, ".", version % 10000 / 100, ".", version % 100);
+}
+
+}  // namespace seq1f1b::kernels::cuda

@@ -1,0 +1,61 @@
+#pragma once
+// Scratch of the attention kernels: plain host code, read by the plan and by the launchers.
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/cuda/attention/attention_sm90_scratch.h"
+#include "kernels/cuda/scratch.h"
+
+namespace seq1f1b::kernels::cuda {
+
+// The forward shares a query tile's keys among blocks where there are fewer tiles than
+// multiprocessors: each part leaves an output in fp32 and its log-sum-exp.
+inline constexpr int kSplitTileRows = 128;    // no forward kernel has tiles of more queries
+inline constexpr int kMaxSplits = 16;         // parts of one tile
+inline constexpr int kMaxSplitParts = 160;    // parts in all: multiprocessors made use of
+inline constexpr int kLeastTilesOfSplit = 4;  // key tiles that pay for a part of their own
+
+// Parts per query tile. `tiles`: query tiles times heads times sequences, `key_tiles`: the most
+// that one of them sees.
+inline int attention_splits(std::int64_t tiles, std::int64_t key_tiles, int multiprocessors) {
+  const std::int64_t parts =
+      std::min(multiprocessors, kMaxSplitParts) / std::max<std::int64_t>(tiles, 1);
+  return static_cast<int>(
+      std::clamp<std::int64_t>(std::min(parts, key_tiles / kLeastTilesOfSplit), 1, kMaxSplits));
+}
+
+inline std::size_t scratch_floats(std::int64_t floats) {  // as Scratch::take rounds
+  return (static_cast<std::size_t>(floats) * sizeof(float) + 255) / 256 * 256;
+}
+
+// Of any call with up to these extents: tiles times parts never exceeds kMaxSplitParts, nor parts
+// kMaxSplits.
+inline std::size_t attention_forward_scratch(const ScratchShape& shape) {
+  const std::int64_t rows = shape.micro_batch * shape.heads * shape.tokens;
+  const std::int64_t most =
+      std::min<std::int64_t>(rows * kMaxSplits, std::int64_t{kMaxSplitParts} * kSplitTileRows);
+  return scratch_floats(most * shape.head_dim) + scratch_floats(most);
+}
+
+// delta = rowsum(grad_output * output), and where sums may run in any order grad_query in fp32.
+// What the kernels of compute capability 8.0 and of 9.0 take, whichever is more: the plan does not
+// know the device.
+inline std::size_t attention_backward_scratch(const ScratchShape& shape) {
+  const std::int64_t rows = shape.micro_batch * shape.heads * shape.tokens;
+  const bool one_pass = !shape.deterministic && !shape.fp32;
+  const std::size_t sm80 =
+      scratch_floats(rows) + (one_pass ? scratch_floats(rows * shape.head_dim) : 0);
+  const std::size_t sm90 =
+      shape.fp32 || shape.head_dim > kSm90MaxHeadDim
+          ? 0
+          : attention_sm90_scratch_bytes(shape.micro_batch, shape.tokens, shape.heads,
+                                         shape.head_dim, shape.deterministic);
+  return std::max(sm80, sm90);
+}
+
+inline std::size_t attention_scratch(const ScratchShape& shape) {
+  return std::max(attention_forward_scratch(shape), attention_backward_scratch(shape));
+}
+
+}  // namespace seq1f1b::kernels::cuda
