@@ -115,7 +115,7 @@ Timeline simulate(const Schedule& schedule, const Cost& cost) {
   const std::size_t ranks = schedule.orders.size();
   Timeline timeline;
   timeline.spans.resize(ranks);
-  std::vector<double> busy(ranks), free_from(ranks);
+  std::vector<double> free_from(ranks);
   Ends ends(schedule);
 
   // Every rank goes as far as it can, in turn, until all are through.
@@ -134,7 +134,6 @@ Timeline simulate(const Schedule& schedule, const Cost& cost) {
         SEQ1F1B_ASSERT(duration >= 0, to_string(action), " takes ", duration);
         const double start = std::max(free_from[rank], ready);
         free_from[rank] = start + duration;
-        busy[rank] += duration;
         ends.at(stage, action.kind, action.unit) = free_from[rank];
         spans.push_back({start, free_from[rank]});
         progress = true;
@@ -146,10 +145,23 @@ Timeline simulate(const Schedule& schedule, const Cost& cost) {
                    "the schedule is not valid: rank ", rank, " stops at action ",
                    timeline.spans[rank].size());
 
-  // The bubble counts every rank from the first start to the last end of all.
-  timeline.makespan = *std::ranges::max_element(free_from);
+  return timeline_of(std::move(timeline.spans));
+}
+
+Timeline timeline_of(std::vector<std::vector<Timeline::Span>> spans) {
+  Timeline timeline;
+  timeline.spans = std::move(spans);
+  std::vector<double> busy;
+  for (const std::vector<Timeline::Span>& of_rank : timeline.spans) {
+    double time = 0;
+    for (const Timeline::Span& span : of_rank) {
+      time += span.end - span.start;
+      timeline.makespan = std::max(timeline.makespan, span.end);
+    }
+    busy.push_back(time);
+  }
   for (const double time : busy) timeline.idle.push_back(timeline.makespan - time);
-  const double total = static_cast<double>(ranks) * timeline.makespan;
+  const double total = static_cast<double>(busy.size()) * timeline.makespan;
   if (total > 0) timeline.bubble = 1 - std::accumulate(busy.begin(), busy.end(), 0.0) / total;
   return timeline;
 }

@@ -1,6 +1,7 @@
 #pragma once
-// A schedule on a cost model: when every action starts and ends, and the bubble. Communication is
-// free. Source of the definition of bubble: 1 - busy / (P * makespan).
+// When every action of a schedule starts and ends, and the bubble: on a cost model, where
+// communication is free, or as measured. Source of the definition of bubble: 1 - busy / (P *
+// makespan).
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -38,6 +39,9 @@ struct Timeline {
   double bubble = 0;         // 1 - busy / (ranks * makespan)
   std::vector<double> idle;  // per rank, within the makespan
 };
+// From the spans of every rank, in the order of its actions, on one clock that starts at 0: the
+// makespan and the bubble count every rank from 0 to the last end of all.
+Timeline timeline_of(std::vector<std::vector<Timeline::Span>> spans);
 // The schedule must be valid.
 Timeline simulate(const schedule::Schedule& schedule, const Cost& cost);
 

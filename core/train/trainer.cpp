@@ -19,6 +19,7 @@
 #include "core/runtime/backend_choice.h"
 #include "core/runtime/knobs.h"
 #include "core/train/agreement.h"
+#include "core/train/measured_timeline.h"
 #include "core/train/model_json.h"
 #include "kernels/common/errors.h"
 #include "kernels/ops.h"
@@ -257,13 +258,8 @@ void Trainer::announce() {
   progress_->message(concat("planned memory by rank: ", base::join(memory)));
   base::atomic_write_file(run_directory_ + "/config.resolved.yaml",
                           config::to_yaml(config, &loaded_.origins));
-  base::atomic_write_file(
-      run_directory_ + "/schedule.svg",
-      simulate::to_svg(
-          job_.training, job_.simulated(false),
-          concat(config.schedule.name, ", ", config.parallel.pipeline_model_parallel_size,
-                 " ranks, ", job_.derived.micro_batches, " micro-batches of ",
-                 job_.segment_lengths.size(), " segments")));
+  base::atomic_write_file(run_directory_ + "/schedule.svg",
+                          simulate::to_svg(job_.training, job_.simulated(false), schedule_title()));
   if (!resumed_from_.empty()) {
     progress_->message(concat("resumed from ", resumed_from_, " at step ", step_));
     metrics_->write_event("resume", concat("{\"step\": ", step_, "}"));
@@ -312,6 +308,7 @@ int Trainer::run() {
     if (last || (saving.save_interval > 0 && step_ % saving.save_interval == 0)) save();
   }
   if (first()) report_end(resumed_from_);
+  draw_measured();
   return kExitComplete;
 }
 
@@ -320,6 +317,27 @@ std::map<std::string, std::string> Trainer::libraries() const {
   if (const auto* module = runtime::module_of(loaded_.config.runtime))
     names["cuda"] = module->libraries();
   return names;
+}
+
+std::string Trainer::schedule_title() const {
+  const auto& config = loaded_.config;
+  return concat(config.schedule.name, ", ", config.parallel.pipeline_model_parallel_size,
+                " ranks, ", job_.derived.micro_batches, " micro-batches of ",
+                job_.segment_lengths.size(), " segments");
+}
+
+// The last step as it was, beside the picture of how it should be. Collective.
+void Trainer::draw_measured() {
+  const simulate::Timeline timeline = measured_timeline(runtime_->training_loop(), *all_);
+  agree(*all_, "drawing the measured step", [&] {
+    if (!first() || timeline.makespan == 0) return;
+    base::atomic_write_file(
+        run_directory_ + "/measured.svg",
+        simulate::to_svg(job_.training, timeline,
+                         concat(schedule_title(), ", step ", step_, " as measured",
+                                compute_is_shared_ ? " (ranks share their cores or GPU)" : "")));
+    progress_->message(concat("as measured       ", run_directory_, "/measured.svg"));
+  });
 }
 
 // What the device holds beside the plan, once everything has run.

@@ -60,6 +60,8 @@ class Trainer {
   metrics::StepMetrics step(std::int64_t number);
   std::optional<Evaluation> evaluate(std::int64_t step);
   void save();
+  std::string schedule_title() const;
+  void draw_measured();
   void report_end(const std::string& checkpoint);
 
   config::Loaded loaded_;

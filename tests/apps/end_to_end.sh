@@ -44,7 +44,7 @@ case $name in
 complete)
   train 0 4
   says '[0-9]\.[0-9]{3} bits per byte'
-  for file in config.resolved.yaml run_info.json metrics.jsonl schedule.svg logs/rank_00003.log \
+  for file in config.resolved.yaml run_info.json metrics.jsonl schedule.svg measured.svg logs/rank_00003.log \
     checkpoints/latest checkpoints/step_00000004/COMPLETE; do
     [[ -s run/$file ]] || fail "run/$file is missing or empty"
   done

@@ -36,6 +36,14 @@ Timeline with_cost(const Schedule& schedule, const Lengths& lengths,
 
 }  // namespace
 
+TEST_CASE("a measured timeline counts its bubble as a simulated one does") {
+  const Timeline timeline = timeline_of({{{0, 2}, {3, 4}}, {{1, 2}, {4, 5}}});
+  CHECK(timeline.makespan == 5);
+  CHECK(timeline.idle == std::vector<double>{2, 3});
+  CHECK(timeline.bubble == 0.5);
+  CHECK(timeline_of({{}, {}}).bubble == 0);
+}
+
 TEST_CASE("the worked example: makespan 33, idle 9, peaks 5 4 3 2") {
   const Schedule schedule = make_schedule({"seq1f1b", 4, 1, 4, 2});
   const Timeline timeline = at_unit_cost(schedule);
