@@ -3,6 +3,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "core/base/parallel.h"
 #include "kernels/common/bf16.h"
 #include "kernels/common/errors.h"
 #include "kernels/common/philox.h"
@@ -11,16 +12,35 @@
 namespace seq1f1b::parameters {
 namespace {
 
+// A draw takes some 60 ns: this many are worth a thread.
+constexpr std::int64_t kSmallestPiece = 16384;
+
+double value_of(const Row& row, std::uint64_t key, std::int64_t element) {
+  switch (row.law) {
+    case Law::kZeros:
+      return 0.0;
+    case Law::kOnes:
+      return 1.0;
+    case Law::kNormal:
+      return row.standard_deviation *
+             kernels::philox_normal(key, static_cast<std::uint64_t>(element));
+  }
+  return 0.0;
+}
+
 template <class T>
 void write_row(const Store& store, const LocalRow& local, std::uint64_t seed,
-               kernels::Device& device) {
+               kernels::Device& device, int threads) {
   std::vector<T> host(static_cast<std::size_t>(local.row.elements()));
   // By way of fp32 where that is wider than T, so that a bf16 weight is its fp32 master rounded.
   using Wide = std::conditional_t<sizeof(T) == 8, double, float>;
-  for (std::size_t i = 0; i < host.size(); ++i) {
-    const double value = initial_value(local.row, seed, static_cast<std::int64_t>(i));
-    host[i] = static_cast<T>(static_cast<Wide>(value));
-  }
+  const std::uint64_t key = kernels::name_key(local.row.name, seed);
+  base::parallel_ranges(threads, local.row.elements(), kSmallestPiece,
+                        [&](std::int64_t begin, std::int64_t end) {
+                          for (std::int64_t i = begin; i < end; ++i)
+                            host[static_cast<std::size_t>(i)] =
+                                static_cast<T>(static_cast<Wide>(value_of(local.row, key, i)));
+                        });
   const kernels::Tensor target = store.parameter(local);
   device.upload(target.data, host.data(), target.bytes());
 }
@@ -28,30 +48,21 @@ void write_row(const Store& store, const LocalRow& local, std::uint64_t seed,
 }  // namespace
 
 double initial_value(const Row& row, std::uint64_t seed, std::int64_t element) {
-  switch (row.law) {
-    case Law::kZeros:
-      return 0.0;
-    case Law::kOnes:
-      return 1.0;
-    case Law::kNormal:
-      return row.standard_deviation * kernels::philox_normal(kernels::name_key(row.name, seed),
-                                                             static_cast<std::uint64_t>(element));
-  }
-  return 0.0;
+  return value_of(row, kernels::name_key(row.name, seed), element);
 }
 
-void initialise(const Store& store, std::uint64_t seed, kernels::Device& device,
-                kernels::Ops& ops) {
+void initialise(const Store& store, std::uint64_t seed, kernels::Device& device, kernels::Ops& ops,
+                int threads) {
   for (const LocalRow& local : store.layout().rows()) {
     switch (store.parameter(local).dtype) {
       case kernels::Dtype::kF64:
-        write_row<double>(store, local, seed, device);
+        write_row<double>(store, local, seed, device, threads);
         break;
       case kernels::Dtype::kF32:
-        write_row<float>(store, local, seed, device);
+        write_row<float>(store, local, seed, device, threads);
         break;
       case kernels::Dtype::kBf16:
-        write_row<kernels::Bf16>(store, local, seed, device);
+        write_row<kernels::Bf16>(store, local, seed, device, threads);
         break;
       case kernels::Dtype::kI32:
         throw InternalError("parameters are not integers");

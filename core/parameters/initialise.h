@@ -10,6 +10,8 @@ namespace seq1f1b::parameters {
 double initial_value(const Row& row, std::uint64_t seed, std::int64_t element);
 
 // Writes all weights of the store and, when training, their masters and zeros into both moments.
-void initialise(const Store& store, std::uint64_t seed, kernels::Device& device, kernels::Ops& ops);
+// `threads` of the host draw the values and change none of them.
+void initialise(const Store& store, std::uint64_t seed, kernels::Device& device, kernels::Ops& ops,
+                int threads = 1);
 
 }  // namespace seq1f1b::parameters

@@ -94,6 +94,9 @@ void Trainer::choose_device() {
   agree(*all_, "choosing the device", [&] {
     const runtime::DeviceChoice choice = runtime::choose_device(runtime, refusals);
     log(concat("computes on ", choice.device, " (", choice.reason, ")"));
+    // Whoever counts on GPUs should not have to look for the reason in a log.
+    if (first() && runtime.device == "auto" && choice.device != "cuda")
+      progress_->message(concat("computes on the CPU: ", choice.reason));
     runtime::apply_choice(choice, loaded_);
   });
 }
@@ -218,7 +221,7 @@ void Trainer::restore_or_initialise() {
   agree(*all_, "loading the parameters", [&] {
     if (resumed_from_.empty()) {
       parameters::initialise(runtime_->store(), loaded_.config.training.seed, *backend_->device,
-                             *backend_->ops);
+                             *backend_->ops, threads_);
       return;
     }
     checkpoint::Reader reader(resumed_from_);
@@ -305,7 +308,9 @@ int Trainer::run() {
     const bool last = step_ == training.train_iters;
     if (last || (training.eval_interval > 0 && step_ % training.eval_interval == 0))
       last_evaluation_ = evaluate(step_);
-    if (last || (saving.save_interval > 0 && step_ % saving.save_interval == 0)) save();
+    if ((last && saving.save_interval >= 0) ||
+        (saving.save_interval > 0 && step_ % saving.save_interval == 0))
+      save();
   }
   if (first()) report_end(resumed_from_);
   draw_measured();
@@ -452,7 +457,9 @@ void Trainer::report_end(const std::string& checkpoint) {
                                 " bits per byte"));
   }
   progress_->message(concat("schedule picture  ", run_directory_, "/schedule.svg"));
-  progress_->message(concat("checkpoint        ", checkpoint));
+  progress_->message(concat("checkpoint        ", checkpoint.empty()
+                                                      ? "none: checkpoint.save_interval is -1"
+                                                      : checkpoint));
 }
 
 }  // namespace seq1f1b::train

@@ -107,6 +107,25 @@ TEST_CASE("bf16 weights start as fp32 ones rounded, with and without masters", "
   CHECK(inexact > 1000);
 }
 
+TEST_CASE("the number of threads that draw the weights changes none of them", "[parameters]") {
+  config::Config config = tiny_config("llama");
+  config.model.vocab_size = 8192;  // times a hidden size of 16 or more: pieces for several threads
+  const parameters::Layout layout{model::parameter_table(model::model_spec(config.model)),
+                                  [](const parameters::Use&) { return true; }};
+  REQUIRE(layout.elements() > 8 * 16384);
+  Owned one(On::kReferenceFloat, layout, Purpose::kTraining);
+  Owned five(On::kReferenceFloat, layout, Purpose::kTraining);
+  one.initialise(7);
+  parameters::initialise(five.store, 7, *five.backend.device, *five.backend.ops, 5);
+  std::size_t wrong = 0;
+  for (const parameters::LocalRow& row : layout.rows()) {
+    const auto bytes = one.store.parameter(row).bytes();
+    if (std::memcmp(one.store.parameter(row).data, five.store.parameter(row).data, bytes) != 0)
+      ++wrong;
+  }
+  CHECK(wrong == 0);
+}
+
 TEST_CASE("device and compute type give the precision of a plan", "[parameters]") {
   const auto precision = [](const char* device, const char* dtype) {
     config::Config config = tiny_config("llama");
