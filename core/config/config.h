@@ -74,7 +74,7 @@ struct DataConfig {
 
 struct CheckpointConfig {
   std::string directory;             // the run directory; checkpoints go to <directory>/checkpoints
-  std::int64_t save_interval = 0;    // steps; 0: only at the end
+  std::int64_t save_interval = 0;    // steps; 0: only at the end; -1: never
   std::string resume = "auto";       // auto | none | path of a checkpoint
   int keep_last = 3;                 // complete checkpoints kept; 0: all
   std::int64_t keep_every = 0;       // steps that are multiples of this are never deleted; 0: none

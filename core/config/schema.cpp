@@ -245,8 +245,9 @@ void checkpoint_rows(std::vector<Field>& fields) {
   Rows<C> rows(fields, "checkpoint", &Config::checkpoint);
   rows.add("directory", &C::directory, "run directory; checkpoints go to its checkpoints/")
       .also_called({"save", "out_dir", "output_dir", "dir", "folder"});
-  rows.add("save_interval", &C::save_interval, "steps between checkpoints; 0: only at the end")
-      .at_least(0)
+  rows.add("save_interval", &C::save_interval,
+           "steps between checkpoints; 0: only at the end; -1: none, for trials of speed")
+      .at_least(-1)
       .also_called({"checkpoint_interval", "save_every", "save_steps"});
   rows.add("resume", &C::resume, "auto (the latest, if any) | none | path of a checkpoint")
       .also_called({"load", "resume_from_checkpoint"});

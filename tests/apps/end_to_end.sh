@@ -60,6 +60,14 @@ complete)
   cp out first
   run 0 "$program" sample run/checkpoints/step_00000004 --prompt 'line 1' --tokens 20 --seed 3
   cmp -s out first || fail "the same seed sampled another text"
+  # A trial of speed leaves figures and no weights; "auto" says on what it computes, and why.
+  unset SEQ1F1B_CUDA_MODULE
+  export CUDA_VISIBLE_DEVICES=''
+  train 0 1 checkpoint.directory=trial checkpoint.save_interval=-1 runtime.device=auto
+  says 'checkpoint +none'
+  says_once 'computes on the CPU: rank 0 can use no GPU'
+  [[ -s trial/metrics.jsonl ]] || fail "a trial left no metrics"
+  [[ ! -e trial/checkpoints/latest ]] || fail "a run with save_interval=-1 saved something"
   ;;
 layouts)
   train 0 4 training.train_iters=2

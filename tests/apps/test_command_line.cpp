@@ -1,3 +1,4 @@
+#include <regex>
 #include <string>
 
 #include "tests/apps/run_program.h"
@@ -26,6 +27,10 @@ TEST_CASE("help and version end well") {
   const Outcome version = run_shell("seq1f1b --version");
   CHECK(version.code == 0);
   CHECK(version.output.starts_with("seq1f1b "));
+  // What it was built from, so that a figure can be traced: "commit 8754886c0a1b", "-dirty" behind
+  // it.
+  CHECK(
+      std::regex_search(version.output, std::regex(", commit ([0-9a-f]{12}(-dirty)?|unknown), ")));
 }
 
 TEST_CASE("a wrong command line ends with exit code 2 and one line") {
