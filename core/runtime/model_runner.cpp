@@ -8,6 +8,7 @@
 namespace seq1f1b::runtime {
 
 using schedule::Action;
+using schedule::Flow;
 using schedule::Kind;
 using schedule::Lifetime;
 
@@ -39,6 +40,7 @@ ModelRunner::ModelRunner(const JobPlan& job, const schedule::Schedule& schedule,
                          std::span<const model::Stage> stages, kernels::Backend& backend,
                          StepInputs& inputs, std::byte* activations)
     : memory_(memory),
+      order_(schedule.orders[static_cast<std::size_t>(pipeline_rank)]),
       mode_(mode),
       stages_(stages),
       backend_(backend),
@@ -55,10 +57,9 @@ ModelRunner::ModelRunner(const JobPlan& job, const schedule::Schedule& schedule,
   }
   for (const model::Stage& stage : stages)
     for (const model::Extent& extent : extents_) stage.prepare(*backend.ops, extent);
-  const auto& order = schedule.orders[static_cast<std::size_t>(pipeline_rank)];
-  storage_.reserve(order.size());
-  for (std::size_t index = 0; index < order.size(); ++index)
-    storage_.push_back(storage_of(schedule, order[index], index, memory, activations));
+  storage_.reserve(order_.size());
+  for (std::size_t index = 0; index < order_.size(); ++index)
+    storage_.push_back(storage_of(schedule, order_[index], index, memory, activations));
   // One send buffer for each way out of each chunk, and none.
   outputs_.reserve(
       kFlows * static_cast<std::size_t>(schedule.spec.chunks * job.depth.send_buffers) + 1);
@@ -76,6 +77,28 @@ void ModelRunner::run(const Action& action, std::size_t index, std::byte* output
   expect_segment(action);
   if (action.kind != Kind::kWeightGrad) inputs_.select(action.unit);
   backend_.device->replay(key_of(index, output), [&] { issue(action, index, output); });
+}
+
+void ModelRunner::rehearse(std::span<const MessageBuffers> buffers) {
+  std::int32_t next = 0;  // records are numbered in the order in which they first run
+  for (std::size_t index = 0; index < order_.size(); ++index) {
+    if (memory_.record_of(index) != next) continue;
+    ++next;
+    const Action& action = order_[index];
+    const MessageBuffers& of_chunk = buffers[static_cast<std::size_t>(action.chunk)];
+    const schedule::KindRow& row = schedule::row_of(action.kind);
+    const std::byte* received = row.receives == Flow::kActivation ? of_chunk.activation_in
+                                : row.receives == Flow::kGradient ? of_chunk.gradient_in
+                                                                  : nullptr;
+    if (received) take(action, index, received);
+    if (action.kind != Kind::kWeightGrad) inputs_.select(action.unit);
+    std::vector<std::byte*> outputs;
+    if (row.sends == Flow::kActivation) outputs = of_chunk.activation_out;
+    if (row.sends == Flow::kGradient) outputs = of_chunk.gradient_out;
+    if (outputs.empty()) outputs = {nullptr};
+    for (std::byte* output : outputs)
+      backend_.device->replay(key_of(index, output), [&] { issue(action, index, output); });
+  }
 }
 
 void ModelRunner::issue(const Action& action, std::size_t index, std::byte* output) {

@@ -14,6 +14,13 @@
 
 namespace seq1f1b::runtime {
 
+// Where the messages of one chunk arrive and leave: the first buffer of a ring in, every buffer of
+// a ring out. Null or empty at the ends of the pipeline.
+struct MessageBuffers {
+  const std::byte *activation_in = nullptr, *gradient_in = nullptr;
+  std::vector<std::byte*> activation_out, gradient_out;
+};
+
 class ModelRunner final : public ActionRunner {
  public:
   // All arguments outlive the runner. `stages` by chunk; `activations`: the arena of the plan.
@@ -25,6 +32,14 @@ class ModelRunner final : public ActionRunner {
   void take(const schedule::Action& action, std::size_t index, const std::byte* received) override;
   void run(const schedule::Action& action, std::size_t index, std::byte* output) override;
 
+  // Does an action of every record once, with whatever its storage and messages hold, so that
+  // kernels are loaded, algorithms chosen and records made before anything depends on another rank:
+  // a kernel may not load while another one waits on the device for a message (CUDA C++ Programming
+  // Guide, "Lazy Loading", on concurrent execution), and memory for it may be short later.
+  // `buffers` by chunk. Writes activations, gradients and the loss; tokens and labels must be
+  // legal.
+  void rehearse(std::span<const MessageBuffers> buffers);
+
  private:
   void issue(const schedule::Action& action, std::size_t index, std::byte* output);
   std::uint64_t key_of(std::size_t index, const std::byte* output);
@@ -34,6 +49,7 @@ class ModelRunner final : public ActionRunner {
   }
 
   const schedule::MemoryPlan& memory_;
+  const schedule::Order& order_;
   model::Mode mode_;
   std::span<const model::Stage> stages_;
   kernels::Backend& backend_;

@@ -17,8 +17,7 @@ RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fa
       fabric_(fabric),
       pipeline_rank_(mesh_of(job).coordinate_of(fabric.world().rank()).pp),
       plan_(plan_rank(job, pipeline_rank_)),
-      arena_(*backend.device, plan_.planned_bytes()),
-      issued_(backend.device->make_event()) {
+      arena_(*backend.device, plan_.planned_bytes()) {
   std::byte* next = arena_.data();
   const auto take = [&](std::size_t bytes) {
     std::byte* section = next;
@@ -61,9 +60,15 @@ RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fa
   };
   make(training_, job.training, plan_.training, model::Mode::kTraining);
   make(evaluation_, job.evaluation, plan_.evaluation, model::Mode::kEvaluation);
+  if (!backend.device->is_host()) rehearse();
 }
 
 RankRuntime::~RankRuntime() {
+  // First of all: where an exception has left messages under way, closing their channels ends them,
+  // and the device can come to the end of its queue.
+  senders_.clear();
+  receivers_.clear();
+  tied_.clear();
   // They hold addresses of the arena.
   backend_.device->forget_records();
 }
@@ -81,6 +86,7 @@ void RankRuntime::connect(std::byte* rings) {
     return mesh.rank_of(at);
   };
   channels_.resize(stages_.size());
+  message_buffers_.resize(stages_.size());
   for (const ChannelEnd& end : channel_ends(job_, pipeline_rank_)) {
     const schedule::Channel& channel = end.channel;
     const bool activation = channel.direction == schedule::Direction::kActivation;
@@ -89,17 +95,21 @@ void RankRuntime::connect(std::byte* rings) {
       buffers.emplace_back(rings, end.buffer_bytes);
     const int id = channel.producing_stage * 2 + (activation ? 0 : 1);
     const int consuming_stage = channel.producing_stage + (activation ? 1 : -1);
+    const int own_stage = end.sends ? channel.producing_stage : consuming_stage;
+    const auto chunk =
+        static_cast<std::size_t>(schedule::place_of_stage(job_.training, own_stage).chunk);
+    ChunkChannels& ends = channels_[chunk];
+    MessageBuffers& memory = message_buffers_[chunk];
     if (end.sends) {
+      for (const auto& buffer : buffers)
+        (activation ? memory.activation_out : memory.gradient_out).push_back(buffer.data());
       senders_.push_back(fabric_.make_sender(world_rank(channel.to_rank), id, std::move(buffers)));
-      auto& ends = channels_[static_cast<std::size_t>(
-          schedule::place_of_stage(job_.training, channel.producing_stage).chunk)];
       (activation ? ends.activation_out : ends.gradient_out) = senders_.back().get();
       (activation ? ends.next_rank : ends.previous_rank) = channel.to_rank;
     } else {
+      (activation ? memory.activation_in : memory.gradient_in) = buffers.front().data();
       receivers_.push_back(
           fabric_.make_receiver(world_rank(channel.from_rank), id, std::move(buffers)));
-      auto& ends = channels_[static_cast<std::size_t>(
-          schedule::place_of_stage(job_.training, consuming_stage).chunk)];
       (activation ? ends.activation_in : ends.gradient_in) = receivers_.back().get();
       (activation ? ends.previous_rank : ends.next_rank) = channel.from_rank;
     }
@@ -126,9 +136,13 @@ void RankRuntime::connect(std::byte* rings) {
   fabric_.connect();
 }
 
-void RankRuntime::settle(const comm::Describe& what) {
-  backend_.device->record(*issued_);
-  fabric_.settle(*issued_, what);
+// With samples of zeros, and before any message is announced: nothing waits for another rank yet.
+void RankRuntime::rehearse() {
+  const auto& training = job_.config.training;
+  inputs_->upload(std::vector<std::int32_t>(static_cast<std::size_t>(
+      job_.derived.micro_batches * training.micro_batch_size * (training.seq_length + 1))));
+  for (const Pass* pass : {&training_, &evaluation_}) pass->runner->rehearse(message_buffers_);
+  backend_.device->synchronize();  // its own work alone
 }
 
 PassResult RankRuntime::run(Pass& pass, std::span<const std::int32_t> samples, std::int64_t step) {
@@ -160,7 +174,6 @@ void RankRuntime::exchange_tied_gradients(std::int64_t step) {
       return concat("exchanging gradients of the tied ", row.row.name, " (step ", step, ")");
     };
     tied.group->all_reduce_sum(gradient, what);
-    settle(what);
   }
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // One rank of a job, ready to run steps: the arena of the plan, parameters, stages, channels and a
-// loop per schedule. Allocates everything here and nothing later.
+// loop per schedule. Allocates everything here and nothing later, on the device and behind it: on a
+// device with a queue every action that differs is done once beforehand.
 #include <memory>
 #include <optional>
 #include <span>
@@ -67,8 +68,7 @@ class RankRuntime {
     std::unique_ptr<ModelRunner> runner;
   };
   void connect(std::byte* rings);
-  // Before the host blocks on the device: what was issued is done, or DeadlineError.
-  void settle(const comm::Describe& what);
+  void rehearse();
   PassResult run(Pass& pass, std::span<const std::int32_t> samples, std::int64_t step);
 
   const JobPlan& job_;
@@ -87,12 +87,12 @@ class RankRuntime {
   std::vector<std::unique_ptr<comm::Sender>> senders_;
   std::vector<std::unique_ptr<comm::Receiver>> receivers_;
   std::vector<ChunkChannels> channels_;
+  std::vector<MessageBuffers> message_buffers_;  // of the channels, by chunk
   struct TiedGroup {
     std::unique_ptr<comm::TensorGroup> group;
     std::size_t row;  // in the layout
   };
   std::vector<TiedGroup> tied_;
-  std::unique_ptr<kernels::Event> issued_;
   std::optional<ActionRing> ring_;
   Pass training_, evaluation_;
 };

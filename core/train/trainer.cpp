@@ -356,8 +356,8 @@ void Trainer::log_memory() {
   if (records.count > 0)
     log(concat("of it ", records.count, " records of actions ",
                records.bytes > 0 ? base::bytes_text(records.bytes) : "of unknown size",
-               " (planned: ", plan.training.records(), " records, estimated at ",
-               base::bytes_text(plan.record_bytes), ")"));
+               " (planned: ", plan.training.records() + plan.evaluation.records(),
+               " records, estimated at ", base::bytes_text(plan.record_bytes), ")"));
 }
 
 metrics::StepMetrics Trainer::step(std::int64_t number) {

@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/device.h"
+#include "tests/simt/runtime.h"
 
 namespace seq1f1b::simt {
 
@@ -25,6 +26,18 @@ Backend make_emulated_backend(const EmulatedOptions& options) {
   backend.device = std::move(device);
   backend.ops = cuda::make_cuda_ops(context, options.compute);
   return backend;
+}
+
+EmulatedMemory emulated_memory() {
+  Runtime& runtime = Runtime::get();
+  const std::scoped_lock lock(runtime.mutex);
+  return {runtime.allocated_bytes, runtime.peak_bytes, runtime.allocations};
+}
+
+void reset_emulated_peak() {
+  Runtime& runtime = Runtime::get();
+  const std::scoped_lock lock(runtime.mutex);
+  runtime.peak_bytes = runtime.allocated_bytes;
 }
 
 }  // namespace seq1f1b::simt

@@ -41,7 +41,7 @@ bool Runtime::known(cudaStream_t stream) const {
 
 bool Runtime::capturing() const {
   for (const auto* stream : streams)
-    if (stream->capture) return true;
+    if (stream->capture && stream->capture->thread == std::this_thread::get_id()) return true;
   return false;
 }
 

@@ -15,6 +15,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace seq1f1b::simt {
@@ -27,6 +28,7 @@ struct Node {
 
 struct Capture {
   cudaStream_t origin = nullptr;
+  std::thread::id thread = std::this_thread::get_id();  // that began it
   std::vector<Node> nodes;
   bool invalid = false;
 };
@@ -62,7 +64,8 @@ class Runtime {
   std::vector<cudaStream_t> streams;  // in the order of their making
   std::map<std::uintptr_t, Allocation> memory;
   std::map<const void*, std::size_t> allowed_shared_bytes;
-  std::size_t allocated_bytes = 0;
+  std::size_t allocated_bytes = 0, peak_bytes = 0;  // of the device
+  long allocations = 0;                             // of device and pinned memory, so far
 
   // What every later call answers once a kernel has failed.
   cudaError_t sticky = cudaSuccess;
@@ -76,6 +79,8 @@ class Runtime {
   void run_all();
   void fault(const std::string& what);
   bool known(cudaStream_t stream) const;
+  // This thread: what a rank records is no business of the ranks on other threads, which are
+  // processes of their own on a GPU.
   bool capturing() const;
   // The allocation that holds all of [pointer, pointer + bytes); pageable memory has none.
   MemoryKind kind_of(const void* pointer, std::size_t bytes, bool* outside = nullptr) const;

@@ -1,5 +1,6 @@
 // Memory and copies. Fresh memory is NaN in every type. Device memory lies on the host's heap, so
 // that the address sanitizer sees kernels that leave their buffers.
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -25,6 +26,8 @@ cudaError_t allocate(void** pointer, std::size_t bytes, MemoryKind kind) {
   if (posix_memalign(&memory, 512, bytes) != 0) return fail(cudaErrorMemoryAllocation);
   std::memset(memory, 0xFF, bytes);
   if (device) runtime.allocated_bytes += bytes;
+  runtime.peak_bytes = std::max(runtime.peak_bytes, runtime.allocated_bytes);
+  ++runtime.allocations;
   runtime.memory[address(memory)] = {bytes, kind, true};
   *pointer = memory;
   return cudaSuccess;
