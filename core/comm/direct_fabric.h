@@ -8,11 +8,12 @@
 // would make a message wait for all that were sent before it on other edges, which the validator's
 // proof knows nothing of.
 //
-// Deadlock: a receive is issued as soon as its buffer of the ring is released, a send as soon as its
-// message is, and the queues order each behind exactly what the validator assumes: the release, the
-// message, the buffer's last send. So whatever completes under the validator's rules does here,
-// wherever the host stops to wait for its own device. Receives of one channel run one after another:
-// at most one occupies multiprocessors while it waits for its message.
+// Deadlock: a receive is issued as soon as its buffer of the ring is released, a send as soon as
+// its message is, and the queues order each behind exactly what the validator assumes: the release,
+// the message, the buffer's last send. So whatever completes under the validator's rules does here,
+// wherever the host stops to wait for its own device; nor does timing matter, as
+// tests/core/runtime/fabric_loop_test.cpp says, which runs every schedule. Receives of one channel
+// run one after another: at most one occupies multiprocessors while it waits for its message.
 #include <functional>
 
 #include "core/comm/connection_plan.h"
