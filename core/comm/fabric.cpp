@@ -19,16 +19,6 @@ std::string machine() {
   return boot.empty() ? Transport::host_name() : boot;
 }
 
-// Whether two ranks of the world have the same device.
-bool devices_are_shared(World& world, const std::string& device) {
-  std::vector<int> everyone(static_cast<std::size_t>(world.size()));
-  std::iota(everyone.begin(), everyone.end(), 0);
-  std::vector<std::string> devices = world.make_group(everyone)->all_gather(
-      machine() + " " + device, [] { return std::string("comparing the devices of the ranks"); });
-  std::ranges::sort(devices);
-  return std::ranges::adjacent_find(devices) != devices.end();
-}
-
 constexpr const char* kHint = "; the environment variable NCCL_DEBUG=WARN makes NCCL say more";
 
 CommunicatorFactory nccl(kernels::Device& device, const kernels::cuda::Module& module) {
@@ -57,10 +47,23 @@ void check_summable(const kernels::Tensor& values) {
                  "a sum over ranks of ", kernels::describe(values));
 }
 
+std::vector<int> sharing_ranks(World& world, const kernels::Device& device,
+                               const kernels::cuda::Module& module) {
+  std::vector<int> everyone(static_cast<std::size_t>(world.size()));
+  std::iota(everyone.begin(), everyone.end(), 0);
+  const std::vector<std::string> devices = world.make_group(everyone)->all_gather(
+      concat(machine(), " ", module.identity(device).bus_id),
+      [] { return std::string("comparing the devices of the ranks"); });
+  std::vector<int> sharing;
+  for (const std::string& device_of_rank : devices)
+    sharing.push_back(static_cast<int>(std::ranges::count(devices, device_of_rank)));
+  return sharing;
+}
+
 std::unique_ptr<Fabric> connect_devices(World& world, kernels::Device& device,
                                         const kernels::cuda::Module* module) {
   if (device.is_host()) return std::make_unique<HostFabric>(world);
-  if (module && devices_are_shared(world, module->identity(device).bus_id))
+  if (module && std::ranges::max(sharing_ranks(world, device, *module)) > 1)
     return make_staged_fabric(world, device, "ranks share a GPU");
   if (module) return std::make_unique<DirectFabric>(world, device, nccl(device, *module));
   return make_staged_fabric(world, device);

@@ -62,6 +62,10 @@ class Fabric {
   virtual std::size_t library_bytes() const = 0;
 };
 
+// By rank, how many ranks have that rank's device: 1 where none is shared. Collective.
+std::vector<int> sharing_ranks(World& world, const kernels::Device& device,
+                               const kernels::cuda::Module& module);
+
 // Chooses, the same on all ranks. Collective. `module` is null unless the device is the module's.
 std::unique_ptr<Fabric> connect_devices(World& world, kernels::Device& device,
                                         const kernels::cuda::Module* module = nullptr);

@@ -31,6 +31,10 @@ std::string divisors_around(std::int64_t value, std::int64_t number) {
   return concat(below, " or ", above);
 }
 
+// Of the head dimension in bf16; what else cuDNN refuses depends on its version and the GPU (NVIDIA
+// cuDNN frontend, "Scaled Dot Product Attention").
+constexpr int kCudnnHeadMultiple = 8;
+
 class Validator {
  public:
   Validator(const Config& config, int world_size)
@@ -259,6 +263,11 @@ class Validator {
     if (runtime.attention == "cudnn" && runtime.compute_dtype == "fp32")
       problems_.add(
           "runtime.attention cudnn computes in bf16 only: use own, or runtime.compute_dtype bf16");
+    if (runtime.attention == "cudnn" && model_.kv_channels % kCudnnHeadMultiple != 0)
+      problems_.add("runtime.attention cudnn needs model.kv_channels (", model_.kv_channels,
+                    ") to be a multiple of ", kCudnnHeadMultiple, ": use ",
+                    multiples_around(model_.kv_channels, kCudnnHeadMultiple),
+                    ", or runtime.attention own");
     if (runtime.compute_dtype == "auto") return;
     const auto dtypes = compute_dtypes(runtime.device);
     if (std::ranges::find(dtypes, runtime.compute_dtype) != dtypes.end()) return;

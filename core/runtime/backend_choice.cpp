@@ -41,6 +41,16 @@ void apply_choice(const DeviceChoice& choice, config::Loaded& loaded) {
   if (runtime.device == "auto") {
     runtime.device = choice.device;
     loaded.origins["runtime.device"] = "auto: " + choice.reason;
+    // How a GPU would have been used: one configuration serves machines with and without one.
+    const config::RuntimeConfig defaults;
+    for (const auto& [key, member] :
+         {std::pair{"deterministic", &config::RuntimeConfig::deterministic},
+          std::pair{"cuda_graphs", &config::RuntimeConfig::cuda_graphs}}) {
+      if (runtime.device == "cuda" || runtime.*member == defaults.*member) continue;
+      runtime.*member = defaults.*member;
+      loaded.origins[std::string("runtime.") + key] =
+          "auto: of GPUs, but the device is " + runtime.device;
+    }
   }
   if (runtime.compute_dtype == "auto") {
     runtime.compute_dtype = config::compute_dtype(runtime);

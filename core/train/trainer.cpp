@@ -12,7 +12,6 @@
 #include "core/base/text.h"
 #include "core/checkpoint/directory.h"
 #include "core/checkpoint/parameters_io.h"
-#include "core/comm/transport.h"
 #include "core/metrics/run_info.h"
 #include "core/optimizer/lr_schedule.h"
 #include "core/parameters/initialise.h"
@@ -110,12 +109,9 @@ void Trainer::set_up_device() {
   kernels::Device& device = *backend_->device;
   auto sharing = static_cast<std::size_t>(world_.local_size());
   if (module) {
-    const std::string mine =
-        concat(comm::Transport::host_name(), ' ', module->identity(device).bus_id);
-    auto all = all_->all_gather(mine, [] { return "comparing the devices of the ranks"; });
-    sharing = static_cast<std::size_t>(std::ranges::count(all, mine));
-    std::ranges::sort(all);
-    compute_is_shared_ = std::ranges::adjacent_find(all) != all.end();
+    const std::vector<int> ranks = comm::sharing_ranks(world_, device, *module);
+    sharing = static_cast<std::size_t>(ranks[static_cast<std::size_t>(world_.rank())]);
+    compute_is_shared_ = std::ranges::max(ranks) > 1;
   }
   agree(*all_, "planning the memory of the device", [&] {
     const runtime::RankPlan plan =

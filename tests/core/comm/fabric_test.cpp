@@ -193,6 +193,14 @@ TEST_CASE("the fabric is chosen by what the ranks compute on") {
   CHECK(descriptions({"0:1", "0:2", "0:1"}, true) ==
         std::set<std::string>{
             "threads of one process, staged through host memory (ranks share a GPU)"});
+  Machine machine(1);
+  auto worlds = make_in_process_worlds(3, with_deadline(30));
+  const auto failures = run_ranks(worlds, [&](World& world) {
+    const std::vector<std::string> buses{"0:1", "0:2", "0:1"};
+    const Gpu device(machine, buses[static_cast<std::size_t>(world.rank())]);
+    EXPECT(sharing_ranks(world, device, module) == std::vector<int>({2, 1, 2}));
+  });
+  CHECK(failures == std::vector<std::string>(3));
   CHECK(descriptions({"0:1", "0:2"}, false) ==
         std::set<std::string>{"threads of one process, staged through host memory"});
 }

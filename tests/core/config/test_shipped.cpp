@@ -13,6 +13,12 @@ TEST_CASE("every shipped configuration loads and is valid") {
     Loaded loaded = load(entry.path().string(), {});
     resolve(loaded);
     CHECK_NOTHROW(validate(loaded.config, 0));
+    for (const char* dtype : {"bf16", "fp32"}) {
+      loaded = load(entry.path().string(),
+                    {"runtime.device=cuda", std::string("runtime.compute_dtype=") + dtype});
+      resolve(loaded);
+      CHECK_NOTHROW(validate(loaded.config, 0));
+    }
     ++count;
   }
   CHECK(count >= 4);

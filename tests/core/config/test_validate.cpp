@@ -191,6 +191,10 @@ TEST_CASE("what only a GPU offers is refused elsewhere, unless it is left as it 
         "runtime.cuda_graphs false needs runtime.device cuda, not cpu: remove it");
   CHECK(validate_error({"runtime.attention=cudnn", "runtime.compute_dtype=fp32"}) ==
         "runtime.attention cudnn computes in bf16 only: use own, or runtime.compute_dtype bf16");
+  CHECK(validate_error({"runtime.attention=cudnn", "model.kv_channels=36"}) ==
+        "runtime.attention cudnn needs model.kv_channels (36) to be a multiple of 8: use 32 or 40, "
+        "or runtime.attention own");
+  CHECK(validate_error({"runtime.attention=own", "model.kv_channels=36"}) == "no error");
 }
 
 TEST_CASE("values set in code are checked like those of files, and equations only when they hold") {

@@ -63,6 +63,17 @@ TEST_CASE("the choice replaces auto, and says where it comes from", "[runtime]")
   CHECK(loaded.origins.at("runtime.device") == "auto: every rank can use a GPU");
   CHECK(loaded.origins.at("runtime.compute_dtype") == "auto: what cuda computes in");
 
+  // What only says how a GPU would be used does not keep a job from running without one.
+  for (const char* device : {"cuda", "cpu"}) {
+    config::Loaded open;
+    open.config.runtime.deterministic = open.config.runtime.cuda_graphs = "false";
+    apply_choice({device, "a reason"}, open);
+    const std::string expected = device == std::string("cuda") ? "false" : "true";
+    CHECK(open.config.runtime.deterministic == expected);
+    CHECK(open.config.runtime.cuda_graphs == expected);
+    CHECK(open.origins.contains("runtime.cuda_graphs") == (expected == "true"));
+  }
+
   config::Loaded fixed;
   fixed.config.runtime.device = "cpu";
   fixed.config.runtime.compute_dtype = "fp32";
@@ -112,6 +123,28 @@ TEST_CASE("a plan for GPUs needs none: scratch, masters, larger chunks of logits
   }
   config.runtime.cuda_graphs = "false";
   CHECK(plan_rank(testing::plan_with(config), 0).record_bytes == 0);
+}
+
+// A record per action would fill a GPU with graphs and make every step of a long order slow to
+// begin.
+TEST_CASE("shipped configurations need few records, of both passes, however long the order",
+          "[runtime]") {
+  for (const std::string name : {"gpt3_124m", "gpt3_2.7b_32k", "llama_1b_16k"})
+    for (const char* batches : {"64", "256"}) {
+      config::Loaded loaded = config::load(concat(SEQ1F1B_SOURCE_DIR, "/configs/", name, ".yaml"),
+                                           {"runtime.device=cuda", "model.vocab_size=50304",
+                                            concat("training.global_batch_size=", batches)});
+      config::resolve(loaded);
+      const JobPlan job = plan_job(loaded.config, config::validate(loaded.config, 0));
+      for (int rank = 0; rank < job.training.spec.ranks; ++rank) {
+        const RankPlan plan = plan_rank(job, rank);
+        INFO(name << ", batch " << batches << ", rank " << rank);
+        const int segments = job.training.spec.segments;
+        CHECK(plan.training.records() == 2 * segments * plan.training.period());
+        CHECK(plan.training.period() <= 8);
+        CHECK(plan.evaluation.records() == segments);
+      }
+    }
 }
 
 }  // namespace seq1f1b::runtime
