@@ -1,6 +1,7 @@
 // Times the CUDA back end's operations through the contract of kernels/ops.h, by time stamps in the
 // device's queue.
-//   cmake --build BUILD --target cuda_kernels && BUILD/cuda_kernels [--tiny] [--fast] [--cudnn]
+//   cmake --build BUILD --target cuda_kernels
+//   BUILD/cuda_kernels [--tiny] [--fast] [--cudnn] [--device] [memory] [products] [attention]
 // One line per figure, tab-separated: name, value, unit. Attention counts visible pairs only: 4 d
 // FLOPs forward, 10 d backward. Memory-bound operations count the bytes that must move: every
 // operand read once, every result written once. scripts/gpu_check.sh sets the figures beside their
@@ -8,10 +9,14 @@
 //   --tiny   small shapes, one call each: that everything runs (also emulated)
 //   --fast   variants whose sums run in any order
 //   --cudnn  attention by cuDNN
+//   --device only names the device and its libraries
+// memory, products, attention: those groups only, in that order; without one, all.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <exception>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -28,6 +33,7 @@ using Shape = std::initializer_list<std::int64_t>;
 
 struct Choice {
   bool tiny = false, fast = false, cudnn = false;
+  bool memory = false, products = false, attention = false;
 };
 
 class Bench {
@@ -46,13 +52,12 @@ class Bench {
   }
 
   void run() {
-    std::printf("device\t%s\n", backend_.device->description().c_str());
-    if (!choice_.cudnn) {
+    if (choice_.memory) {
       copy_speed();
       pointwise();
-      products();
     }
-    attention();
+    if (choice_.products) products();
+    if (choice_.attention) attention();
   }
 
  private:
@@ -301,11 +306,13 @@ class Bench {
                                std::to_string(p.head_dim) + ".h" + std::to_string(p.heads) + "_" +
                                std::to_string(p.kv_heads) + ".q" + std::to_string(p.tokens) + ".k" +
                                std::to_string(length);
-      report(name + ".forward",
-             4 * unit / seconds([&] {
-               ops_.attention_forward(query, key, value, range, scale, output, statistics);
-             }),
-             "TFLOP/s");
+      const auto forward = [&] {
+        ops_.attention_forward(query, key, value, range, scale, output, statistics);
+      };
+      if (choice_.fast)
+        forward();  // what backward starts from; there is one variant of it
+      else
+        report(name + ".forward", 4 * unit / seconds(forward), "TFLOP/s");
       report(name + (choice_.fast ? ".backward_fast" : ".backward"),
              10 * unit / seconds([&] {
                ops_.attention_backward(grad_output, query, key, value, output, statistics, range,
@@ -324,28 +331,44 @@ class Bench {
   double copy_rate_ = 0;
 };
 
+// Which device, which libraries; throws where none can be used.
+void describe_device() {
+  const Backend backend = cuda::make_cuda_backend({.compute = Dtype::kBf16});
+  std::printf("device\t%s\nlibraries\t%s\n", backend.device->description().c_str(),
+              cuda::load_module()->libraries().c_str());
+  std::fflush(stdout);
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
   Choice choice;
+  bool only_device = false;
+  const std::map<std::string, bool*> switches{
+      {"--tiny", &choice.tiny},        {"--fast", &choice.fast},   {"--cudnn", &choice.cudnn},
+      {"--device", &only_device},      {"memory", &choice.memory}, {"products", &choice.products},
+      {"attention", &choice.attention}};
   for (int i = 1; i < count; ++i) {
-    const std::string argument = arguments[i];
-    if (argument == "--tiny") {
-      choice.tiny = true;
-    } else if (argument == "--fast") {
-      choice.fast = true;
-    } else if (argument == "--cudnn") {
-      choice.cudnn = true;
-    } else {
-      std::fprintf(stderr, "usage: cuda_kernels [--tiny] [--fast] [--cudnn]\n");
+    const auto found = switches.find(arguments[i]);
+    if (found == switches.end()) {
+      std::fprintf(stderr,
+                   "usage: cuda_kernels [--tiny] [--fast] [--cudnn] [--device] [memory] [products] "
+                   "[attention]\n");
       return 2;
     }
+    *found->second = true;
+  }
+  if (!choice.memory && !choice.products && !choice.attention) {
+    choice.memory = choice.products = !choice.cudnn;  // cuDNN computes attention alone
+    choice.attention = true;
   }
   try {
-    Bench(choice).run();
-  } catch (const seq1f1b::Error& error) {
+    describe_device();
+    if (!only_device) Bench(choice).run();
+  } catch (const std::exception& error) {
     std::fprintf(stderr, "cuda_kernels: %s\n", error.what());
-    return error.code();
+    const auto* own = dynamic_cast<const seq1f1b::Error*>(&error);
+    return own ? own->code() : 1;
   }
   return 0;
 }

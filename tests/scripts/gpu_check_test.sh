@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# scripts/gpu_check.sh with stand-ins for the programs: what becomes of its report when there is no GPU,
+# when a program fails or hangs, and when the check itself is killed.
+set -euo pipefail
+check=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/scripts/gpu_check.sh
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+unset SEQ1F1B_CUDA_MODULE
+export SEQ1F1B_BUILD="$work/bin with a space"
+mkdir -p "$SEQ1F1B_BUILD"
+program() { # NAME, its text on standard input
+  { echo '#!/usr/bin/env bash'; cat; } >"$SEQ1F1B_BUILD/$1"
+  chmod +x "$SEQ1F1B_BUILD/$1"
+}
+fail() {
+  echo "FAILED: $*" >&2
+  for file in out report.md; do [[ -s $work/out/$file ]] && sed "s/^/  $file: /" "$work/out/$file" >&2; done
+  sed 's/^/  said: /' "$work/said" >&2
+  exit 1
+}
+# gpu_check CODE MOST_SECONDS ARGUMENTS...
+gpu_check() {
+  local expected=$1 most=$2 code=0
+  shift 2
+  rm -rf "$work/out"
+  SECONDS=0
+  "$check" --output "$work/out" "$@" >"$work/said" 2>&1 || code=$?
+  ((code == expected)) || fail "exit code $code instead of $expected"
+  ((SECONDS <= most)) || fail "took $SECONDS s"
+}
+reports() { grep -Fq -- "$1" "$work/out/report.md" || fail "the report lacks: $1"; }
+
+program seq1f1b <<'END'
+[[ $1 == --version ]] && echo "seq1f1b 1.2.3, commit 0123456789ab, GNU"
+exit 0
+END
+program cuda_kernels <<'END'
+echo "no GPU can be used" >&2
+exit 2
+END
+gpu_check 1 10 --only tests,kernels
+reports '| gpu | FAILED (code 2) |'
+reports '| tests | skipped | no GPU |'
+reports 'commit 0123456789ab'
+if "$check" --output "$work/out" --only kernel >"$work/said" 2>&1; then fail "an unknown step passed"; fi
+
+# From here on there is a GPU. A benchmark that fails half-way leaves what it had measured.
+program cuda_kernels <<'END'
+[[ $1 == --device ]] && { printf 'device\tfake GPU\nlibraries\tfake 1.0\n'; exit 0; }
+printf 'attention.fake\t123\tTFLOP/s\n'
+exit 3
+END
+# A test that breaks is told from one that does not.
+program test_fake_gpu <<'END'
+case ${1:-} in
+  --list-test-names-only) printf 'one, of [two]\nanother\n'; exit 2 ;;
+  'one\, of \[two\]') echo broken; exit 42 ;;
+  another) exit 0 ;;
+  '') exit 42 ;;
+esac
+exit 1
+END
+gpu_check 1 20 --only tests,kernels
+reports '| test_fake_gpu | FAILED (code 42) |'
+reports '| test_fake_gpu, test by test | 1 passed | 1 failed'
+grep -Pq "^FAILED \(code 42\)\tone" "$work/out/test_fake_gpu.apart.tsv" ||
+  fail "test_fake_gpu.apart.tsv: $(cat "$work/out/test_fake_gpu.apart.tsv")"
+reports '| kernels_attention | FAILED (code 3) |'
+reports '| attention.fake | 123 | TFLOP/s |'
+reports 'libraries fake 1.0'
+reports 'kernels_attention: cuda_kernels attention'
+[[ -s $work/out/logs.tar.gz ]] || fail "no archive of the logs"
+
+# What says that it was skipped has not passed.
+program test_fake_gpu <<<'echo "skipped, no GPU: none"'
+gpu_check 0 20 --only tests
+reports '| test_fake_gpu | skipped | skipped, no GPU: none |'
+
+# A program that hangs costs the time of the check and no more.
+program test_fake_gpu <<<'trap "" TERM; echo begun; while :; do sleep 1; done'
+gpu_check 1 25 --only tests,kernels --seconds 7
+reports '| test_fake_gpu | FAILED (killed) |'
+reports '| kernels_attention | skipped | no time left |'
+grep -q begun "$work/out/test_fake_gpu.log" || fail "the output of the killed program is lost"
+
+# Killed from outside, the check leaves its report and no process.
+program test_fake_gpu <<<'echo $$; exec sleep 300'
+rm -rf "$work/out"
+"$check" --output "$work/out" --only tests >"$work/said" 2>&1 &
+job=$!
+for _ in $(seq 100); do
+  [[ -s $work/out/test_fake_gpu.log ]] && break
+  sleep 0.1
+done
+kill "$job"
+wait "$job" && fail "a killed check passed"
+reports '| gpu | passed |'
+program_id=$(head -1 "$work/out/test_fake_gpu.log")
+for _ in $(seq 50); do kill -0 "$program_id" 2>/dev/null || exit 0; sleep 0.1; done
+fail "process $program_id survived"
