@@ -183,7 +183,8 @@ void print_memory(const JobPlan& job, const std::vector<RankPlan>& ranks) {
                                "step, see the run's logs"
                              : "buffers of MPI and scratch of oneDNN: measured after the first "
                                "step, see the run's logs");
-    print_row("host", base::bytes_text(plan.host_bytes), " for samples and checkpoint staging");
+    print_row("host", base::bytes_text(plan.host_bytes), " for samples and checkpoint staging",
+              job.on_cuda() ? ", and pinned for uploads" : "");
   }
 }
 

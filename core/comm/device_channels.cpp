@@ -157,6 +157,9 @@ void DeviceGroup::all_reduce_sum(const kernels::Tensor& values, const Describe& 
   fabric_.device().record(*produced_);
   communicator.wait(*produced_);
   communicator.all_reduce_sum(values);
+  // NCCL connects the members anew for the first sum of a size or type that takes another way than
+  // the trial did: that needs them all, and must not hold the host beyond the deadline.
+  fabric_.await_ready(*link_, what);
   communicator.record(*summed_.front());
   fabric_.waits().wait(*summed_.front(), rank_names(link_->connection.members), what);
 }

@@ -133,14 +133,21 @@ void DirectFabric::connect(Link& link) {
        .rank = static_cast<int>(place - connection.members.begin()),
        .size = static_cast<int>(connection.members.size()),
        .multiprocessors = connection.is_group ? kGroupMultiprocessors : kChannelMultiprocessors});
-  const auto what = [&] { return concat("connecting ", connection.name()); };
+  await_ready(link, [&] { return concat("connecting ", connection.name()); });
+}
+
+void DirectFabric::await_ready(Link& link, const Describe& what) {
   wait_until(
       [&] {
-        if (std::string failure = link.communicator->failure(); !failure.empty())
-          world_.break_off(failure, what);
+        check_failure(link, what);
         return link.communicator->ready();
       },
-      [&] { return rank_names(peers(connection, world_.rank())); }, what);
+      [&] { return rank_names(peers(link.connection, world_.rank())); }, what);
+}
+
+void DirectFabric::check_failure(Link& link, const Describe& what) {
+  if (std::string failure = link.communicator->failure(); !failure.empty())
+    world_.break_off(concat(failure, " on ", link.connection.name()), what);
 }
 
 // Connections between peers and kernels are set up by their first use. Both would be in the way of
@@ -155,26 +162,16 @@ void DirectFabric::exchange(Link& link) {
     communicator.send(trial_.data(), 1, 1);
   else
     communicator.receive(trial_.data(), 1, 0);
-  const auto whom = [&] { return rank_names(peers(connection, world_.rank())); };
   const auto what = [&] { return concat("trying ", connection.name()); };
-  const auto check = [&] {
-    if (std::string failure = communicator.failure(); !failure.empty())
-      world_.break_off(failure, what);
-  };
-  wait_until(
-      [&] {
-        check();
-        return communicator.ready();
-      },
-      whom, what);
+  await_ready(link, what);
   const auto exchanged = device_.make_event();
   communicator.record(*exchanged);
   wait_until(
       [&] {
-        check();
+        check_failure(link, what);
         return exchanged->done();
       },
-      whom, what);
+      [&] { return rank_names(peers(connection, world_.rank())); }, what);
 }
 
 void DirectFabric::settle(kernels::Event& event, const Describe& what) {
@@ -198,8 +195,7 @@ void DirectFabric::settle(kernels::Event& event, const Describe& what) {
 void DirectFabric::check_failures(const Describe& what) {
   for (const auto& link : links_) {
     if (link.use_count() == 1) continue;  // its channel is closed
-    if (std::string failure = link->communicator->failure(); !failure.empty())
-      world_.break_off(concat(failure, " on ", link->connection.name()), what);
+    check_failure(*link, what);
   }
 }
 

@@ -60,11 +60,15 @@ class DirectFabric final : public Fabric {
   kernels::Device& device() { return device_; }
   DeviceWaits& waits() { return waits_; }
   bool failed() const { return failed_; }
+  // Returns when the communicator is ready for the next operation: what the last one had to set up
+  // with other members, if anything, is there. Throws as settle does.
+  void await_ready(Link& link, const Describe& what);
 
  private:
   std::shared_ptr<Link> add(Connection connection);
   void connect(Link& link);
   void exchange(Link& link);
+  void check_failure(Link& link, const Describe& what);
   void check_failures(const Describe& what);
   void abort() noexcept;
   // Waits in the world's words; aborts all communicators when that fails.

@@ -7,6 +7,7 @@
 #include "core/runtime/step_inputs.h"
 #include "core/schedule/partition.h"
 #include "kernels/common/errors.h"
+#include "kernels/cuda/module.h"
 #include "kernels/cuda/scratch.h"
 
 namespace seq1f1b::runtime {
@@ -223,7 +224,7 @@ RankPlan plan_rank(const JobPlan& job, int pipeline_rank) {
                   kernels::dtype_bytes(job.precision.accumulate);
     largest = std::max(largest, file_bytes);
   }
-  plan.host_bytes = largest;
+  plan.host_bytes = largest + (job.on_cuda() ? kernels::cuda::kStagingBytes : 0);
   if (plan.inputs > 0)
     plan.host_bytes += 4 * (2 * step_tokens + static_cast<std::size_t>(training.global_batch_size));
   return plan;

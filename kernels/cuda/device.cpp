@@ -6,12 +6,6 @@
 #include "kernels/cuda/ranges.h"
 
 namespace seq1f1b::kernels::cuda {
-namespace {
-
-// Token ids and labels of hundreds of micro-batches; a model's parameters pass through it once.
-constexpr std::size_t kStagingBytes = std::size_t{32} << 20;
-
-}  // namespace
 
 CudaEvent::CudaEvent() {
   check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "creating an event");

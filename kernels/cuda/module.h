@@ -6,8 +6,8 @@
 // The module exports one C function, seq1f1b_cuda_module. Both sides must be built from the same
 // sources by the same compiler: interfaces and standard types cross the boundary as they are, which
 // the build identity checked here makes safe. The functions of the table do not throw: an error
-// crosses as text. The objects they make throw the errors of kernels/common/errors.h, like any other
-// back end's.
+// crosses as text. The objects they make throw the errors of kernels/common/errors.h, like any
+// other back end's.
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -21,13 +21,17 @@ inline constexpr int kModuleAbi = 1;
 inline constexpr const char* kModuleFile = "libseq1f1b_cuda.so";
 inline constexpr const char* kModuleFunction = "seq1f1b_cuda_module";
 
+// Pinned host memory of a device, through which uploads go: token ids and labels of hundreds of
+// micro-batches; a model's parameters pass through it once.
+inline constexpr std::size_t kStagingBytes = std::size_t{32} << 20;
+
 enum class AttentionKernels { kOwn, kCudnn };
 
 struct BackendOptions {
-  int local_rank = 0;               // device = local_rank modulo the number of devices
-  Dtype compute = Dtype::kBf16;     // kBf16 or kF32; both accumulate in fp32
-  bool deterministic = true;        // false: faster variants whose sums run in any order
-  bool graphs = true;               // replay recorded work (Device::replay)
+  int local_rank = 0;            // device = local_rank modulo the number of devices
+  Dtype compute = Dtype::kBf16;  // kBf16 or kF32; both accumulate in fp32
+  bool deterministic = true;     // false: faster variants whose sums run in any order
+  bool graphs = true;            // replay recorded work (Device::replay)
   AttentionKernels attention = AttentionKernels::kOwn;
 };
 

@@ -103,7 +103,8 @@ class Machine::End final : public kernels::Communicator {
   }
 
   void all_reduce_sum(const kernels::Tensor& values) override {
-    first_use(-1);
+    // Other sizes and types take other ways, which are connected when they are first used.
+    first_use(values.dtype == kernels::Dtype::kF64 ? -3 : values.elements() > 1 ? -2 : -1);
     machine_.push(*queue_, [this, values, number = sums_issued_++, state = state_,
                             meeting = meeting_, sum = std::shared_ptr<Meeting::Sum>()]() mutable {
       if (state->aborted) return true;

@@ -113,6 +113,7 @@ TEST_CASE("a plan for GPUs needs none: scratch, masters, larger chunks of logits
   for (int rank = 0; rank < 2; ++rank) {
     const RankPlan on_host = plan_rank(host, rank), on_cuda = plan_rank(cuda, rank);
     CHECK(on_host.scratch == 0);
+    CHECK(on_cuda.host_bytes - on_host.host_bytes == kernels::cuda::kStagingBytes);
     CHECK(on_host.record_bytes == 0);
     CHECK(on_cuda.scratch > 0);
     CHECK(on_cuda.record_bytes > 0);
