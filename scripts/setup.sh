@@ -9,6 +9,7 @@ set -euo pipefail
 
 frontend=nvidia-cudnn-frontend==1.32.0
 if [[ ${1:-} == --cudnn-frontend ]]; then
+  [[ -n ${HOME:-} ]] || { echo "setup: HOME is not set, and the headers would lie there" >&2; exit 1; }
   folder=$HOME/.local/share/seq1f1b/cudnn-frontend
   if [[ -f $folder/include/cudnn_frontend.h ]]; then
     echo "setup: $folder has the headers"
@@ -20,7 +21,8 @@ if [[ ${1:-} == --cudnn-frontend ]]; then
   fi
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
-  if ! python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+  # Without a network this must not take minutes: the headers are optional.
+  if ! python3 -m pip --timeout 15 --retries 1 download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
       --dest "$work" "$frontend" >"$work/log" 2>&1; then
     cat "$work/log" >&2
     echo "setup: pip cannot fetch $frontend" >&2
