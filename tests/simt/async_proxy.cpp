@@ -40,11 +40,21 @@ struct Descriptor {
   }
 };
 
+// A lane at a product or at a wait for products.
+struct ProductCall {
+  AsyncProxy* proxy;
+  unsigned linear;
+  std::size_t pending;
+};
+
 }  // namespace
 
 // At first the proxy has seen what every block begins with.
 AsyncProxy::AsyncProxy(Block& block)
-    : block_(block), seen_(block.call.shared_bytes, std::byte{0xFF}), random_(seed()) {}
+    : block_(block),
+      seen_(block.call.shared_bytes, std::byte{0xFF}),
+      random_(block.draw()),
+      loads_land_early_(draw()) {}
 
 AsyncProxy& AsyncProxy::get() {
   Block& block = current_block();
@@ -102,6 +112,7 @@ void AsyncProxy::check_complete(SharedBarrier& barrier) {
   if (barrier.pending > 0 || barrier.bytes != 0) return;
   ++barrier.phase;
   barrier.pending = barrier.count;
+  block_.notify();
 }
 
 void AsyncProxy::arrive(std::uint32_t shared, int bytes, const Where& where) {
@@ -131,7 +142,18 @@ void AsyncProxy::load(std::vector<Piece> pieces, std::uint32_t barrier, const Wh
     both(piece.shared, nullptr, 0xFF, piece.bytes);
     bytes += piece.bytes;
   }
-  loads_.push_back({std::move(pieces), barrier, bytes});
+  Load load{std::move(pieces), barrier, bytes};
+  if (loads_land_early_ && draw())
+    land(load);
+  else
+    loads_.push_back(std::move(load));
+}
+
+void AsyncProxy::land(const Load& load) {
+  for (const Piece& piece : load.pieces) both(piece.shared, piece.global, 0, piece.bytes);
+  SharedBarrier& barrier = barriers_[load.barrier];
+  barrier.bytes -= load.bytes;
+  check_complete(barrier);
 }
 
 bool AsyncProxy::progress() {
@@ -139,15 +161,16 @@ bool AsyncProxy::progress() {
   const std::size_t i = next_random(random_) % loads_.size();
   const Load load = std::move(loads_[i]);
   loads_.erase(loads_.begin() + static_cast<std::ptrdiff_t>(i));
-  for (const Piece& piece : load.pieces) both(piece.shared, piece.global, 0, piece.bytes);
-  SharedBarrier& barrier = barriers_[load.barrier];
-  barrier.bytes -= load.bytes;
-  check_complete(barrier);
+  land(load);
   return true;
 }
 
 std::string AsyncProxy::at_end() {
   if (!loads_.empty()) return "ended with loads to its shared memory under way";
+  for (const auto& [address, barrier] : barriers_)
+    if (barrier.bytes != 0)
+      return concat("ended with ", barrier.bytes,
+                    " bytes more expected than loaded at the barrier ", address - kSharedBase);
   for (const auto& [linear, thread] : threads_) {
     if (!thread.open_stores.empty() || !thread.stores.empty())
       return concat("ended before the stores of thread ", linear,
@@ -161,8 +184,13 @@ std::string AsyncProxy::at_end() {
 // ---- stores
 
 void AsyncProxy::store(std::vector<Target> targets, Store kind, const Where& where) {
-  for (const Target& target : targets) visible(target.shared, target.bytes, where);
-  mine().open_stores.push_back({std::move(targets), kind, where});
+  const bool early = draw();
+  std::vector<std::byte> read;
+  for (const Target& target : targets) {
+    const std::byte* from = visible(target.shared, target.bytes, where);
+    if (early) read.insert(read.end(), from, from + target.bytes);
+  }
+  mine().open_stores.push_back({std::move(targets), kind, std::move(read)});
 }
 
 void AsyncProxy::commit_stores() {
@@ -174,10 +202,13 @@ void AsyncProxy::commit_stores() {
 void AsyncProxy::wait_stores(std::size_t pending) {
   PerThread& thread = mine();
   for (; thread.stores.size() > pending; thread.stores.pop_front())
-    for (const StoreCall& call : thread.stores.front())
+    for (const StoreCall& call : thread.stores.front()) {
+      std::size_t at = 0;  // in what was read
       for (const Target& target : call.targets) {
+        const std::byte* from = call.read.empty() ? block_.shared() + (target.shared - kSharedBase)
+                                                  : call.read.data() + at;
+        at += target.bytes;
         if (!target.global) continue;
-        const std::byte* from = block_.shared() + (target.shared - kSharedBase);
         if (call.kind == Store::kCopy) {
           std::memcpy(target.global, from, target.bytes);
           continue;
@@ -188,6 +219,7 @@ void AsyncProxy::wait_stores(std::size_t pending) {
           static_cast<float*>(target.global)[i] += addend;
         }
       }
+    }
 }
 
 // ---- products
@@ -201,7 +233,10 @@ void AsyncProxy::fence_products(const Where& where) {
 // d is NaN from here to the wait; what it held is kept with the first product that has it.
 void AsyncProxy::multiply(Product product) {
   PerThread& thread = mine();
-  if (!thread.fenced) block_.fail("wgmma before any wgmma_fence", product.where);
+  // A fence stands between any use of a product's registers by plain code, which begins at a wait,
+  // and the next product.
+  if (!thread.fenced)
+    block_.fail("wgmma without wgmma_fence since the start or the last wgmma_wait", product.where);
   for (const std::uint64_t bits : {product.a_registers ? product.b : product.a, product.b})
     if (!Descriptor::swizzled_128(bits) || (bits >> 49 & 7) != 0)
       block_.fail("a matrix descriptor of another kind than 128-byte swizzle, base offset 0",
@@ -218,8 +253,17 @@ void AsyncProxy::multiply(Product product) {
   }
   const Where where = product.where;
   thread.open_products.push_back(std::move(product));
-  block_.meet_warp(
-      "wgmma", ~0u, this, [](const Lanes&) {}, where);
+  ProductCall call{this, current_thread().linear, 0};
+  block_.meet_warp("wgmma", ~0u, &call, &AsyncProxy::complete_issue, where);
+}
+
+void AsyncProxy::complete_issue(const Lanes& lanes) {
+  const auto& first = *static_cast<const ProductCall*>(lanes.arguments[0]);
+  AsyncProxy& proxy = *first.proxy;
+  if (!proxy.draw()) return;
+  Product& product = proxy.threads_[first.linear].open_products.back();
+  product.read = std::make_unique<ProductOperands>();
+  proxy.read_operands(product, *product.read);
 }
 
 void AsyncProxy::commit_products(const Where& where) {
@@ -230,26 +274,19 @@ void AsyncProxy::commit_products(const Where& where) {
       "wgmma_commit", ~0u, this, [](const Lanes&) {}, where);
 }
 
-namespace {
-struct WaitCall {
-  AsyncProxy* proxy;
-  unsigned linear;
-  std::size_t pending;
-};
-}  // namespace
-
 void AsyncProxy::wait_products(std::size_t pending, const Where& where) {
-  WaitCall call{this, current_thread().linear, pending};
+  ProductCall call{this, current_thread().linear, pending};
   block_.meet_warp("wgmma_wait", ~0u, &call, &AsyncProxy::complete_products, where);
 }
 
 // All lanes of a warp come with the same products, one group after the other.
 void AsyncProxy::complete_products(const Lanes& lanes) {
-  const auto& first = *static_cast<const WaitCall*>(lanes.arguments[0]);
+  const auto& first = *static_cast<const ProductCall*>(lanes.arguments[0]);
   AsyncProxy& proxy = *first.proxy;
   std::array<PerThread*, kWarpSize> threads;
   for (unsigned lane = 0; lane < kWarpSize; ++lane)
-    threads[lane] = &proxy.threads_[static_cast<const WaitCall*>(lanes.arguments[lane])->linear];
+    threads[lane] = &proxy.threads_[static_cast<const ProductCall*>(lanes.arguments[lane])->linear];
+  for (PerThread* thread : threads) thread->fenced = false;
   while (threads[0]->products.size() > first.pending) {
     for (std::size_t i = 0; i < threads[0]->products.front().size(); ++i) {
       std::array<Product*, kWarpSize> call;
@@ -278,12 +315,34 @@ void AsyncProxy::complete_products(const Lanes& lanes) {
   }
 }
 
+// Of the 16 rows of the running thread's warp.
+void AsyncProxy::read_operands(const Product& product, ProductOperands& operands) {
+  const std::uint32_t warp = current_thread().linear / kWarpSize % 4;
+  const auto read = [&](const Descriptor& descriptor, std::uint32_t outer, std::uint32_t inner,
+                        bool along_outer) {
+    Bf16 element;
+    std::memcpy(&element.bits,
+                visible(descriptor.element(outer, inner, along_outer), 2, product.where), 2);
+    return static_cast<float>(element);
+  };
+  if (!product.a_registers)
+    for (std::uint32_t row = 0; row < 16; ++row)
+      for (std::uint32_t k = 0; k < 16; ++k)
+        operands.a[row][k] = read(Descriptor(product.a), 16 * warp + row, k, product.a_outer);
+  for (std::uint32_t column = 0; column < static_cast<std::uint32_t>(product.columns); ++column)
+    for (std::uint32_t k = 0; k < 16; ++k)
+      operands.b[k][column] = read(Descriptor(product.b), column, k, product.b_outer);
+}
+
 // The 16 rows of one warp.
 void AsyncProxy::run_products(const std::array<Product*, kWarpSize>& lanes) {
   const Product& first = *lanes[0];
   const auto columns = static_cast<std::uint32_t>(first.columns);
-  const std::uint32_t warp = current_thread().linear / kWarpSize % 4;
-  static thread_local float a[16][16], b[16][256], d[16][256];
+  static thread_local ProductOperands late;
+  static thread_local float d[16][256];
+  ProductOperands& operands = first.read ? *first.read : late;
+  if (!first.read) read_operands(first, operands);
+  auto& [a, b] = operands;
   for (unsigned lane = 0; lane < kWarpSize; ++lane) {
     Product& product = *lanes[lane];
     if (product.a != first.a || product.b != first.b || product.columns != first.columns ||
@@ -301,20 +360,6 @@ void AsyncProxy::run_products(const std::array<Product*, kWarpSize>& lanes) {
           a[g + 8 * (i % 2)][2 * t + 8 * (i / 2) + static_cast<unsigned>(half)] =
               value(product.a_registers[i], half);
   }
-  const auto read = [&](const Descriptor& descriptor, std::uint32_t outer, std::uint32_t inner,
-                        bool along_outer) {
-    Bf16 element;
-    std::memcpy(&element.bits,
-                visible(descriptor.element(outer, inner, along_outer), 2, first.where), 2);
-    return static_cast<float>(element);
-  };
-  if (!first.a_registers)
-    for (std::uint32_t row = 0; row < 16; ++row)
-      for (std::uint32_t k = 0; k < 16; ++k)
-        a[row][k] = read(Descriptor(first.a), 16 * warp + row, k, first.a_outer);
-  for (std::uint32_t column = 0; column < columns; ++column)
-    for (std::uint32_t k = 0; k < 16; ++k)
-      b[k][column] = read(Descriptor(first.b), column, k, first.b_outer);
   for (unsigned row = 0; row < 16; ++row)
     for (unsigned k = 0; k < 16; ++k)
       for (std::uint32_t column = 0; column < columns; ++column)

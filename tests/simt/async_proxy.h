@@ -1,8 +1,14 @@
 #pragma once
 // The asynchronous proxy of compute capability 9.0: barriers in shared memory, bulk and tensor
-// copies, products of warp groups. Everything asynchronous ends as late as it may: loads when all
-// threads of the block wait, in an order drawn from the seed; stores when their issuer waits for
-// them; products at the wait that covers them. Destinations are NaN until then.
+// copies, products of warp groups. What is asynchronous happens at a time drawn from the seed, the
+// earliest or the latest that the manual permits:
+//   loads     land when they are issued (in some blocks only), or when all threads of the block
+//             wait, one after the other in any order
+//   stores    read shared memory when they are issued, or when their issuer waits for them
+//   products  read shared memory when they are issued, or at the wait that covers them; registers
+//             at the wait
+// Results appear at the wait in all cases, and destinations are NaN until then. So an operand that
+// has not come yet when a product is issued shows as well as one that is overwritten too soon.
 //
 // Reading shared memory that plain code wrote without fence_proxy_async is reported: the proxy sees
 // the memory as it was at the last fence of any thread. (A fence by one thread is taken for a fence
@@ -12,6 +18,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <vector>
 
 #include "tests/simt/block.h"
@@ -26,6 +33,11 @@ struct SharedBarrier {
   bool fenced = false;  // after its initialisation
 };
 
+// What 16 rows of a product read from shared memory.
+struct ProductOperands {
+  float a[16][16], b[16][256];
+};
+
 // One issued product of a thread: d (+)= a b.
 struct Product {
   int columns;  // of b and d
@@ -36,6 +48,7 @@ struct Product {
   bool a_outer, b_outer;
   std::vector<float> before;  // d until now, where no earlier product of the thread holds it
   Where where;
+  std::unique_ptr<ProductOperands> read{};  // lane 0's, for its warp: what was read at the issue
 };
 
 class AsyncProxy final : public Extension {
@@ -87,21 +100,25 @@ class AsyncProxy final : public Extension {
   struct StoreCall {
     std::vector<Target> targets;
     Store kind;
-    Where where;
+    std::vector<std::byte> read;  // at its issue; empty: to be read at the wait
   };
   struct PerThread {
     std::vector<StoreCall> open_stores;
     std::deque<std::vector<StoreCall>> stores;
     std::vector<Product> open_products;
     std::deque<std::vector<Product>> products;
-    bool fenced = false;
+    bool fenced = false;  // since its last wgmma_wait
   };
   SharedBarrier& barrier_at(std::uint32_t shared, const Where& where);
   void check_complete(SharedBarrier& barrier);
   PerThread& mine();
   const std::byte* visible(std::uint32_t shared, std::size_t bytes, const Where& where);
   void both(std::uint32_t shared, const void* from, int fill, std::size_t bytes);
+  bool draw() { return next_random(random_) & 1; }
+  void land(const Load& load);
+  static void complete_issue(const Lanes& lanes);
   static void complete_products(const Lanes& lanes);
+  void read_operands(const Product& product, ProductOperands& operands);
   void run_products(const std::array<Product*, kWarpSize>& lanes);
 
   Block& block_;
@@ -111,6 +128,7 @@ class AsyncProxy final : public Extension {
   std::map<unsigned, PerThread> threads_;
   std::vector<std::byte> seen_;  // shared memory as the proxy sees it
   std::uint64_t random_;
+  bool loads_land_early_;  // half of them
 };
 
 }  // namespace seq1f1b::simt

@@ -112,6 +112,8 @@ Block::~Block() {
     if (thread->state != Thread::State::kDone) thread->fiber.reset();
 }
 
+std::uint64_t Block::draw() { return next_random(random_); }
+
 void Block::start(unsigned linear) {
   Thread& thread = *threads_[linear];
   thread.block = this;
@@ -139,18 +141,20 @@ void Block::run(dim3 block_index) {
   if (const unsigned last = live_ % kWarpSize) warps_.back().gone = ~0u << last;
 
   // Warps in any order; lanes of a warp one way or the other.
-  const std::uint64_t draw = next_random(random_);
+  const std::uint64_t choice = draw();
   std::iota(order_.begin(), order_.end(), 0u);
-  if (draw & 1) {
-    const auto rotation = static_cast<unsigned>((draw >> 8) % warps);
+  if (choice & 1) {
+    const auto rotation = static_cast<unsigned>((choice >> 8) % warps);
     const auto rank = [&](unsigned t) {
       return std::pair((t / kWarpSize + rotation) % warps, t % kWarpSize);
     };
     std::sort(order_.begin(), order_.end(),
               [&](unsigned a, unsigned b) { return rank(a) < rank(b); });
   }
-  if (draw & 2) std::reverse(order_.begin(), order_.end());
-  warp_first_ = draw & 4;
+  if (choice & 2) std::reverse(order_.begin(), order_.end());
+  warp_first_ = choice & 4;
+  any_next_ = (choice & 24) == 0;
+  wake_at_once_ = choice & 32;
 
   ready_.clear();
   for (unsigned linear : order_) {
@@ -160,6 +164,7 @@ void Block::run(dim3 block_index) {
   while (live_ > 0) {
     while (ready_.empty() && !wake_polls())
       if (!extension || !extension->progress()) deadlock();
+    if (any_next_) std::swap(ready_.front(), ready_[draw() % ready_.size()]);
     Thread& thread = *ready_.front();
     ready_.pop_front();
     t_thread = &thread;
@@ -309,6 +314,10 @@ void Block::yield() {
   self.state = Thread::State::kReady;
   ready_.push_back(&self);
   Fiber::suspend();
+}
+
+void Block::notify() {
+  if (wake_at_once_) wake_polls();
 }
 
 bool Block::wake_polls() {

@@ -2,8 +2,9 @@
 // One thread block at a time: its threads as fibers, its barriers, its shared memory, and the
 // reports of what a GPU would answer with a hang or with garbage.
 //
-// Threads run one after the other until they wait. Which runs first is drawn per block from the
-// seed (SEQ1F1B_SIMT_SEED), so that what only works in one order fails in some runs.
+// Threads run one after the other until they wait. Which runs next is drawn per block from the seed
+// (SEQ1F1B_SIMT_SEED), so that what only works in one order fails in some runs: warps in turn, one
+// warp as far as it gets, or any thread.
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -109,6 +110,8 @@ class Block {
   void arrive_named(unsigned id, unsigned threads, const Where& where);
   // Until `ready`, which others make true.
   void wait_until(const char* operation, std::function<bool()> ready, const Where& where);
+  // Something that others wait_until has come true: they go on now, or when nobody else can.
+  void notify();
   void yield();
   struct GivenUp {};  // unwinds the thread that failed
   // Gives the block up.
@@ -125,6 +128,8 @@ class Block {
   int ballot = 0;  // of __syncthreads_count
 
   std::unique_ptr<Extension> extension;
+  // The next of this kernel's choices.
+  std::uint64_t draw();
 
  private:
   struct Warp {
@@ -155,6 +160,8 @@ class Block {
   std::vector<Barrier> barriers_;
   unsigned live_ = 0;
   bool warp_first_ = false;  // a released warp runs before all others
+  bool any_next_ = false;    // whoever is ready may run next
+  bool wake_at_once_ = false;
   std::string report_;
   std::uint64_t random_;
 };

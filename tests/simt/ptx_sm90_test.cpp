@@ -175,6 +175,41 @@ __global__ void ring(const float* in, float* out, int rounds, int expected) {
   }
 }
 
+// Products of ones from a ring of one panel; early: the panel is given back before the product has
+// read it.
+__global__ void ring_of_products(const Bf16* ones, float* d, int rounds, bool early) {
+  SEQ1F1B_DYNAMIC_SHARED(memory);
+  constexpr int kBytes = 64 * 128;
+  const std::uint32_t panel = cuda::shared_address(memory), full = panel + kBytes, empty = full + 8;
+  if (threadIdx.x == 0) {
+    cuda::mbarrier_init(full, 1);
+    cuda::mbarrier_init(empty, 4);
+    cuda::fence_mbarrier_init();
+  }
+  __syncthreads();
+  if (threadIdx.x >= 128) {
+    if (threadIdx.x != 128) return;
+    for (int round = 0; round < rounds; ++round) {
+      cuda::mbarrier_wait(empty, round % 2 ^ 1);
+      cuda::mbarrier_arrive_expect(full, kBytes);
+      cuda::bulk_load(panel, ones, kBytes, full);
+    }
+    return;
+  }
+  float fragment[32] = {};
+  for (int round = 0; round < rounds; ++round) {
+    cuda::mbarrier_wait(full, round % 2);
+    cuda::wgmma_fence();
+    cuda::wgmma_ss<64, Along::kInner, Along::kInner, true>(fragment, cuda::panel_descriptor(panel),
+                                                           cuda::panel_descriptor(panel));
+    cuda::wgmma_commit();
+    if (early && threadIdx.x % 32 == 0) cuda::mbarrier_arrive(empty);
+    cuda::wgmma_wait<0>();
+    if (!early && threadIdx.x % 32 == 0) cuda::mbarrier_arrive(empty);
+  }
+  for (unsigned i = 0; i < 32; ++i) d[(blockIdx.x * 128 + threadIdx.x) * 32 + i] = fragment[i];
+}
+
 __global__ void add_to_global(float* global, bool wait) {
   SEQ1F1B_DYNAMIC_SHARED(memory);
   reinterpret_cast<float*>(memory)[threadIdx.x] = static_cast<float>(threadIdx.x);
@@ -184,6 +219,81 @@ __global__ void add_to_global(float* global, bool wait) {
   cuda::bulk_reduce_add_f32(global, cuda::shared_address(memory), 128);
   cuda::bulk_commit();
   if (wait) cuda::bulk_wait_read<0>();
+}
+
+// d [blocks, 64, 64] = a b, both of ones, loaded by TMA. early: the products are issued before the
+// operands have come. late: the operands become zeros before the products are waited for. between:
+// no fence between a wait and the next product.
+struct Times {
+  bool early = false, late = false, between = false;
+};
+__global__ void times(const Bf16* ones, float* d, Times faults) {
+  SEQ1F1B_DYNAMIC_SHARED(memory);
+  constexpr int kBytes = 64 * 128;  // of a panel, whose swizzle leaves ones alone
+  const std::uint32_t panels = cuda::shared_address(memory), barrier = panels + 2 * kBytes;
+  if (threadIdx.x == 0) {
+    cuda::mbarrier_init(barrier, 1);
+    cuda::fence_mbarrier_init();
+  }
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    cuda::mbarrier_arrive_expect(barrier, 2 * kBytes);
+    for (std::uint32_t i = 0; i < 2; ++i)
+      cuda::bulk_load(panels + i * kBytes, ones, kBytes, barrier);
+  }
+  if (!faults.early) cuda::mbarrier_wait(barrier, 0);
+  float fragment[32] = {};
+  for (std::uint32_t k = 0; k < 4; ++k) {
+    if (k == 0 || (k == 2 && !faults.between)) cuda::wgmma_fence();
+    cuda::wgmma_ss<64, Along::kInner, Along::kInner, true>(
+        fragment, cuda::panel_descriptor(panels + 32 * k),
+        cuda::panel_descriptor(panels + kBytes + 32 * k));
+    cuda::wgmma_commit();
+    if (k == 1) cuda::wgmma_wait<0>();
+  }
+  if (faults.early) cuda::mbarrier_wait(barrier, 0);
+  if (faults.late) {
+    for (unsigned i = threadIdx.x; i < kBytes / 4; i += blockDim.x)
+      reinterpret_cast<float*>(memory)[i] = 0;
+    cuda::fence_proxy_async();
+    __syncthreads();
+  }
+  cuda::wgmma_wait<0>();
+  for (unsigned i = 0; i < 32; ++i) d[(blockIdx.x * 128 + threadIdx.x) * 32 + i] = fragment[i];
+}
+
+// Every warp writes 128 bytes, which thread 0 stores; barrier: when all have. Then they are
+// overwritten; wait: once they were read.
+__global__ void store_of_all(float* global, bool barrier, bool wait) {
+  SEQ1F1B_DYNAMIC_SHARED(memory);
+  auto* const mine = reinterpret_cast<float*>(memory) + threadIdx.x;
+  *mine = 1;
+  cuda::fence_proxy_async();
+  if (barrier) __syncthreads();
+  if (threadIdx.x == 0) {
+    for (unsigned warp = 0; warp < blockDim.x / 32; ++warp) {
+      float* const to = global + blockIdx.x * blockDim.x + warp * 32;
+      cuda::bulk_reduce_add_f32(to, cuda::shared_address(memory) + warp * 128, 128);
+    }
+    cuda::bulk_commit();
+    if (wait) cuda::bulk_wait_read<0>();
+  }
+  __syncthreads();
+  *mine = 2;
+  __syncthreads();
+  if (threadIdx.x == 0) cuda::bulk_wait_read<0>();
+}
+
+__global__ void expects_too_little(const float* in) {
+  SEQ1F1B_DYNAMIC_SHARED(memory);
+  const std::uint32_t barrier = cuda::shared_address(memory) + 512;
+  cuda::mbarrier_init(barrier, 1);
+  cuda::fence_mbarrier_init();
+  cuda::mbarrier_arrive_expect(barrier, 256);
+  for (std::uint32_t i = 0; i < 2; ++i)
+    cuda::bulk_load(cuda::shared_address(memory) + 256 * i, in, 256, barrier);
+  cuda::mbarrier_wait(barrier, 0);
+  __nanosleep(1);
 }
 
 __global__ void barrier_without_init() {
@@ -214,7 +324,7 @@ TEST_CASE("what wgmma must be fenced and waited for", "[simt]") {
     });
   };
   CHECK(with({}).empty());
-  CHECK(contains(with({.fence_products = true}), "before any wgmma_fence"));
+  CHECK(contains(with({.fence_products = true}), "wgmma without wgmma_fence"));
   CHECK(contains(with({.fence_proxy = true}), "written without fence_proxy_async"));
   CHECK(with({.wait = true}).empty());
   for (float value : d) REQUIRE(std::isnan(value));
@@ -255,8 +365,15 @@ TEST_CASE("TMA moves boxes, zeros what is outside, and is NaN until waited for",
   // The gaps are left alone.
   for (std::size_t i = 72; i < 80; ++i) CHECK(static_cast<float>(target[i]) == 7);
 
-  (void)move(0, 0, false, true);
-  for (float value : out) REQUIRE(std::isnan(value));
+  // Where the box has not come yet, nothing of it has.
+  int seen = 0;
+  for (int i = 0; i < 32; ++i) {
+    (void)move(0, 0, false, true);
+    if (!std::isnan(out[0])) continue;
+    ++seen;
+    for (float value : out) REQUIRE(std::isnan(value));
+  }
+  CHECK(seen > 8);
   CHECK(contains(move(0, 0, true, false), "written without fence_proxy_async"));
 }
 
@@ -290,6 +407,86 @@ TEST_CASE("bulk additions reach global memory, and must be waited for", "[simt]"
                    SEQ1F1B_LAUNCH(add_to_global, 1, 32, 128, stream, global, false);
                  }),
                  "before the stores of thread 0 had read"));
+}
+
+// What may happen at several times happens at each of them in some blocks.
+constexpr unsigned kBlocks = 32;
+struct alignas(16) Packet {
+  Bf16 values[8];
+};
+std::vector<Packet> panel_of_ones() {
+  std::vector<Packet> ones(512);
+  for (Packet& packet : ones)
+    for (Bf16& value : packet.values) value = Bf16(1.0f);
+  return ones;
+}
+unsigned blocks_without(float expected, const std::vector<float>& results) {
+  const std::size_t each = results.size() / kBlocks;
+  unsigned count = 0;
+  for (unsigned block = 0; block < kBlocks; ++block) {
+    bool same = true;
+    for (std::size_t i = 0; i < each; ++i) same = same && results[block * each + i] == expected;
+    count += !same;
+  }
+  return count;
+}
+
+TEST_CASE("products read their operands at any time from issue to wait", "[simt]") {
+  const auto ones = panel_of_ones();
+  const auto wrong_blocks = [&](Times faults) {
+    std::vector<float> d(kBlocks * 64 * 64);
+    REQUIRE(report_of([&](cudaStream_t stream) {
+              SEQ1F1B_LAUNCH(times, kBlocks, 128, 2 * 64 * 128 + 8, stream, ones[0].values,
+                             d.data(), faults);
+            }).empty());
+    return blocks_without(64, d);
+  };
+  CHECK(wrong_blocks({}) == 0);
+  CHECK(wrong_blocks({.early = true}) > kBlocks / 3);
+  CHECK(wrong_blocks({.late = true}) > kBlocks / 3);
+  std::vector<float> d(64 * 64);
+  CHECK(contains(report_of([&](cudaStream_t stream) {
+                   SEQ1F1B_LAUNCH(times, 1, 128, 2 * 64 * 128 + 8, stream, ones[0].values, d.data(),
+                                  Times{.between = true});
+                 }),
+                 "wgmma without wgmma_fence"));
+}
+
+TEST_CASE("who waits for a buffer may go on before those that gave it back", "[simt]") {
+  const auto ones = panel_of_ones();
+  constexpr int kRounds = 5;
+  const auto wrong_blocks = [&](bool early) {
+    std::vector<float> d(kBlocks * 64 * 64);
+    REQUIRE(report_of([&](cudaStream_t stream) {
+              SEQ1F1B_LAUNCH(ring_of_products, kBlocks, 160, 64 * 128 + 16, stream, ones[0].values,
+                             d.data(), kRounds, early);
+            }).empty());
+    return blocks_without(16 * kRounds, d);
+  };
+  CHECK(wrong_blocks(false) == 0);
+  CHECK(wrong_blocks(true) > 0);
+}
+
+TEST_CASE("stores read their source at any time from issue to wait", "[simt]") {
+  constexpr unsigned kThreads = 128;
+  const auto wrong_blocks = [&](bool barrier, bool wait) {
+    std::vector<float> global(kBlocks * kThreads);
+    const std::string report = report_of([&](cudaStream_t stream) {
+      SEQ1F1B_LAUNCH(store_of_all, kBlocks, kThreads, kThreads * 4, stream, global.data(), barrier,
+                     wait);
+    });
+    return report.empty() ? blocks_without(1, global) : kBlocks;
+  };
+  CHECK(wrong_blocks(true, true) == 0);
+  CHECK(wrong_blocks(true, false) > 0);
+  CHECK(wrong_blocks(false, true) > 0);
+}
+
+TEST_CASE("a barrier that expects fewer bytes than are loaded is reported", "[simt]") {
+  alignas(16) const float in[64] = {};
+  CHECK(!report_of([&](cudaStream_t stream) {
+           SEQ1F1B_LAUNCH(expects_too_little, 1, 1, 520, stream, in);
+         }).empty());
 }
 
 }  // namespace seq1f1b::simt::testing
