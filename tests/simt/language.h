@@ -59,9 +59,8 @@ void allow_shared_bytes(Kernel* kernel, std::size_t bytes) {
 
 }  // namespace seq1f1b::kernels::cuda
 
-// ---- barriers and fences
-// --------------------------------------------------------------------------- Memory is in order
-// here: threads of a block run one after the other.
+// ---- Barriers and fences ----
+// Memory is in order here: threads of a block run one after the other.
 
 inline void __syncthreads(seq1f1b::simt::Where where = seq1f1b::simt::Where::current()) {
   seq1f1b::simt::current_block().sync_threads(where);
@@ -95,8 +94,7 @@ inline void __nanosleep(unsigned) { seq1f1b::simt::current_block().yield(); }
   seq1f1b::simt::current_block().fail("__trap()", where);
 }
 
-// ---- memory with cache hints
-// -----------------------------------------------------------------------
+// ---- Memory with cache hints ----
 
 template <class T>
 T __ldg(const T* pointer) {

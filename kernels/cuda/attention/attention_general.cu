@@ -8,11 +8,10 @@
 //   bytes      forward and grad_query: the rows of a tile once, key and value once per tile of 32
 //              queries; grad_key and grad_value: the reverse
 //   mapping    a block of 16 x 16 threads per tile of 32 rows of a head: thread (y, x) computes
-//   scores
-//              of rows y, y + 16 and columns x, x + 16, and results of rows y, y + 16 and columns
-//              x, x + 16, x + 32, ... Tiles lie in shared memory in fp32 with an odd pitch, so that
-//              sixteen rows of a column are in sixteen banks. A block of the kernel over keys is
-//              the only writer of its gradients; it runs over the query heads of its group.
+//              scores of rows y, y + 16 and columns x, x + 16, and results of rows y, y + 16 and
+//              columns x, x + 16, x + 32, ... Tiles lie in shared memory in fp32 with an odd pitch,
+//              so that sixteen rows of a column are in sixteen banks. A block of the kernel over
+//              keys is the only writer of its gradients; it runs over the query heads of its group.
 //   masks      evaluated everywhere; tiles that no query sees are not loaded
 //   sums       in an order that depends on shapes alone: the same bits always
 //   limits     head_dim <= 256; shared memory up to 136 KiB

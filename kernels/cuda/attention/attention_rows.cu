@@ -1,9 +1,8 @@
 // Row passes of attention: merging the parts of a split forward, delta of the backward, rounding of
 // a query gradient summed in fp32. Formulas: attention_rows.h.
 //   bytes     combine: 4 splits + 2 per element; delta: 4 (bf16) or 8 (fp32); round: 6
-//   mapping   one warp per row [head_dim] of a head and token (round: a thread per element,
-//   strided) sums      lanes stride over the columns, then a fixed tree of shuffles: the same bits
-//   always
+//   mapping   one warp per row [head_dim] of a head and token; round: a thread per element, strided
+//   sums      lanes stride over the columns, then a fixed tree of shuffles: the same bits always
 #include <algorithm>
 #include <limits>
 

@@ -13,8 +13,8 @@ struct BackwardArguments {
   AttentionBackward operands;
   BlockOrder order;
   const float* delta;
-  float*
-      grad_query_sum;  // fp32 [mb, tokens, heads, head_dim], zeros before, of the one-pass variant
+  // Of the one-pass variant, else null: fp32 [mb, tokens, heads, head_dim], zeros before.
+  float* grad_query_sum;
 };
 
 // attention_sm80_backward_key.cu: grad_key, grad_value, and grad_query_sum unless it is null.

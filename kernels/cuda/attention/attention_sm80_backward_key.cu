@@ -4,8 +4,7 @@
 //   grad_value += p^T grad_output; g = p * (grad_output value^T - delta);
 //   grad_key += scale g^T query; grad_query += scale g key
 //   bytes      key, value, grad_key, grad_value once; query, grad_output and two statistics once
-//   per
-//              tile of keys
+//              per tile of keys
 //   mapping    a block per (key head, tile of keys): the only writer of that tile's gradients, so
 //              the sums over segments of Accumulate::kAdd need no atomics. A warp owns 16 or 32
 //              keys; scores are computed transposed, [keys x queries], and are then the left
@@ -13,8 +12,7 @@
 //              and their tiles of queries, two tiles in shared memory, one loading.
 //   masks      as in the forward: evaluated on tiles at an edge, other tiles never loaded
 //   sums       in step order: the same bits always. grad_query of the one-pass variant: fp32
-//   atomics
-//              of every block in any order
+//              atomics of every block in any order
 //   limits     as the forward. Above 128 columns the registers hold one gradient at a time: two
 //              launches, and no one-pass variant.
 #include "kernels/cuda/attention/attention_sm80_backward.h"

@@ -8,8 +8,8 @@
 // "shared" arguments are 32-bit addresses of the shared space, from shared_address(). Functions
 // that say "one thread" are called by a single thread, "a warp group" by all 128 threads of four
 // warps whose first has a number divisible by four.
-#include "kernels/cuda/device_code/ptx.h"
 #include "kernels/cuda/attention/tensor_map.h"
+#include "kernels/cuda/device_code/ptx.h"
 
 // Device code of this header's callers stands between #if SEQ1F1B_SM90 and #endif: other targets
 // have none of these instructions. Host code does not need it.
@@ -26,10 +26,9 @@
 
 namespace seq1f1b::kernels::cuda {
 
-// ---- barriers in shared memory: 8 bytes each
-// ------------------------------------------------------ A phase ends when `count` arrivals and all
-// bytes expected have come; then the next begins, with the same count. The first phase has parity
-// 0.
+// ---- Barriers in shared memory: 8 bytes each ----
+// A phase ends when `count` arrivals and all bytes expected have come; then the next begins, with
+// the same count. The first phase has parity 0.
 
 // One thread; others may use the barrier after fence_mbarrier_init by that thread and
 // __syncthreads.
@@ -61,11 +60,10 @@ __device__ __forceinline__ void mbarrier_wait(std::uint32_t shared, int parity) 
       : "memory");
 }
 
-// ---- copies by TMA; one thread issues each
-// -------------------------------------------------------- Tiles lie in shared memory in the map's
-// box order, first dimension fastest, without gaps, and with the map's swizzle. What lies outside
-// the tensor is zero when loaded and left out when stored; its bytes count as the others.
-// Coordinates are in elements, first dimension first.
+// ---- Copies by TMA; one thread issues each ----
+// Tiles lie in shared memory in the map's box order, first dimension fastest, without gaps, and
+// with the map's swizzle. What lies outside the tensor is zero when loaded and left out when
+// stored; its bytes count as the others. Coordinates are in elements, first dimension first.
 
 __device__ __forceinline__ void tma_load_4d(std::uint32_t shared, const TensorMap* map, int c0,
                                             int c1, int c2, int c3, std::uint32_t barrier) {
@@ -118,8 +116,7 @@ __device__ __forceinline__ void fence_proxy_async() {
   asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");
 }
 
-// ---- warps
-// ----------------------------------------------------------------------------------------
+// ---- Warps ----
 
 // Registers per thread from here on; all warps of a warp group, kCount divisible by 8.
 template <int kCount>
@@ -139,10 +136,9 @@ __device__ __forceinline__ void barrier_arrive(int id, int threads) {
   asm volatile("bar.arrive %0, %1;\n" ::"r"(id), "r"(threads) : "memory");
 }
 
-// ---- wgmma
-// ---------------------------------------------------------------------------------------- d[64 x
-// N] (+)= a[64 x 16] b[16 x N], bf16 in, fp32 out, by a warp group, asynchronous. Warp w, lane l, g
-// = l / 4, t = l % 4:
+// ---- wgmma ----
+// d[64 x N] (+)= a[64 x 16] b[16 x N], bf16 in, fp32 out, by a warp group, asynchronous. Warp w,
+// lane l, g = l / 4, t = l % 4:
 //   d[4 j], d[4 j + 1]: row 16 w + g, columns 8 j + 2 t and + 1; d[4 j + 2], d[4 j + 3]: row + 8
 //   a in registers, pairs of columns: a[0]: (16 w + g, 2 t..), a[1]: (row + 8, 2 t..),
 //     a[2]: (16 w + g, 2 t + 8..), a[3]: (row + 8, 2 t + 8..)
@@ -154,11 +150,9 @@ __device__ __forceinline__ void barrier_arrive(int id, int threads) {
 // r in the place of chunk c ^ (r % 8); panels begin at multiples of 1024 bytes. A TMA box of 64
 // elements times rows with CU_TENSOR_MAP_SWIZZLE_128B is a panel.
 //   kInner: an element's row is its row of a (its column of b), the 64 elements run along the
-//   16-deep
-//     inner dimension; step k begins 32 k bytes into the panel, k < 4.
-//   kOuter: an element's row is its inner index, the 64 elements run along the rows of a (columns
-//   of
-//     b); step k begins 2048 k bytes into the panel; the next 64 lie in the next panel.
+//     16-deep inner dimension; step k begins 32 k bytes into the panel, k < 4.
+//   kOuter: an element's row is its inner index, the 64 elements run along the rows of a (the
+//     columns of b); step k begins 2048 k bytes into the panel; the next 64 are the next panel's.
 enum class Along { kInner, kOuter };
 
 // The descriptor of a panel or of a step's place in it. Bits 0-13: address / 16; 16-29: leading
