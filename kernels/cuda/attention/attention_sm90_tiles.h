@@ -11,9 +11,9 @@
 #include "kernels/cuda/attention/attention.h"
 #include "kernels/cuda/attention/attention_mask.h"
 #include "kernels/cuda/attention/attention_sm90_scratch.h"
+#include "kernels/cuda/attention/tensor_map.h"
 #include "kernels/cuda/device_code/language.h"
 #include "kernels/cuda/device_code/ptx_sm90.h"
-#include "kernels/cuda/attention/tensor_map.h"
 
 namespace seq1f1b::kernels::cuda::sm90 {
 
@@ -26,8 +26,7 @@ inline constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
 
 constexpr int tile_bytes(int rows, int columns) { return rows * columns * 2; }
 
-// ---- host: the maps of one problem
-// ----------------------------------------------------------------
+// ---- Host: the maps of one problem ----
 
 // [micro_batch, tokens, heads, head_dim]; the box is one panel of kQueryBox tokens of one head, at
 // coordinates (column, head, token, batch).
@@ -55,8 +54,7 @@ inline bool maps_serve(const TensorMapShape& shape, std::initializer_list<const 
                      [&](const void* tensor) { return tensor_map_serves(tensor, shape); });
 }
 
-// ---- device
-// ---------------------------------------------------------------------------------------
+// ---- Device ----
 
 // The work of one block: tile `tile` of row `row` (batch and head). Blocks run roughly in the order
 // of their numbers, so: the rows of a section, whose loaded tensors share the L2 cache, before the
@@ -74,7 +72,9 @@ struct Work {
 // its own copy of what it reads: 24 MiB.
 inline int rows_per_section(int rows, std::int64_t bytes_per_row) {
   constexpr std::int64_t kBytes = std::int64_t{24} << 20;
-  return static_cast<int>(std::clamp<std::int64_t>(kBytes / bytes_per_row, 1, rows));
+  // A query head's share of few keys may be less than a byte.
+  const std::int64_t most = kBytes / std::max<std::int64_t>(bytes_per_row, 1);
+  return static_cast<int>(std::clamp<std::int64_t>(most, 1, rows));
 }
 
 // A place in a ring of kStages buffers and how often it has gone round.

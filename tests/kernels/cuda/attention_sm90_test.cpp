@@ -1,5 +1,6 @@
 // Hopper's attention kernels, called directly on the emulator, against the fp64 reference: also
 // where the dispatch would not choose them.
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -72,31 +73,18 @@ Tensor tensor(const std::vector<double>& values, std::initializer_list<std::int6
   return Tensor(const_cast<double*>(values.data()), Dtype::kF64, dims);
 }
 
-// Every row of `width` values is off by at most `tolerance` of its size, or of `floor` where terms
-// of that size cancel.
+// Every value is off by at most its bound; NaN is expected where nobody writes.
 template <class T>
-void compare(const char* name, const T* got, const std::vector<double>& expected, int width,
-             double tolerance, double floor) {
-  for (std::size_t row = 0; row < expected.size() / width; ++row) {
-    double error = 0, size = 0;
-    bool nan = false;
-    for (int i = 0; i < width; ++i) {
-      const double e = expected[row * width + i], g = static_cast<float>(got[row * width + i]);
-      if (std::isnan(e)) {  // nobody writes there
-        REQUIRE(std::isnan(g));
-        nan = true;
-        continue;
-      }
-      error += (g - e) * (g - e);
-      size += e * e;
-    }
-    if (nan) continue;
-    const double bound = tolerance * (std::sqrt(size) + floor * std::sqrt(width));
-    if (!(std::sqrt(error) <= bound)) {
-      INFO(name << ", row " << row << ": off by " << std::sqrt(error) << " of " << std::sqrt(size)
-                << ", bound " << bound);
-      REQUIRE(std::sqrt(error) <= bound);
-    }
+void compare(const char* name, const T* got, const std::vector<double>& expected,
+             const std::vector<double>& bound) {
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const double value = static_cast<float>(got[i]);
+    const bool good =
+        std::isnan(expected[i]) ? std::isnan(value) : std::abs(value - expected[i]) <= bound[i];
+    if (good) continue;
+    INFO(name << "[" << i << "]: " << value << " instead of " << expected[i] << ", bound "
+              << bound[i]);
+    REQUIRE(good);
   }
   SUCCEED();
 }
@@ -106,6 +94,100 @@ int document_start(const Case& c, int sequence, int i) {
   if (i == c.tokens - 1) return position;
   const int length = 11 + 30 * sequence;
   return position / length * length;
+}
+
+// How far results may be off, to first order, by the roundings that the kernels make; each sum over
+// the absolute values of its terms, so that no draw exceeds it. u is bf16's unit roundoff, f
+// fp32's.
+struct Bounds {
+  std::vector<double> output, log_sum_exp, grad_query, grad_key, grad_value;
+};
+Bounds bounds_of(const Case& c, double scale, const std::vector<std::int32_t>& documents,
+                 const std::vector<double>& query, const std::vector<double>& key,
+                 const std::vector<double>& value, const std::vector<double>& grad_output,
+                 const std::vector<double>& output, const std::vector<double>& log_sum_exp,
+                 const std::vector<double>& grad_query, const std::vector<double>& grad_key,
+                 const std::vector<double>& grad_value) {
+  const double u = std::ldexp(1.0, -8), f = std::ldexp(1.0, -24), second_order = 1.01;
+  const int d = c.head_dim;
+  Bounds bounds{std::vector<double>(output.size()), std::vector<double>(log_sum_exp.size()),
+                std::vector<double>(output.size()), std::vector<double>(key.size()),
+                std::vector<double>(key.size())};
+  for (int b = 0; b < c.micro_batch; ++b)
+    for (int h = 0; h < c.heads; ++h)
+      for (int i = 0; i < c.tokens; ++i) {
+        const std::size_t row = ((std::size_t{1} * b * c.tokens + i) * c.heads + h) * d;
+        const std::size_t statistic = (std::size_t{1} * b * c.heads + h) * c.tokens + i;
+        const std::size_t kv =
+            (std::size_t{1} * b * c.kv_heads + h / (c.heads / c.kv_heads)) * c.capacity();
+        const double* const q = query.data() + row;
+        const double* const grad = grad_output.data() + row;
+        const int first = std::max(0, c.documents ? documents[b * c.tokens + i] - c.key_start : 0);
+        const int last = c.query_start + i - c.key_start;
+
+        // Probabilities p; relative errors of all of them: that of a score of d fp32 terms, and of
+        // the few operations on scaled scores and their largest.
+        std::vector<double> p(last + 1), g(last + 1);
+        double relative = 0;
+        for (int j = first; j <= last; ++j) {
+          double score = 0, size = 0;
+          for (int e = 0; e < d; ++e) {
+            const double term = scale * q[e] * key[(kv + j) * d + e];
+            score += term;
+            size += std::abs(term);
+          }
+          p[j] = std::exp(score - log_sum_exp[statistic]);
+          relative = std::max(relative, d * f * size + 8 * f * (1 + std::abs(score)));
+        }
+        const int keys = last - first + 1;
+        const double lse_error =
+            relative + (keys + 4) * f + 4 * f * std::abs(log_sum_exp[statistic]);
+        bounds.log_sum_exp[statistic] = second_order * lse_error;
+
+        // Output: p to bf16 before the product, the result to bf16 behind it.
+        double delta = 0, delta_error = 0;
+        for (int e = 0; e < d; ++e) {
+          double size = 0;
+          for (int j = first; j <= last; ++j) size += p[j] * std::abs(value[(kv + j) * d + e]);
+          const double error =
+              (u + 2 * relative + 2 * keys * f) * size + u * std::abs(output[row + e]);
+          bounds.output[row + e] = second_order * error;
+          // delta = grad_output . output takes the rounded output.
+          delta += grad[e] * output[row + e];
+          delta_error += std::abs(grad[e]) * (error + d * f * std::abs(output[row + e]));
+        }
+
+        // g = p (grad_output . value - delta), to bf16; backward's p comes from log_sum_exp.
+        const double relative_p = relative + lse_error;
+        for (int j = first; j <= last; ++j) {
+          double product = 0, size = 0;
+          for (int e = 0; e < d; ++e) {
+            const double term = grad[e] * value[(kv + j) * d + e];
+            product += term;
+            size += std::abs(term);
+          }
+          g[j] = p[j] * (product - delta);
+          const double g_error =
+              p[j] * (delta_error + d * f * size) + (u + relative_p + 4 * f) * std::abs(g[j]);
+          for (int e = 0; e < d; ++e) {
+            const std::size_t at = (kv + j) * d + e;
+            const double terms = (c.tokens * c.heads / c.kv_heads + 4) * f;
+            bounds.grad_query[row + e] +=
+                scale * (g_error + keys * f * std::abs(g[j])) * std::abs(key[at]);
+            bounds.grad_key[at] += scale * (g_error + terms * std::abs(g[j])) * std::abs(q[e]);
+            bounds.grad_value[at] += (u + relative_p + terms) * p[j] * std::abs(grad[e]);
+          }
+        }
+        for (int e = 0; e < d; ++e)
+          bounds.grad_query[row + e] =
+              second_order * (bounds.grad_query[row + e] + u * std::abs(grad_query[row + e]));
+      }
+  for (std::size_t i = 0; i < key.size(); ++i) {  // and what they are added to
+    bounds.grad_key[i] = second_order * bounds.grad_key[i] + 2 * f * (3 + std::abs(grad_key[i]));
+    bounds.grad_value[i] =
+        second_order * bounds.grad_value[i] + 2 * f * (3 + std::abs(grad_value[i]));
+  }
+  return bounds;
 }
 
 // Runs forward and backward, compares them with the reference, and returns all results as bytes.
@@ -174,14 +256,14 @@ std::string run(const Case& c, bool deterministic, bool add) {
                                     k(value.exact), q(ref_output), lse, range, shape.scale,
                                     q(ref_grad_query), k(ref_grad_key), k(ref_grad_value),
                                     add ? Accumulate::kAdd : Accumulate::kOverwrite);
-  // Probabilities, g and outputs are rounded to bf16: to 2^-9 each. A row of grad_query is a sum of
-  // g that cancel where few keys matter; what is left is grad_output times the output's rounding.
-  const double unit = std::ldexp(1.0, -9), sharp = c.sharpness;
-  compare("log_sum_exp", log_sum_exp.data, ref_log_sum_exp, 1, 1e-5, 1);
-  compare("output", output.data, ref_output, c.head_dim, 2 * unit, 0.05);
-  compare("grad_query", grad_query.data, ref_grad_query, c.head_dim, 4 * unit, 1);
-  compare("grad_key", grad_key.data, ref_grad_key, c.head_dim, 4 * unit, sharp);
-  compare("grad_value", grad_value.data, ref_grad_value, c.head_dim, 4 * unit, 0.05);
+  const Bounds bounds =
+      bounds_of(c, shape.scale, documents, query.exact, key.exact, value.exact, grad_output.exact,
+                ref_output, ref_log_sum_exp, ref_grad_query, ref_grad_key, ref_grad_value);
+  compare("log_sum_exp", log_sum_exp.data, ref_log_sum_exp, bounds.log_sum_exp);
+  compare("output", output.data, ref_output, bounds.output);
+  compare("grad_query", grad_query.data, ref_grad_query, bounds.grad_query);
+  compare("grad_key", grad_key.data, ref_grad_key, bounds.grad_key);
+  compare("grad_value", grad_value.data, ref_grad_value, bounds.grad_value);
 
   std::string bytes;
   const auto append = [&](const auto& buffer) {
@@ -220,6 +302,7 @@ TEST_CASE("Hopper attention of padded head sizes", "[attention]") {
 TEST_CASE("Hopper attention with shared key heads", "[attention]") {
   check({2, 70, 6, 2, 64, 29, 2});
   check({1, 41, 4, 1, 128, 100, 2});
+  check({1, 1, 64, 1, 8, 0, 0});  // one key, of which a query head's share is half a byte
 }
 
 TEST_CASE("Hopper attention within documents", "[attention]") {
