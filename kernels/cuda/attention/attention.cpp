@@ -1,10 +1,12 @@
-// Which kernel takes a problem of attention. In order: Hopper's, those of compute capability 8.0
-// (both bf16), and the general ones, which take everything.
+// Which kernel takes a problem of attention. In order: Hopper's (but for a forward of few queries
+// and many keys: prefer_sm90_forward), those of compute capability 8.0 (both bf16), and the general
+// ones, which take everything.
 #include "kernels/cuda/attention/attention.h"
 
 #include <limits>
 
 #include "kernels/common/limits.h"
+#include "kernels/cuda/attention/attention_choice.h"
 #include "kernels/cuda/attention/attention_sm90.h"
 
 namespace seq1f1b::kernels::cuda {
@@ -48,7 +50,9 @@ void attention_forward(Context& context, const Tensor& query, const Tensor& key,
                                   log_sum_exp.as<float>()};
   if (query.elements() == 0) return;
   if (query.dtype == Dtype::kBf16) {
-    if (use_sm90(context) && attention_sm90_forward(context, operands)) return;
+    if (use_sm90(context) && prefer_sm90_forward(operands.shape, context.multiprocessors) &&
+        attention_sm90_forward(context, operands))
+      return;
     if (attention_sm80_forward(context, operands)) return;
   }
   attention_general_forward(context, operands, query.dtype);

@@ -6,8 +6,10 @@
 #include <numbers>
 #include <type_traits>
 
+#include "kernels/common/bf16.h"
 #include "kernels/cuda/attention/attention.h"
 #include "kernels/cuda/attention/attention_tuning.h"
+#include "kernels/cuda/attention/scratch_attention.h"
 
 namespace seq1f1b::kernels::cuda {
 
@@ -33,6 +35,15 @@ void for_instance(int head_dim, Run&& run) {
   if (head_dim <= 96) return run(std::integral_constant<int, 96>{});
   if (head_dim <= 128) return run(std::integral_constant<int, 128>{});
   run(std::integral_constant<int, 256>{});
+}
+
+// How many blocks share the keys of one query tile of the forward.
+inline int sm80_forward_splits(const AttentionShape& shape, int multiprocessors) {
+  const AttentionTuning& tuning = tuning_of(kForwardTuning, shape.head_dim);
+  const std::int64_t tiles = (shape.tokens + tuning.rows() - 1) / tuning.rows();
+  const std::int64_t key_tiles = (shape.key_length + tuning.step - 1) / tuning.step;
+  return attention_splits(std::int64_t{shape.micro_batch} * shape.heads * tiles, key_tiles,
+                          multiprocessors);
 }
 
 // One block's work among heads (of all sequences) and units (tiles, parts of tiles) of each. Heads

@@ -261,9 +261,8 @@ void launch(Context& context, const AttentionForward& operands) {
   const AttentionShape& shape = operands.shape;
   const std::int64_t heads = std::int64_t{shape.micro_batch} * shape.heads;
   const std::int64_t tiles = (shape.tokens + F::kRows - 1) / F::kRows;
-  const std::int64_t key_tiles = (shape.key_length + F::kKeys - 1) / F::kKeys;
   Arguments arguments{operands, {}, 1, nullptr, nullptr};
-  arguments.splits = attention_splits(heads * tiles, key_tiles, context.multiprocessors);
+  arguments.splits = sm80_forward_splits(shape, context.multiprocessors);
   // A group's query heads share their keys, so a head costs the cache its share of them.
   arguments.order = BlockOrder::of(
       heads, tiles * arguments.splits,

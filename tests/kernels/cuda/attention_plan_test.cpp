@@ -4,6 +4,7 @@
 #include <set>
 #include <vector>
 
+#include "kernels/cuda/attention/attention_choice.h"
 #include "kernels/cuda/attention/attention_mask.h"
 #include "kernels/cuda/attention/attention_sm80.h"
 #include "kernels/cuda/attention/scratch_attention.h"
@@ -136,6 +137,26 @@ TEST_CASE("parts of a split forward fit the scratch that is planned for the long
     REQUIRE(need <= attention_forward_scratch(plan));
   }
   CHECK(split > 1000);
+}
+
+TEST_CASE("Hopper's forward takes what fills the device, and what has too few keys to share") {
+  const auto taken = [](int micro_batch, int heads, int tokens, int key_length, int head_dim) {
+    AttentionShape shape;
+    shape.micro_batch = micro_batch;
+    shape.heads = heads;
+    shape.tokens = tokens;
+    shape.key_length = key_length;
+    shape.head_dim = head_dim;
+    return prefer_sm90_forward(shape, 132);
+  };
+  for (const int head_dim : {64, 80, 96, 128}) {
+    CHECK(taken(1, 32, 4096, 32768, head_dim));
+    CHECK(taken(1, 32, 256, 32768, head_dim));        // 64 tiles, two parts each
+    CHECK_FALSE(taken(1, 16, 256, 32768, head_dim));  // 32 tiles, four parts each
+    CHECK_FALSE(taken(1, 2, 100, 131072, head_dim));
+    CHECK(taken(4, 2, 100, 400, head_dim));
+  }
+  CHECK_FALSE(taken(1, 32, 4096, 32768, 136));
 }
 
 TEST_CASE("every head dimension has an instance in every table") {
