@@ -1,6 +1,10 @@
 # CudnnFrontend::headers: NVIDIA's C++ headers over cuDNN's graphs, which no distribution packages.
 # Looked for under CudnnFrontend_ROOT (a clone, or the unpacked Python wheel nvidia-cudnn-frontend),
 # in the CUDA toolkit, and where scripts/setup.sh --cudnn-frontend puts them.
+# Headers that were found once and are gone since are as good as never found.
+if(CudnnFrontend_INCLUDE_DIR AND NOT EXISTS "${CudnnFrontend_INCLUDE_DIR}/cudnn_frontend.h")
+  unset(CudnnFrontend_INCLUDE_DIR CACHE)
+endif()
 find_path(CudnnFrontend_INCLUDE_DIR cudnn_frontend.h
           HINTS ${CUDAToolkit_INCLUDE_DIRS}
           PATHS "$ENV{HOME}/.local/share/seq1f1b/cudnn-frontend" PATH_SUFFIXES include)

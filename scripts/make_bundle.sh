@@ -12,7 +12,9 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 output=$1 architecture=${2:-90a}
 limit_bytes=$((60 << 20))
 
-library_folder=$(dirname "$(ldconfig -p | awk '/libmpi\.so/ { print $NF; exit }')")
+# Resolved, for the cache may say /lib where Open MPI has /usr/lib compiled in.
+library_folder=$(dirname "$(readlink -f "$(ldconfig -p | awk '/libmpi\.so/ { print $NF; exit }')")")
+[[ -d $library_folder/openmpi ]] || library_folder=${library_folder%%/openmpi/*}
 plugins=$library_folder/openmpi/lib/openmpi3
 [[ -d $plugins ]] || { echo "make_bundle: no Open MPI 4 plugins in $plugins" >&2; exit 1; }
 if [[ -e $output && ! -f $output/env.sh ]]; then
@@ -94,6 +96,18 @@ export LD_LIBRARY_PATH=$seq1f1b_bundle/lib$seq1f1b_cuda${LD_LIBRARY_PATH:+:$LD_L
 . "$seq1f1b_bundle/scripts/mpi_env.sh"
 unset seq1f1b_bundle seq1f1b_cuda seq1f1b_file
 ENV
+
+# Does it start a job? In a copy, since env.sh unpacks, with nothing else in the environment.
+trial=$(mktemp -d)
+trap 'rm -rf "$trial"' EXIT
+cp -a "$output" "$trial/bundle"
+if ! env -i HOME="$trial" PATH=/usr/bin:/bin bash -c "set -e; . '$trial/bundle/env.sh'; cd '$trial'
+    exec timeout 60 \$SEQ1F1B_MPIRUN -np 2 '$trial/bundle/bin/seq1f1b' --version" >"$trial/log" 2>&1 ||
+    ! grep -q '^seq1f1b .*commit' "$trial/log"; then
+  cat "$trial/log" >&2
+  echo "make_bundle: two ranks of the bundle's own do not start" >&2
+  exit 1
+fi
 
 bytes=$(du -sb --apparent-size "$output" | cut -f1)
 echo "bundle: $output, $((bytes >> 20)) MiB, $(find "$output" -type f | wc -l) files, architecture $architecture"
