@@ -51,7 +51,7 @@ printf 'attention.fake\t123\tTFLOP/s\n'
 exit 3
 END
 # A test that breaks is told from one that does not.
-program test_fake_gpu <<'END'
+program test_kernels_gpu <<'END'
 case ${1:-} in
   --list-test-names-only) printf 'one, of [two]\nanother\n'; exit 2 ;;
   'one\, of \[two\]') echo broken; exit 42 ;;
@@ -61,40 +61,45 @@ esac
 exit 1
 END
 gpu_check 1 20 --only tests,kernels
-reports '| test_fake_gpu | FAILED (code 42) |'
-reports '| test_fake_gpu, test by test | 1 passed | 1 failed'
-grep -Pq "^FAILED \(code 42\)\tone" "$work/out/test_fake_gpu.apart.tsv" ||
-  fail "test_fake_gpu.apart.tsv: $(cat "$work/out/test_fake_gpu.apart.tsv")"
+reports '| test_kernels_gpu | FAILED (code 42) |'
+reports '| test_kernels_gpu, test by test | 1 passed | 1 failed'
+grep -Pq "^FAILED \(code 42\)\tone" "$work/out/test_kernels_gpu.apart.tsv" ||
+  fail "test_kernels_gpu.apart.tsv: $(cat "$work/out/test_kernels_gpu.apart.tsv")"
 reports '| kernels_attention | FAILED (code 3) |'
 reports '| attention.fake | 123 | TFLOP/s |'
 reports 'libraries fake 1.0'
 reports 'kernels_attention: cuda_kernels attention'
 [[ -s $work/out/logs.tar.gz ]] || fail "no archive of the logs"
 
+# A sanitizer that may not use the GPU says nothing about the kernels.
+program compute-sanitizer <<<'echo "Error: Device not supported"; exit 1'
+PATH=$SEQ1F1B_BUILD:$PATH gpu_check 0 20 --only sanitizer
+reports '| sanitizer | skipped | it cannot use this GPU: Error: Device not supported |'
+
 # What says that it was skipped has not passed.
-program test_fake_gpu <<<'echo "skipped, no GPU: none"'
+program test_kernels_gpu <<<'echo "skipped, no GPU: none"'
 gpu_check 0 20 --only tests
-reports '| test_fake_gpu | skipped | skipped, no GPU: none |'
+reports '| test_kernels_gpu | skipped | skipped, no GPU: none |'
 
 # A program that hangs costs the time of the check and no more.
-program test_fake_gpu <<<'trap "" TERM; echo begun; while :; do sleep 1; done'
+program test_kernels_gpu <<<'trap "" TERM; echo begun; while :; do sleep 1; done'
 gpu_check 1 25 --only tests,kernels --seconds 7
-reports '| test_fake_gpu | FAILED (killed) |'
+reports '| test_kernels_gpu | FAILED (killed) |'
 reports '| kernels_attention | skipped | no time left |'
-grep -q begun "$work/out/test_fake_gpu.log" || fail "the output of the killed program is lost"
+grep -q begun "$work/out/test_kernels_gpu.log" || fail "the output of the killed program is lost"
 
 # Killed from outside, the check leaves its report and no process.
-program test_fake_gpu <<<'echo $$; exec sleep 300'
+program test_kernels_gpu <<<'echo $$; exec sleep 300'
 rm -rf "$work/out"
 "$check" --output "$work/out" --only tests >"$work/said" 2>&1 &
 job=$!
 for _ in $(seq 100); do
-  [[ -s $work/out/test_fake_gpu.log ]] && break
+  [[ -s $work/out/test_kernels_gpu.log ]] && break
   sleep 0.1
 done
 kill "$job"
 wait "$job" && fail "a killed check passed"
 reports '| gpu | passed |'
-program_id=$(head -1 "$work/out/test_fake_gpu.log")
+program_id=$(head -1 "$work/out/test_kernels_gpu.log")
 for _ in $(seq 50); do kill -0 "$program_id" 2>/dev/null || exit 0; sleep 0.1; done
 fail "process $program_id survived"
