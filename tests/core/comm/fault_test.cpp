@@ -30,7 +30,7 @@ Outcome run(const std::string& command) {
   return outcome;
 }
 
-const std::string kProgram = std::string(SEQ1F1B_BINARY_DIR) + "/comm_faults ";
+const std::string kProgram = "\"" SEQ1F1B_BINARY_DIR "/comm_faults\" ";
 
 // mpirun starts two ranks; `timeout` only keeps a defect from blocking the tests for ever.
 Outcome run_fault(const std::string& fault) {
