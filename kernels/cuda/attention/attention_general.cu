@@ -217,8 +217,9 @@ __device__ __forceinline__ void gradients(float (&weight)[2][2], float (&grad_sc
   }
 }
 
+// Three blocks of the narrow instance: left to itself, ptxas aims at four and spills.
 template <class T, int kColumns>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kColumns == 4 ? 3 : 1)
     backward_key_kernel(const AttentionBackward operands, const BlockOrder order,
                         const float* delta) {
   SEQ1F1B_DYNAMIC_SHARED(memory);
