@@ -260,8 +260,9 @@ void AsyncProxy::multiply(Product product) {
 void AsyncProxy::complete_issue(const Lanes& lanes) {
   const auto& first = *static_cast<const ProductCall*>(lanes.arguments[0]);
   AsyncProxy& proxy = *first.proxy;
-  if (!proxy.draw()) return;
   Product& product = proxy.threads_[first.linear].open_products.back();
+  if (!product.a_registers) product.group_a = proxy.group_a(product);
+  if (!proxy.draw()) return;
   product.read = std::make_unique<ProductOperands>();
   proxy.read_operands(product, *product.read);
 }
@@ -315,6 +316,17 @@ void AsyncProxy::complete_products(const Lanes& lanes) {
   }
 }
 
+// The 64 rows of a product's a in shared memory, as bits.
+std::vector<std::uint16_t> AsyncProxy::group_a(const Product& product) {
+  std::vector<std::uint16_t> bits(64 * 16);
+  for (std::uint32_t i = 0; i < bits.size(); ++i)
+    std::memcpy(&bits[i],
+                block_.at(Descriptor(product.a).element(i / 16, i % 16, product.a_outer), 2, 2,
+                          product.where),
+                2);
+  return bits;
+}
+
 // Of the 16 rows of the running thread's warp.
 void AsyncProxy::read_operands(const Product& product, ProductOperands& operands) {
   const std::uint32_t warp = current_thread().linear / kWarpSize % 4;
@@ -342,6 +354,8 @@ void AsyncProxy::run_products(const std::array<Product*, kWarpSize>& lanes) {
   static thread_local float d[16][256];
   ProductOperands& operands = first.read ? *first.read : late;
   if (!first.read) read_operands(first, operands);
+  if (!first.a_registers && group_a(first) != first.group_a)
+    block_.fail("an operand of wgmma changed between its issue and wgmma_wait", first.where);
   auto& [a, b] = operands;
   for (unsigned lane = 0; lane < kWarpSize; ++lane) {
     Product& product = *lanes[lane];

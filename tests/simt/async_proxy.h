@@ -7,8 +7,10 @@
 //   stores    read shared memory when they are issued, or when their issuer waits for them
 //   products  read shared memory when they are issued, or at the wait that covers them; registers
 //             at the wait
-// Results appear at the wait in all cases, and destinations are NaN until then. So an operand that
-// has not come yet when a product is issued shows as well as one that is overwritten too soon.
+// A warp's product may read the rows of a of the whole warp group, which must not change between
+// its issue and its wait. Results appear at the wait in all cases, and destinations are NaN until
+// then. So an operand that has not come yet when a product is issued shows as well as one that is
+// overwritten too soon.
 //
 // Reading shared memory that plain code wrote without fence_proxy_async is reported: the proxy sees
 // the memory as it was at the last fence of any thread. (A fence by one thread is taken for a fence
@@ -48,6 +50,7 @@ struct Product {
   bool a_outer, b_outer;
   std::vector<float> before;  // d until now, where no earlier product of the thread holds it
   Where where;
+  std::vector<std::uint16_t> group_a{};  // lane 0's: the whole group's a in shared memory, at issue
   std::unique_ptr<ProductOperands> read{};  // lane 0's, for its warp: what was read at the issue
 };
 
@@ -114,6 +117,7 @@ class AsyncProxy final : public Extension {
   PerThread& mine();
   const std::byte* visible(std::uint32_t shared, std::size_t bytes, const Where& where);
   void both(std::uint32_t shared, const void* from, int fill, std::size_t bytes);
+  std::vector<std::uint16_t> group_a(const Product& product);
   bool draw() { return next_random(random_) & 1; }
   void land(const Load& load);
   static void complete_issue(const Lanes& lanes);

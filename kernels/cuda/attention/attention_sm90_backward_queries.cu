@@ -181,7 +181,9 @@ __device__ __forceinline__ void compute(const TensorMap* grad_query, const Query
   wgmma_wait<0>();
   wgmma_arrived(sum);
 
-  // The gradient goes where this warp group's queries were, and from there to memory.
+  // The gradient goes where this warp group's queries were, and from there to memory; the barrier
+  // as in the forward.
+  barrier_sync(T::own_barrier(w), kGroup);
 #pragma unroll
   for (int r = 0; r < 2; ++r)
 #pragma unroll

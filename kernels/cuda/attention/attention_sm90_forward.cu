@@ -266,7 +266,9 @@ __device__ __forceinline__ void compute(const TensorMap* output, const Arguments
   wgmma_wait<0>();
   wgmma_arrived(o);
 
-  // The output goes where this warp group's queries were, and from there to memory.
+  // The output goes where this warp group's queries were, and from there to memory. A warp's wait
+  // is for its own part of a product; the manual does not say which rows the others still read.
+  barrier_sync(T::own_barrier(w), kGroup);
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const float sum = row_sum(softmax.sum[r]), inverse = 1 / sum;
