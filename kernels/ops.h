@@ -216,7 +216,8 @@ class Ops {
     (void)bytes;
   }
 
-  // Bytes the library behind this object holds now (scratch, packed copies, generated code if known).
+  // Bytes the library behind this object holds now (scratch, packed copies, generated code if known),
+  // in device memory; there it counts whatever else is beside our allocations, too.
   virtual std::size_t library_bytes() const = 0;
 };
 

@@ -96,7 +96,6 @@ std::unique_ptr<TensorGroup> DirectFabric::make_group(std::span<const int> membe
 }
 
 void DirectFabric::connect() {
-  const std::size_t free_before = device_.free_bytes();
   std::vector<Connection> mine;
   for (const auto& link : pending_) {
     mine.push_back(link->connection);
@@ -121,8 +120,6 @@ void DirectFabric::connect() {
                     [](const auto& a, const auto& b) { return a->connection < b->connection; });
   links_.insert(links_.end(), pending_.begin(), pending_.end());
   pending_.clear();
-  const std::size_t free_after = device_.free_bytes();
-  connection_bytes_ += free_before - std::min(free_before, free_after);
 }
 
 void DirectFabric::connect(Link& link) {
@@ -214,10 +211,6 @@ void DirectFabric::abort() noexcept {
   for (const auto* links : {&links_, &pending_})
     for (const auto& link : *links)
       if (link->communicator) link->communicator->abort();
-}
-
-std::size_t DirectFabric::library_bytes() const {
-  return world_.library_bytes() + connection_bytes_;
 }
 
 }  // namespace seq1f1b::comm

@@ -54,7 +54,7 @@ class DirectFabric final : public Fabric {
   void connect() override;
   void settle(kernels::Event& event, const Describe& what) override;
   // The world's, and what the device's free memory lost while connecting, where it tells.
-  std::size_t library_bytes() const override;
+  std::size_t library_bytes() const override { return world_.library_bytes(); }
 
   // For channels and groups.
   kernels::Device& device() { return device_; }
@@ -82,7 +82,6 @@ class DirectFabric final : public Fabric {
   std::vector<std::shared_ptr<Link>> pending_, links_;
   int groups_made_ = 0;
   kernels::DeviceBuffer trial_;  // what connect() exchanges
-  std::size_t connection_bytes_ = 0;
   bool failed_ = false;
 };
 

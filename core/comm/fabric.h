@@ -58,7 +58,8 @@ class Fabric {
   // Whatever may block the host until the device has come so far (download, synchronize) belongs
   // behind it.
   virtual void settle(kernels::Event& event, const Describe& what) = 0;
-  // Of channels and groups, as far as known: the world's, pinned buffers, what devices tell.
+  // Host memory of channels and groups, as far as known: the world's and pinned buffers. What
+  // communicators hold of the device's is in Ops::library_bytes.
   virtual std::size_t library_bytes() const = 0;
 };
 

@@ -345,10 +345,16 @@ void Trainer::draw_measured() {
 void Trainer::log_memory() {
   const runtime::RankPlan& plan = runtime_->plan();
   const kernels::Device::Records records = backend_->device->records();
+  const std::size_t of_operations = backend_->ops->library_bytes();
+  const std::size_t of_messages = fabric_->library_bytes();
+  if (backend_->device->is_host())
+    return log(concat("after the first step: planned ", base::bytes_text(plan.planned_bytes()),
+                      ", libraries hold ", base::bytes_text(of_operations + of_messages),
+                      " beside the plan"));
   log(concat("after the first step: planned ", base::bytes_text(plan.planned_bytes()),
-             ", libraries hold ",
-             base::bytes_text(backend_->ops->library_bytes() + fabric_->library_bytes()),
-             " beside the plan"));
+             " of device memory; kernels, libraries, communicators and records hold ",
+             base::bytes_text(of_operations), " of it beside the plan, communication ",
+             base::bytes_text(of_messages), " of host memory"));
   if (records.count > 0)
     log(concat("of it ", records.count, " records of actions ",
                records.bytes > 0 ? base::bytes_text(records.bytes) : "of unknown size",

@@ -8,6 +8,7 @@
 #include "core/train/step.h"
 #include "tests/catch.h"
 #include "tests/core/schedule/hand_made.h"
+#include "tests/support/forwarding_device.h"
 #include "tests/support/harness.h"
 #include "tests/support/replaying.h"
 
@@ -79,6 +80,57 @@ TEST_CASE("replayed actions give the bits of issued ones", "[runtime][replay]") 
         plan_with(repeating_config("gpt3", "seq1f1b", 2),
                   [](runtime::JobPlan& job) { job.training = schedule::zero_bubble(3, 10, 2); }),
         On::kReference);
+  }
+}
+
+// Memory of its own, as the program sees it.
+class ApartDevice final : public ForwardingDevice {
+ public:
+  using ForwardingDevice::ForwardingDevice;
+  bool is_host() const override { return false; }
+};
+
+TEST_CASE("a device of its own has done everything once before the first message is expected",
+          "[runtime][replay]") {
+  for (const char* name : {"seq1f1b", "terapipe"}) {
+    const runtime::JobPlan job = plan_with(repeating_config("gpt3", name, 3));
+    const int ranks = job.training.spec.ranks;
+    const Logs logs(ranks);
+    const Outcome plain = train(job, On::kReference, 3);
+    Outcome warm;
+    std::mutex mutex;
+    run_job(
+        job, On::kReference,
+        [&](RankContext& context) {
+          const ReplayLog& log = *logs.of[static_cast<std::size_t>(context.rank)];
+          const auto& plan = context.runtime.plan();
+          const int before = log.records;
+          {
+            const std::lock_guard lock(mutex);
+            CHECK(before == plan.training.records() + plan.evaluation.records());
+            CHECK(log.replays == 0);
+          }
+          parameters::initialise(context.runtime.store(), job.config.training.seed,
+                                 *context.backend.device, *context.backend.ops);
+          train::Step step(context.job, context.runtime, context.fabric);
+          for (int number = 1; number <= 3; ++number) {
+            const auto samples = random_samples(job.config, 7, number);
+            const train::StepResult result = step.run(samples, number, job.config.optimizer.lr);
+            if (context.rank != 0) continue;
+            warm.losses.push_back(result.loss);
+            warm.norms.push_back(result.grad_norm);
+          }
+          const std::lock_guard lock(mutex);
+          CHECK(log.records == before);
+          CHECK(log.complaints == std::vector<std::string>{});
+        },
+        1,
+        [&](kernels::Backend& backend, int rank) {
+          backend.device = std::make_unique<ApartDevice>(std::move(backend.device));
+          logs.prepare()(backend, rank);
+        });
+    CHECK(warm.losses == plain.losses);
+    CHECK(warm.norms == plain.norms);
   }
 }
 
