@@ -178,13 +178,18 @@ void print_memory(const JobPlan& job, const std::vector<RankPlan>& ranks) {
                            " of evaluation, about ", base::bytes_text(plan.record_bytes),
                            " (an estimate, not measured)")
                   : "");
-    print_row("library", job.on_cuda()
-                             ? "CUDA, cuBLASLt, NCCL and the records: measured after the first "
-                               "step, see the run's logs"
-                             : "buffers of MPI and scratch of oneDNN: measured after the first "
-                               "step, see the run's logs");
+    print_row("library",
+              job.on_cuda()
+                  ? concat("CUDA, cuBLASLt, NCCL and the records: measured after the "
+                           "first step, see the run's logs",
+                           plan.cudnn_bytes > 0 ? concat("; workspace of cuDNN, about ",
+                                                         base::bytes_text(plan.cudnn_bytes),
+                                                         " (an estimate, not measured)")
+                                                : "")
+                  : "buffers of MPI and scratch of oneDNN: measured after the first "
+                    "step, see the run's logs");
     print_row("host", base::bytes_text(plan.host_bytes), " for samples and checkpoint staging",
-              job.on_cuda() ? ", and pinned for uploads" : "");
+              job.on_cuda() ? ", and pinned for uploads and downloads" : "");
   }
 }
 

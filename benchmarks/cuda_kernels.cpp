@@ -73,6 +73,7 @@ class Bench {
     shape.logit_rows = choice.tiny ? 32 : 4096;
     shape.largest_tensor = std::int64_t{1} << (choice.tiny ? 16 : 28);
     shape.deterministic = !choice.fast;
+    shape.cudnn = choice.cudnn;
     return cuda::scratch_bytes(shape);
   }
 

@@ -170,6 +170,7 @@ kernels::cuda::ScratchShape scratch_shape(const JobPlan& job, const parameters::
     shape.largest_tensor = std::max(shape.largest_tensor, row.row.elements());
   shape.fp32 = job.precision.compute == kernels::Dtype::kF32;
   shape.deterministic = job.config.runtime.deterministic == "true";
+  shape.cudnn = job.config.runtime.attention == "cudnn";
   return shape;
 }
 
@@ -206,7 +207,15 @@ RankPlan plan_rank(const JobPlan& job, int pipeline_rank) {
   plan.training = schedule::plan_memory(job.training, pipeline_rank, training_demands);
   plan.evaluation = schedule::plan_memory(job.evaluation, pipeline_rank, evaluation_demands);
   if (job.on_cuda()) {
-    plan.scratch = aligned(kernels::cuda::scratch_bytes(scratch_shape(job, layout, pipeline_rank)));
+    const kernels::cuda::ScratchShape shape = scratch_shape(job, layout, pipeline_rank);
+    plan.scratch = aligned(kernels::cuda::scratch_bytes(shape));
+    std::int64_t keys = 0;
+    for (const std::int64_t tokens : job.segment_lengths) {
+      keys += tokens;
+      if (shape.cudnn)
+        plan.cudnn_bytes = std::max(plan.cudnn_bytes,
+                                    kernels::cuda::cudnn_workspace_estimate(shape, tokens, keys));
+    }
     if (job.config.runtime.cuda_graphs == "true")
       plan.record_bytes =
           estimated_record_bytes(job, pipeline_rank, plan.training, plan.evaluation);

@@ -67,7 +67,8 @@ struct RankPlan {
   std::size_t live_bytes() const;  // as planned_bytes, with the live maximum for the packed size
   // Beside the plan, by the device's library: see record_estimate.h. 0 where nothing is recorded.
   std::size_t record_bytes = 0;
-  // The largest checkpoint file staged; the samples of a step; for a GPU, where uploads are pinned.
+  std::size_t cudnn_bytes = 0;  // likewise, an estimate; 0 where attention is our own
+  // The largest checkpoint file staged; the samples of a step; pinned memory of a GPU.
   std::size_t host_bytes = 0;
 };
 RankPlan plan_rank(const JobPlan& job, int pipeline_rank);

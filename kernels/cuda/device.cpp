@@ -111,8 +111,8 @@ void CudaDevice::upload(void* device, const void* host, std::size_t bytes) {
 }
 
 void CudaDevice::download(void* host, const void* device, std::size_t bytes) {
-  download_later(host, device, bytes);
-  synchronize();
+  must_not_be_recording("download");
+  staging_->download(host, device, bytes, stream_);
 }
 
 void CudaDevice::download_later(void* host, const void* device, std::size_t bytes) {

@@ -18,8 +18,18 @@ struct ScratchShape {
   std::int64_t largest_tensor = 0;  // elements of the largest gradient
   bool fp32 = false;                // compute type; else bf16
   bool deterministic = true;
+  bool cudnn = false;  // attention by cuDNN
 };
 
 std::size_t scratch_bytes(const ScratchShape& shape);
+
+// What cuDNN's deterministic backward of attention takes beside the plan for one segment, by
+// NVIDIA's account of its kernels for compute capability 9.0 (cudnn_attention.h); not measured.
+constexpr std::size_t cudnn_workspace_estimate(const ScratchShape& shape, std::int64_t tokens,
+                                               std::int64_t keys) {
+  return shape.deterministic
+             ? static_cast<std::size_t>(shape.micro_batch * shape.heads * tokens * keys) * 2
+             : 0;
+}
 
 }  // namespace seq1f1b::kernels::cuda

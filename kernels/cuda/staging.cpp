@@ -26,9 +26,10 @@ StagingRing::~StagingRing() {
 
 void StagingRing::retire_oldest() {
   Piece& oldest = pieces_.front();
-  check(cudaEventSynchronize(oldest.copied), "waiting for an upload");
+  check(cudaEventSynchronize(oldest.copied), "waiting for a copy");
   free_events_.push_back(oldest.copied);
   pieces_.pop_front();
+  ++retired_;
 }
 
 // Where the next `bytes` go. The oldest pieces end first, so whatever lies there is given up in
@@ -57,6 +58,15 @@ cudaEvent_t StagingRing::take_event() {
   return event;
 }
 
+std::uint64_t StagingRing::started(std::size_t begin, std::size_t bytes, cudaStream_t stream) {
+  Piece piece{begin, begin + bytes, take_event()};
+  pieces_.push_back(piece);
+  check(cudaEventRecord(piece.copied, stream), "recording a copy");
+  // The copy engines like aligned pieces.
+  next_ = std::min(capacity_, (begin + bytes + 255) / 256 * 256);
+  return ++started_;
+}
+
 void StagingRing::upload(void* device, const void* host, std::size_t bytes, cudaStream_t stream) {
   const std::size_t most = capacity_ / 4;
   for (std::size_t done = 0; done < bytes;) {
@@ -66,13 +76,37 @@ void StagingRing::upload(void* device, const void* host, std::size_t bytes, cuda
     check(cudaMemcpyAsync(static_cast<std::byte*>(device) + done, memory_ + begin, count,
                           cudaMemcpyHostToDevice, stream),
           "uploading");
-    Piece piece{begin, begin + count, take_event()};
-    pieces_.push_back(piece);
-    check(cudaEventRecord(piece.copied, stream), "recording an upload");
-    // The copy engines like aligned pieces.
-    next_ = std::min(capacity_, (begin + count + 255) / 256 * 256);
+    started(begin, count, stream);
     done += count;
   }
+}
+
+void StagingRing::download(void* host, const void* device, std::size_t bytes, cudaStream_t stream) {
+  struct Part {
+    std::uint64_t number;
+    std::size_t begin, bytes, offset;
+  };
+  std::deque<Part> parts;
+  // Two pieces of a quarter each never lie where a third is placed, wherever the circle closes.
+  constexpr std::size_t kMostUnderWay = 2;
+  const std::size_t most = capacity_ / 4;
+  const auto finish_oldest = [&] {
+    const Part& part = parts.front();
+    while (retired_ < part.number) retire_oldest();
+    std::memcpy(static_cast<std::byte*>(host) + part.offset, memory_ + part.begin, part.bytes);
+    parts.pop_front();
+  };
+  for (std::size_t done = 0; done < bytes;) {
+    const std::size_t count = std::min(bytes - done, most);
+    if (parts.size() == kMostUnderWay) finish_oldest();
+    const std::size_t begin = place(count);
+    check(cudaMemcpyAsync(memory_ + begin, static_cast<const std::byte*>(device) + done, count,
+                          cudaMemcpyDeviceToHost, stream),
+          "downloading");
+    parts.push_back({started(begin, count, stream), begin, count, done});
+    done += count;
+  }
+  while (!parts.empty()) finish_oldest();
 }
 
 }  // namespace seq1f1b::kernels::cuda

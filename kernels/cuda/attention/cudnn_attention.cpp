@@ -12,8 +12,9 @@
 #include <unordered_map>
 #include <vector>
 
-#include "kernels/cuda/check.h"
 #include "kernels/cuda/attention/cudnn_gradient.h"
+#include "kernels/cuda/attention/scratch_attention.h"
+#include "kernels/cuda/check.h"
 
 namespace cudnn_frontend {
 void* cudnn_dlhandle = nullptr;
@@ -97,7 +98,7 @@ class CudnnAttention final : public AttentionLibrary {
                   concat("cuDNN takes no stream: ", fe::detail::get_error_string(status)));
   }
   ~CudnnAttention() override {
-    for (void* memory : {workspace_, gradients_}) cudaFree(memory);
+    cudaFree(workspace_);
     fe::detail::destroy_handle(handle_);
   }
 
@@ -128,8 +129,10 @@ class CudnnAttention final : public AttentionLibrary {
     const Shape shape = shape_of(query, key, range);
     const Plan& plan = backward_plan(context, shape);
     float factor = static_cast<float>(scale);
-    auto* const key_part = static_cast<std::byte*>(gradients_);
-    std::byte* const value_part = key_part + gradient_bytes(shape);
+    const auto [batch, tokens, heads, kv, width, capacity, keys] = shape;
+    const std::size_t bytes = cudnn_gradient_bytes(batch, kv, keys, width);
+    auto* const key_part = context.scratch.take<std::byte>(bytes);
+    auto* const value_part = context.scratch.take<std::byte>(bytes);
     run(plan, {{kQuery, query.data},
                {kKey, key.data},
                {kValue, value.data},
@@ -147,11 +150,6 @@ class CudnnAttention final : public AttentionLibrary {
  private:
   using Tensors = std::unordered_map<std::int64_t, void*>;
   using Handle = std::shared_ptr<fe::graph::Tensor_attributes>;
-
-  static std::size_t gradient_bytes(const Shape& s) {
-    const auto elements = static_cast<std::size_t>(s[0] * s[3] * s[6] * s[4]);
-    return (elements * 2 + 255) / 256 * 256;
-  }
 
   static void place(const Handle& tensor, Name name, const Layout& layout) {
     tensor->set_output(true).set_uid(name).set_dim(layout.dim).set_stride(layout.stride);
@@ -222,7 +220,6 @@ class CudnnAttention final : public AttentionLibrary {
     place(grad_key, kGradKey, key_gradient_layout(s));
     place(grad_value, kGradValue, key_gradient_layout(s));
     finish(context, plan, std::move(graph), s, "backward");
-    grow(context, gradients_, gradients_bytes_, 2 * gradient_bytes(s));
     return plan;
   }
 
@@ -238,19 +235,27 @@ class CudnnAttention final : public AttentionLibrary {
                                deterministic_ ? ", deterministic" : "", ": ", status.get_message(),
                                "; use our own kernels"));
     plan.workspace_bytes = static_cast<std::size_t>(bytes);
-    grow(context, workspace_, workspace_bytes_, plan.workspace_bytes);
+    grow_workspace(context, plan.workspace_bytes);
     plan.graph = std::move(graph);
   }
 
   // Memory that is in use by issued work is let go only when that is done.
-  void grow(const Context& context, void*& memory, std::size_t& held, std::size_t wanted) {
-    if (wanted <= held) return;
+  void grow_workspace(const Context& context, std::size_t wanted) {
+    if (wanted <= workspace_bytes_) return;
     check(cudaStreamSynchronize(context.stream), "waiting for the GPU");
-    cudaFree(memory);
-    memory = nullptr;
-    held = 0;
-    check(cudaMalloc(&memory, wanted), "allocating memory for cuDNN");
-    held = wanted;
+    cudaFree(workspace_);
+    workspace_ = nullptr;
+    workspace_bytes_ = 0;
+    if (cudaMalloc(&workspace_, wanted) != cudaSuccess) {
+      (void)cudaGetLastError();
+      workspace_ = nullptr;
+      throw Error(kExitUnexpected,
+                  concat("GPU memory: ", wanted >> 20,
+                         " MiB of workspace for attention by cuDNN are not available; use "
+                         "runtime.attention=own, shorter segments or a smaller micro-batch",
+                         deterministic_ ? ", or runtime.deterministic=false" : ""));
+    }
+    workspace_bytes_ = wanted;
   }
 
   void run(const Plan& plan, Tensors tensors) {
@@ -261,8 +266,8 @@ class CudnnAttention final : public AttentionLibrary {
   cudnnHandle_t handle_ = nullptr;
   bool deterministic_;
   std::map<Shape, Plan> forward_plans_, backward_plans_;
-  void *workspace_ = nullptr, *gradients_ = nullptr;
-  std::size_t workspace_bytes_ = 0, gradients_bytes_ = 0;
+  void* workspace_ = nullptr;
+  std::size_t workspace_bytes_ = 0;
 };
 
 }  // namespace

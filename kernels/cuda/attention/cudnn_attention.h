@@ -4,11 +4,11 @@
 // every segment all keys up to its own end (bottom-right causal). libcudnn is loaded when the first
 // object is made.
 //
-// Gradients of key and value come out of the library in bf16, into buffers of this object, and are
-// then added to the fp32 accumulators: each segment's contribution is rounded once. Buffers and
-// workspace grow in prepare() alone where every shape is announced to it; their size is the
-// library's secret until then, so they are no part of the memory plan. Deterministic backwards need
-// workspace of micro_batch * heads * tokens * keys * 2 bytes on compute capability 9.0.
+// Gradients of key and value come out of the library in bf16, into scratch, and are then added to
+// the fp32 accumulators: each segment's contribution is rounded once. The workspace grows in
+// prepare() alone where every shape is announced to it; its size is the library's secret until
+// then, so it is no part of the memory plan. Deterministic backwards need workspace of micro_batch
+// * heads * tokens * keys * 2 bytes on compute capability 9.0.
 #include <memory>
 
 #include "kernels/cuda/attention/attention_library.h"

@@ -54,7 +54,16 @@ inline std::size_t attention_backward_scratch(const ScratchShape& shape) {
   return std::max(sm80, sm90);
 }
 
+// The gradient of key or value that cuDNN leaves in bf16, of all keys up to `keys`.
+inline std::size_t cudnn_gradient_bytes(std::int64_t micro_batch, std::int64_t kv_heads,
+                                        std::int64_t keys, std::int64_t head_dim) {
+  return (static_cast<std::size_t>(micro_batch * kv_heads * keys * head_dim) * 2 + 255) / 256 * 256;
+}
+
 inline std::size_t attention_scratch(const ScratchShape& shape) {
+  if (shape.cudnn)
+    return 2 * cudnn_gradient_bytes(shape.micro_batch, shape.kv_heads, shape.seq_length,
+                                    shape.head_dim);
   return std::max(attention_forward_scratch(shape), attention_backward_scratch(shape));
 }
 

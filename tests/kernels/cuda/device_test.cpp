@@ -157,6 +157,19 @@ TEST_CASE("recorded work goes through operations only, and an error leaves the q
   CHECK(back == 17);
 }
 
+TEST_CASE("downloads go through pinned memory in pieces, behind the work before them") {
+  Fixture fixture;
+  CudaDevice& device = fixture.device;
+  // Three and a half pieces of the device's ring.
+  const std::size_t count = 7 * (kStagingBytes / 4) / 2 / 4 + 3;
+  DeviceBuffer memory(device, count * 4);
+  const auto host = numbers(count, 11);
+  device.upload(memory.data(), host.data(), count * 4);
+  std::vector<std::uint32_t> back(count);
+  device.download(back.data(), memory.data(), count * 4);
+  CHECK(back == host);
+}
+
 TEST_CASE("the staging ring keeps what is under way and reuses what is done") {
   Fixture fixture;
   CudaDevice& device = fixture.device;
@@ -175,6 +188,22 @@ TEST_CASE("the staging ring keeps what is under way and reuses what is done") {
   device.download(back.data(), memory.data(), 64 * 1024);
   CHECK(back == host);
   CHECK(ring.waits() > 0);
+  // Downloads between uploads, from wherever the ring stands, larger than it and smaller than a
+  // piece.
+  for (std::size_t bytes = 4; bytes <= 64 * 1024; bytes = bytes * 5 / 4 + 4) {
+    const std::size_t count = bytes / 4;
+    const auto other = numbers(173, static_cast<std::uint32_t>(bytes));
+    ring.upload(memory.data(), other.data(), 173 * 4, device.stream());
+    ring.upload(memory.data() + 60000, other.data(), 173 * 4, device.stream());
+    std::vector<std::uint32_t> got(count + 1, 77);
+    ring.download(got.data(), memory.data(), count * 4, device.stream());
+    std::vector<std::uint32_t> expected = host;
+    std::copy(other.begin(), other.end(), expected.begin());
+    std::copy(other.begin(), other.end(), expected.begin() + 15000);
+    expected.resize(count);
+    expected.push_back(77);
+    REQUIRE(got == expected);
+  }
   // What has been waited for costs no wait.
   const std::size_t waits = ring.waits();
   for (int i = 0; i < 100; ++i) {

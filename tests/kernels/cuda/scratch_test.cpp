@@ -51,6 +51,17 @@ TEST_CASE("scratch holds every operation of every segment up to the longest") {
   CHECK(cross_entropy_scratch_bytes(shape.logit_rows) <= bytes);
 }
 
+TEST_CASE("scratch holds the gradients that cuDNN leaves of all keys") {
+  ScratchShape shape = example();
+  shape.cudnn = true;
+  const std::size_t both = std::size_t{2} * 2 * 32 * 16384 * 80 * 2;
+  CHECK(scratch_bytes(shape) >= both);
+  CHECK(scratch_bytes(shape) < both + kGemmWorkspaceBytes);
+  CHECK(cudnn_workspace_estimate(shape, 4096, 16384) == std::size_t{2} * 32 * 4096 * 16384 * 2);
+  shape.deterministic = false;
+  CHECK(cudnn_workspace_estimate(shape, 4096, 16384) == 0);
+}
+
 TEST_CASE("scratch is the largest need, not the sum of all") {
   ScratchShape shape = example();
   const std::size_t bytes = scratch_bytes(shape);
