@@ -55,7 +55,7 @@ void swiglu_backward(Context& context, const Tensor& gate_up, const Tensor& grad
 void cross_entropy(Context& context, const Tensor& logits, const Tensor& labels,
                    const double* scale, bool write_gradient, double* loss_sum);
 
-// optimizer.cu, by ranges of elements; one launch over all tensors of a call
+// optimizer.cu, by ranges of elements; adamw in one launch per 64 tensors of a call
 void sum_of_squares(Context& context, const Tensor& input, double* result);
 void clip(Context& context, const Tensor& squares, const double* loss_sum, double clip_norm,
           AdamwStep* step);

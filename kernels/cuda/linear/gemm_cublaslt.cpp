@@ -142,7 +142,8 @@ Plan::Plan(cublasLtHandle_t library, const GemmProblem& p, bool deterministic)
   const auto output_type = static_cast<std::int32_t>(data_type(p.output_dtype));
   if (p.bias) set(operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, output_type);
   if (p.aux) {
-    if (p.n % 8 != 0) return;  // a condition of the library on aux
+    // Conditions of the library on aux: its leading dimension, and 16 bytes for its pointer.
+    if (p.n % 8 != 0 || alignment(p.aux) < 16) return;
     set(operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, p.n);
     set(operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE, output_type);
   }
@@ -205,9 +206,14 @@ bool Gemm::supports(const Context& context, const GemmProblem& problem) {
 void Gemm::run(Context& context, const GemmProblem& problem) {
   Plan& plan = state_->plan(problem, context.deterministic);
   if (!plan.algorithm)
-    throw Error(kExitUnexpected,
-                concat("cuBLASLt has no algorithm for a product of ", problem.m, " x ", problem.n,
-                       " x ", problem.k, " in ", dtype_name(problem.input_dtype)));
+    throw Error(
+        kExitUnexpected,
+        concat("cuBLASLt has no algorithm for a product of ", problem.m, " x ", problem.n, " x ",
+               problem.k, " from ", dtype_name(problem.input_dtype), " to ",
+               dtype_name(problem.output_dtype), " with epilogue ",
+               static_cast<int>(problem.epilogue), " in ", kGemmWorkspaceBytes >> 20,
+               " MiB of workspace; sizes that are multiples of 8 have the most",
+               context.deterministic ? ", and runtime.deterministic=false allows more" : ""));
   plan.point_at(problem);
   auto* const workspace = context.scratch.take<std::byte>(kGemmWorkspaceBytes);
   const float one = 1, beta = problem.addend ? 1 : 0;

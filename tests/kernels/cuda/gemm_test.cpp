@@ -176,7 +176,7 @@ TEST_CASE("an algorithm is chosen once per shape, type, epilogue and alignment")
 
 TEST_CASE("what the library cannot do is known before it is asked to") {
   Fixture fixture;
-  float memory[512] = {};
+  alignas(256) float memory[512] = {};
   GemmProblem problem;
   problem.m = problem.k = 4;
   problem.n = 12;  // aux wants a multiple of 8
@@ -189,6 +189,9 @@ TEST_CASE("what the library cannot do is known before it is asked to") {
   CHECK_FALSE(fixture.gemm.supports(fixture.context, problem));
   problem.n = 16;
   CHECK(fixture.gemm.supports(fixture.context, problem));
+  problem.aux = memory + 257;  // not at a multiple of 16 bytes
+  CHECK_FALSE(fixture.gemm.supports(fixture.context, problem));
+  problem.aux = memory + 256;
   testing::fake_cublaslt().refuse = true;
   problem.m = 8;
   CHECK_FALSE(fixture.gemm.supports(fixture.context, problem));
