@@ -22,6 +22,14 @@ else()
   if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
     set(CMAKE_CUDA_ARCHITECTURES "${SEQ1F1B_CUDA_ARCHITECTURES}")
   endif()
+  # A rank compares its GPU with these numbers (kernels/cuda/architectures.h).
+  foreach(entry IN LISTS CMAKE_CUDA_ARCHITECTURES)
+    if(NOT entry MATCHES "^([0-9]+)[af]?(-real|-virtual)?$" OR CMAKE_MATCH_1 LESS 80)
+      message(FATAL_ERROR "CUDA architectures ${CMAKE_CUDA_ARCHITECTURES}: '${entry}' is not one of them; "
+              "give numbers from 80 on, e.g. -DSEQ1F1B_CUDA_ARCHITECTURES=\"80-real;90a-real\" "
+              "(`nvidia-smi --query-gpu=compute_cap --format=csv` prints a GPU's)")
+    endif()
+  endforeach()
   find_package(CUDAToolkit 12.4 QUIET)
   include(CheckLanguage)
   if(NOT CMAKE_CUDA_COMPILER AND CUDAToolkit_NVCC_EXECUTABLE)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Fails when a kernel on which the speed depends keeps registers in memory ("spills"), or when one is
-# not where the list expects it. Reads what ptxas said when the module was compiled (*.o.ptxas).
+# not where the list expects it. Reads what ptxas said when the module was compiled (*.o.ptxas), of the
+# objects that BUILD/cuda_objects.txt lists where there is one: files of a build before lie about, too.
 #
 # Usage: scripts/check_spills.sh [BUILD] [LIST]     default: build/release kernels/cuda/hot_kernels.txt
 #   LIST: lines of ARCHITECTURE PATTERN [BYTES]. Every kernel of sm_ARCHITECTURE whose mangled name, in
@@ -13,9 +14,17 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=${1:-$root/build/release}
 list=${2:-$root/kernels/cuda/hot_kernels.txt}
 
+reports() {
+  if [[ -f $build/cuda_objects.txt ]]; then
+    grep '\.cu\.o$' "$build/cuda_objects.txt" | sed 's/$/.ptxas/' | tr '\n' '\0'
+  else
+    find "$build" -name '*.o.ptxas' -print0 | sort -z
+  fi
+}
+
 # Lines of ARCHITECTURE, bytes stored by spills, registers, name.
 kernels() {
-  find "$build" -name '*.o.ptxas' -print0 | sort -z | xargs -0 -r cat | awk '
+  reports | xargs -0 -r cat | awk '
     /Compiling entry function/ {
       split($0, quoted, "\047")
       name = quoted[2]
@@ -30,7 +39,7 @@ kernels() {
     }'
 }
 
-report=$(kernels)
+report=$(kernels) || { echo "check_spills: build the CUDA module first" >&2; exit 2; }
 [[ -n $report ]] || { echo "check_spills: no report of ptxas under $build; build the CUDA module first" >&2; exit 2; }
 awk -v list="$list" '
   {

@@ -31,3 +31,11 @@ expect 1 'check_spills: sm_90a: 16 bytes (0 allowed), 168 registers: first_cu_fo
 expect 0 'check_spills: 1 kernels*' '90a first 16'
 expect 1 'check_spills: no kernel of sm_90a matches second' '80 first' '90a second'
 expect 1 '*names no kernel' '# nothing'
+# A source that was moved leaves its old report behind.
+report moved_cu_forward 80 64 >"$folder/moved.cu.o.ptxas"
+expect 1 '*64 bytes*moved_cu_forward' '80 moved'
+printf '%s\n' "$folder/sub/first.cu.o" "$folder/second.cu.o" "$folder/host.cpp.o" >"$folder/cuda_objects.txt"
+expect 1 'check_spills: no kernel of sm_80 matches moved' '80 moved' '80 second'
+expect 0 'check_spills: 2 kernels*' '80 first' '80 second'
+echo "$folder/third.cu.o" >>"$folder/cuda_objects.txt"
+expect 2 '*third.cu.o.ptxas*build the CUDA module first' '80 first'

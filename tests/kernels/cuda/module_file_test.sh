@@ -13,5 +13,6 @@ needed=$(sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' <<<"$dynamic")
 grep -q '^libcudart\.so' <<<"$needed" || fail "$1" "does not need the CUDA runtime: $needed"
 ! grep -q '^libcuda\.so' <<<"$needed" || fail "$1" "needs the driver's library"
 grep -q 'RUNPATH.*\[\$ORIGIN:' <<<"$dynamic" || fail "$1" "does not look beside itself first"
+! grep -qE 'RUNPATH.*(:\]|::)' <<<"$dynamic" || fail "$1" "looks in the current folder"
 shown=$(readelf --wide --dyn-syms "$1" | awk '$7 != "UND" && $8 != "" && $7 ~ /^[0-9]+$/ {print $8}')
 [[ $shown == seq1f1b_cuda_module ]] || fail "$1" "shows other symbols: $shown"
