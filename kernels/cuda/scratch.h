@@ -23,8 +23,9 @@ struct ScratchShape {
 
 std::size_t scratch_bytes(const ScratchShape& shape);
 
-// What cuDNN's deterministic backward of attention takes beside the plan for one segment, by
-// NVIDIA's account of its kernels for compute capability 9.0 (cudnn_attention.h); not measured.
+// An estimate of what cuDNN's deterministic backward of attention takes beside the plan for one
+// segment: two bytes per pair of query and key, as read in the sources of NVIDIA's cudnn-frontend
+// (node/scaled_dot_product_flash_attention.h); not measured.
 constexpr std::size_t cudnn_workspace_estimate(const ScratchShape& shape, std::int64_t tokens,
                                                std::int64_t keys) {
   return shape.deterministic
