@@ -17,7 +17,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 
+#include "kernels/common/errors.h"
 #include "kernels/common/tensor.h"
 
 namespace seq1f1b::kernels {
@@ -46,6 +48,9 @@ struct AttentionRange {
   std::int64_t key_length = 0;
   const std::int32_t* document_start = nullptr;
 };
+
+// Whose kernels compute attention.
+enum class AttentionProvider : std::uint8_t { kOwn, kLibrary };
 
 // What changes from step to step of the optimizer; lives in device memory. The host writes the first
 // group, Ops::clip the second.
@@ -166,8 +171,25 @@ class Ops {
                                   double scale, const Tensor& grad_query, const Tensor& grad_key,
                                   const Tensor& grad_value, Accumulate mode) = 0;
 
+  // Some devices have attention twice: their own kernels and a library's. Why this one has no
+  // library's; empty: it has.
+  virtual std::string attention_library_refusal() const {
+    return "this device has one implementation of attention";
+  }
+  // Whose kernels compute attention of so many tokens over so many keys in calls to come. The bits
+  // differ, so that a run chooses once, before its first record (Device::replay). kLibrary only where
+  // there is one.
+  virtual void choose_attention(std::int64_t tokens, std::int64_t key_length,
+                                AttentionProvider provider) {
+    (void)tokens;
+    (void)key_length;
+    SEQ1F1B_ASSERT(provider == AttentionProvider::kOwn, attention_library_refusal());
+  }
+  // All is chosen: lets go of what the library holds for lengths that are not computed by it.
+  virtual void release_unchosen_attention() {}
   // Builds whatever attention of these shapes needs once, which may take seconds: called before the
   // first step for every pair of lengths to come. Issues no work; the views' data are not used.
+  // Throws Error where a library does not do these shapes, or there is too little memory for it.
   //   query [mb, tokens, heads, head_dim]; key [mb, kv_heads, capacity, head_dim]
   virtual void prepare_attention(const Tensor& query, const Tensor& key,
                                  const AttentionRange& range) {

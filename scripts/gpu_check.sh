@@ -325,6 +325,7 @@ if wanted steps; then
       training.global_batch_size=4 schedule.segments=4 schedule.alignment=128)
     step 7b_stage_deterministic mfu "${stage[@]}"
     step 7b_stage_fast mfu "${stage[@]}" runtime.deterministic=false
+    step 7b_stage_auto mfu "${stage[@]}" runtime.attention=auto  # its log says whose attention
     step gpt_124m rate "data.train=[$work/words]" model.vocab_size=50304 model.num_layers=12 model.hidden_size=768 \
       model.num_attention_heads=12 training.seq_length=1024 training.micro_batch_size=16 \
       training.global_batch_size=32 schedule.segments=1  # 10

@@ -88,7 +88,7 @@ struct RuntimeConfig {
   std::string device = "auto";         // auto | cuda | cpu | reference
   std::string compute_dtype = "auto";  // auto: the device's (cuda: bf16, cpu: fp32, reference: fp64)
   // Of cuda alone.
-  std::string attention = "own";       // own | cudnn
+  std::string attention = "own";       // own | cudnn | auto: the faster, by length
   std::string deterministic = "true";  // "false": faster kernels whose sums run in any order
   std::string cuda_graphs = "true";    // record every action once and replay it
   int threads = 0;                     // per rank; 0: its cores / ranks that share them, at least 1

@@ -276,8 +276,10 @@ void other_rows(std::vector<Field>& fields) {
            "auto: bf16 on cuda, fp32 on cpu, fp64 on reference; masters and sums are fp32 or fp64")
       .one_of({"auto", "fp32", "fp64", "bf16"})
       .also_called({"dtype", "precision", "params_dtype", "bf16", "fp16"});
-  rows.add("attention", &R::attention, "on cuda: this program's kernels, or cuDNN's")
-      .one_of({"own", "cudnn"})
+  rows.add("attention", &R::attention,
+           "on cuda: this program's kernels, or cuDNN's; auto: the faster for each length of segments, "
+           "timed before the first step")
+      .one_of({"own", "cudnn", "auto"})
       .also_called(
           {"attention_backend", "flash_attention", "use_flash_attn", "attn_implementation"});
   rows.add("deterministic", &R::deterministic,

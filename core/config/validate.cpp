@@ -256,7 +256,8 @@ class Validator {
           problems_.add("runtime.", key, " ", value, " needs runtime.device cuda, not ",
                         runtime.device, ": remove it");
       };
-      of_cuda("attention", runtime.attention, defaults.attention);
+      // "auto" takes what there is, and elsewhere there is one.
+      if (runtime.attention != "auto") of_cuda("attention", runtime.attention, defaults.attention);
       of_cuda("deterministic", runtime.deterministic, defaults.deterministic);
       of_cuda("cuda_graphs", runtime.cuda_graphs, defaults.cuda_graphs);
     }

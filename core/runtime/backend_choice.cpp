@@ -27,7 +27,7 @@ DeviceChoice choose_device(const config::RuntimeConfig& runtime,
     return {"cuda", runtime.device == "auto" ? "every rank can use a GPU" : "as configured"};
   const char* wish = runtime.device == "cuda"          ? "runtime.device is cuda"
                      : runtime.compute_dtype == "bf16" ? "runtime.compute_dtype is bf16"
-                     : runtime.attention != "own"      ? "runtime.attention is cudnn"
+                     : runtime.attention == "cudnn"    ? "runtime.attention is cudnn"
                                                        : nullptr;
   if (wish)
     throw ConfigError(concat(wish, ", but ", refusal,
@@ -52,6 +52,10 @@ void apply_choice(const DeviceChoice& choice, config::Loaded& loaded) {
           "auto: of GPUs, but the device is " + runtime.device;
     }
   }
+  if (runtime.attention == "auto" && runtime.device != "cuda") {
+    runtime.attention = "own";
+    loaded.origins["runtime.attention"] = "auto: " + runtime.device + " has no other";
+  }
   if (runtime.compute_dtype == "auto") {
     runtime.compute_dtype = config::compute_dtype(runtime);
     loaded.origins["runtime.compute_dtype"] = "auto: what " + runtime.device + " computes in";
@@ -64,13 +68,14 @@ kernels::Backend make_backend(const config::RuntimeConfig& runtime, int local_ra
   if (runtime.device == "cpu") return kernels::make_cpu_backend(threads);
   SEQ1F1B_ASSERT(runtime.device == "cuda", "no back end for runtime.device ", runtime.device);
   using kernels::cuda::AttentionKernels;
+  const AttentionKernels attention = runtime.attention == "cudnn"  ? AttentionKernels::kCudnn
+                                     : runtime.attention == "auto" ? AttentionKernels::kAuto
+                                                                   : AttentionKernels::kOwn;
   return kernels::cuda::make_cuda_backend({.local_rank = local_rank,
                                            .compute = compute,
                                            .deterministic = runtime.deterministic == "true",
                                            .graphs = runtime.cuda_graphs == "true",
-                                           .attention = runtime.attention == "cudnn"
-                                                            ? AttentionKernels::kCudnn
-                                                            : AttentionKernels::kOwn});
+                                           .attention = attention});
 }
 
 const kernels::cuda::Module* module_of(const config::RuntimeConfig& runtime) {

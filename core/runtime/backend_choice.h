@@ -22,8 +22,9 @@ struct DeviceChoice {
 // configuration asks for what is not there. Pure.
 DeviceChoice choose_device(const config::RuntimeConfig& runtime,
                            std::span<const std::string> refusals);
-// Writes the choice over the "auto" of device and compute_dtype; the reason is their origin. Where
-// auto is no GPU, what says how one would be used is back at its default.
+// Writes the choice over the "auto" of device and compute_dtype, and of attention where there is
+// nothing to choose; the reason is their origin. Where auto is no GPU, what says how one would be
+// used is back at its default.
 void apply_choice(const DeviceChoice& choice, config::Loaded& loaded);
 
 // `runtime` is resolved. `local_rank`: among the ranks of this node; picks the GPU. `threads`: of

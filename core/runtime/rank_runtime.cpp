@@ -11,7 +11,7 @@ using kernels::Tensor;
 using model::aligned;
 
 RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fabric& fabric,
-                         const std::string& ring_path)
+                         const std::string& ring_path, const BeforeActions& before_actions)
     : job_(job),
       backend_(backend),
       fabric_(fabric),
@@ -45,6 +45,7 @@ RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fa
   connect(take(plan_.channels));
   if (plan_.scratch > 0) backend.ops->use_scratch(take(plan_.scratch), plan_.scratch);
   activations_ = take(plan_.activations());
+  if (before_actions) before_actions(plan_, activation_arena());
 
   std::vector<std::size_t> message_bytes;
   for (std::int64_t length : job.segment_lengths)

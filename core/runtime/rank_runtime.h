@@ -2,6 +2,7 @@
 // One rank of a job, ready to run steps: the arena of the plan, parameters, stages, channels and a
 // loop per schedule. Allocates everything here and nothing later, on the device and behind it: on a
 // device with a queue every action that differs is done once beforehand.
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -29,10 +30,13 @@ struct PassResult {
 
 class RankRuntime {
  public:
+  // Gets memory that nothing uses yet, the activations'. The operations have their scratch, and no
+  // action has been prepared, done or recorded.
+  using BeforeActions = std::function<void(const RankPlan& plan, std::span<std::byte> idle)>;
   // `job`, `backend` and `fabric` outlive the runtime. `ring_path` empty: no ring file. Collective
   // over the world.
   RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fabric& fabric,
-              const std::string& ring_path = "");
+              const std::string& ring_path = "", const BeforeActions& before_actions = {});
   ~RankRuntime();
 
   const RankPlan& plan() const { return plan_; }

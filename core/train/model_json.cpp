@@ -54,13 +54,38 @@ nlohmann::ordered_json to_json(const Evaluation& evaluation) {
           {"validation_tokens", evaluation.tokens}};
 }
 
+nlohmann::ordered_json to_json(const runtime::AttentionChoice& choice) {
+  nlohmann::ordered_json lengths = nlohmann::ordered_json::array();
+  for (const runtime::AttentionLength& length : choice.lengths) {
+    const bool library = length.provider == kernels::AttentionProvider::kLibrary;
+    nlohmann::ordered_json entry{
+        {"tokens", length.tokens}, {"keys", length.keys}, {"kernels", library ? "cudnn" : "own"}};
+    if (length.own_seconds > 0) entry["own_seconds"] = length.own_seconds;
+    if (length.library_seconds > 0) entry["cudnn_seconds"] = length.library_seconds;
+    if (!length.refusal.empty()) entry["cudnn_refusal"] = length.refusal;
+    lengths.push_back(std::move(entry));
+  }
+  const auto& circumstances = choice.circumstances;
+  return {{"device", circumstances.device},
+          {"compute_dtype", circumstances.compute_dtype},
+          {"deterministic", circumstances.deterministic},
+          {"micro_batch_size", circumstances.micro_batch_size},
+          {"lengths", std::move(lengths)}};
+}
+
 }  // namespace
+
+std::string attention_json(const runtime::AttentionChoice& choice) {
+  return to_json(choice).dump(2) + "\n";
+}
 
 std::string evaluation_json(const Evaluation& evaluation) { return to_json(evaluation).dump(); }
 
-std::string extra_json(const config::Config& config, const std::optional<Evaluation>& evaluation) {
+std::string extra_json(const config::Config& config, const std::optional<Evaluation>& evaluation,
+                       const std::optional<runtime::AttentionChoice>& attention) {
   nlohmann::ordered_json extra{{"seed", config.training.seed}, {"split", config.data.split}};
   if (evaluation) extra["evaluation"] = to_json(*evaluation);
+  if (attention) extra["attention"] = to_json(*attention);
   return extra.dump();
 }
 
@@ -71,6 +96,35 @@ std::optional<Evaluation> evaluation_of_extra(const std::string& extra) {
   return Evaluation{.loss = found.value("validation_loss", 0.0),
                     .bits_per_byte = found.value("validation_bits_per_byte", 0.0),
                     .tokens = found.value("validation_tokens", std::int64_t{0})};
+}
+
+std::optional<runtime::AttentionChoice> attention_of_extra(const std::string& extra) {
+  const auto stored = nlohmann::ordered_json::parse(extra, nullptr, false);
+  if (!stored.is_object() || !stored.contains("attention")) return std::nullopt;
+  try {
+    const auto& found = stored["attention"];
+    runtime::AttentionChoice choice;
+    found.at("device").get_to(choice.circumstances.device);
+    found.at("compute_dtype").get_to(choice.circumstances.compute_dtype);
+    found.at("deterministic").get_to(choice.circumstances.deterministic);
+    found.at("micro_batch_size").get_to(choice.circumstances.micro_batch_size);
+    for (const auto& entry : found.at("lengths")) {
+      runtime::AttentionLength length;
+      entry.at("tokens").get_to(length.tokens);
+      entry.at("keys").get_to(length.keys);
+      const auto name = entry.at("kernels").get<std::string>();
+      if (name != "own" && name != "cudnn") throw DataError(concat("kernels \"", name, '"'));
+      if (name == "cudnn") length.provider = kernels::AttentionProvider::kLibrary;
+      length.own_seconds = entry.value("own_seconds", 0.0);
+      length.library_seconds = entry.value("cudnn_seconds", 0.0);
+      length.refusal = entry.value("cudnn_refusal", "");
+      choice.lengths.push_back(std::move(length));
+    }
+    return choice;
+  } catch (const std::exception& error) {
+    throw DataError(concat("the checkpoint's choice of attention is not understood: ", error.what(),
+                           "; set runtime.attention to own or cudnn"));
+  }
 }
 
 std::string split_differences(const std::string& extra, const config::Config& configured) {

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "core/config/config.h"
+#include "core/runtime/attention_choice.h"
 #include "core/train/trainer.h"
 
 namespace seq1f1b::train {
@@ -14,11 +15,19 @@ std::string model_differences(const std::string& stored, const config::ModelConf
 
 std::string evaluation_json(const Evaluation& evaluation);
 
+// Whose kernels compute attention and why: {"device", "compute_dtype", "deterministic",
+// "micro_batch_size", "lengths": [{"tokens", "keys", "kernels": "own" or "cudnn", "own_seconds",
+// "cudnn_seconds", "cudnn_refusal"}]}, of the last three what there is. For people to read, too.
+std::string attention_json(const runtime::AttentionChoice& choice);
+
 // A checkpoint's extra state: what decides which documents are held out (compared on resume,
-// because another split would train on text that validated before), and the last evaluation, so
-// that a finished run can report it again.
-std::string extra_json(const config::Config& config, const std::optional<Evaluation>& evaluation);
+// because another split would train on text that validated before), the last evaluation, so that a
+// finished run can report it again, and the choice of runtime.attention: auto.
+std::string extra_json(const config::Config& config, const std::optional<Evaluation>& evaluation,
+                       const std::optional<runtime::AttentionChoice>& attention = {});
 std::optional<Evaluation> evaluation_of_extra(const std::string& extra);
+// None where there is none. Throws DataError where it is not understood.
+std::optional<runtime::AttentionChoice> attention_of_extra(const std::string& extra);
 // A sentence per difference, as model_differences.
 std::string split_differences(const std::string& extra, const config::Config& configured);
 

@@ -77,7 +77,10 @@ void Trainer::set_up() {
   choose_threads();
   set_up_device();
   runtime_ = std::make_unique<runtime::RankRuntime>(
-      job_, *backend_, *fabric_, rank_file(run_directory_, "logs", world_.rank(), ".ring"));
+      job_, *backend_, *fabric_, rank_file(run_directory_, "logs", world_.rank(), ".ring"),
+      [&](const runtime::RankPlan& plan, std::span<std::byte> idle) {
+        choose_attention(plan, idle);
+      });
   agree(*all_, "opening the data", [&] { open_data(); });
   step_runner_ = std::make_unique<Step>(job_, *runtime_, *fabric_);
   simulated_bubble_ = job_.simulated(false).bubble;
@@ -122,6 +125,24 @@ void Trainer::set_up_device() {
                           (free > 0 ? free : device.memory_bytes()) / sharing);
   });
   fabric_ = comm::connect_devices(world_, device, module);
+}
+
+// Before anything is recorded; what the checkpoint holds of it is in `attention_`.
+void Trainer::choose_attention(const runtime::RankPlan& plan, std::span<std::byte> idle) {
+  if (loaded_.config.runtime.attention != "auto") {
+    attention_.reset();
+    return;
+  }
+  std::vector<std::string> notes;
+  if (!resumed_from_.empty() && !attention_)
+    notes.push_back("attention is chosen now: the checkpoint holds no choice");
+  attention_ =
+      runtime::choose_attention(job_, *backend_, *all_, idle, plan.record_bytes, attention_, notes);
+  notes.push_back("attention by " + runtime::attention_summary(*attention_));
+  for (const std::string& note : notes) {
+    log(note);
+    if (first()) progress_->message(note);
+  }
 }
 
 void Trainer::log(const std::string& text) {
@@ -194,6 +215,8 @@ bool Trainer::already_complete() {
     step_ = reader.state().step;
     consumed_samples_ = reader.state().consumed_samples;
     last_evaluation_ = evaluation_of_extra(reader.state().extra_json);
+    if (config.runtime.attention == "auto")
+      attention_ = attention_of_extra(reader.state().extra_json);
     const std::string differences = model_differences(reader.state().model_json, config.model);
     if (!differences.empty())
       throw DataError(concat(resumed_from_, " holds another model: ", differences,
@@ -257,6 +280,8 @@ void Trainer::announce() {
   progress_->message(concat("planned memory by rank: ", base::join(memory)));
   base::atomic_write_file(run_directory_ + "/config.resolved.yaml",
                           config::to_yaml(config, &loaded_.origins));
+  if (attention_)
+    base::atomic_write_file(run_directory_ + "/attention.json", attention_json(*attention_));
   base::atomic_write_file(run_directory_ + "/schedule.svg",
                           simulate::to_svg(job_.training, job_.simulated(false), schedule_title()));
   if (!resumed_from_.empty()) {
@@ -434,7 +459,7 @@ void Trainer::save() {
   state.consumed_samples = consumed_samples_;
   state.consumed_tokens = consumed_samples_ * loaded_.config.training.seq_length;
   state.model_json = model_json(loaded_.config.model);
-  state.extra_json = extra_json(loaded_.config, last_evaluation_);
+  state.extra_json = extra_json(loaded_.config, last_evaluation_, attention_);
   checkpoint::Attachments attachments;
   attachments["config.resolved.yaml"] = config::to_yaml(loaded_.config);
   if (tokenizer_) attachments["tokenizer.json"] = tokenizer_->to_json();

@@ -12,6 +12,7 @@
 #include "core/config/load.h"
 #include "core/data/tokenizer.h"
 #include "core/metrics/metrics.h"
+#include "core/runtime/attention_choice.h"
 #include "core/runtime/rank_runtime.h"
 #include "core/train/samples.h"
 #include "core/train/step.h"
@@ -51,6 +52,7 @@ class Trainer {
   void choose_device();
   void choose_threads();
   void set_up_device();
+  void choose_attention(const runtime::RankPlan& plan, std::span<std::byte> idle);
   void open_data();
   void restore_or_initialise();
   void announce();
@@ -77,6 +79,7 @@ class Trainer {
   std::unique_ptr<comm::Fabric> fabric_;
   int threads_ = 1;
   runtime::JobPlan job_;
+  std::optional<runtime::AttentionChoice> attention_;  // of runtime.attention: auto
   std::unique_ptr<runtime::RankRuntime> runtime_;
   std::unique_ptr<Samples> samples_;  // where embedding or head is
   std::vector<std::int32_t> batch_;

@@ -12,15 +12,18 @@ namespace {
 
 class CudaOps final : public Ops {
  public:
-  CudaOps(const Context& context, Dtype compute, std::unique_ptr<AttentionLibrary> attention,
+  CudaOps(const Context& context, Dtype compute, AttentionSetup attention,
           std::function<std::size_t()> library_bytes)
       : precision_{compute, Dtype::kF32},
         context_(context),
         linear_(gemm_tuning(context.architecture)),
-        attention_(std::move(attention)),
+        library_(std::move(attention.library)),
+        library_refusal_(std::move(attention.refusal)),
+        providers_(attention.standard),
         library_bytes_(std::move(library_bytes)) {
     SEQ1F1B_ASSERT(compute == Dtype::kBf16 || compute == Dtype::kF32, "compute in ",
                    dtype_name(compute));
+    SEQ1F1B_ASSERT(library_ || attention.standard == AttentionProvider::kOwn, library_refusal_);
   }
 
   void fill(const Tensor& output, double value) override {
@@ -120,8 +123,8 @@ class CudaOps final : public Ops {
                          const AttentionRange& range, double scale, const Tensor& output,
                          const Tensor& log_sum_exp) override {
     check_attention_forward(precision_, query, key, value, range, output, log_sum_exp);
-    if (attention_)
-      return attention_->forward(begin(), query, key, value, range, scale, output, log_sum_exp);
+    if (by_library(query, range))
+      return library_->forward(begin(), query, key, value, range, scale, output, log_sum_exp);
     cuda::attention_forward(begin(), query, key, value, range, scale, output, log_sum_exp);
   }
   void attention_backward(const Tensor& grad_output, const Tensor& query, const Tensor& key,
@@ -131,15 +134,29 @@ class CudaOps final : public Ops {
                           Accumulate mode) override {
     check_attention_backward(precision_, grad_output, query, key, value, output, log_sum_exp, range,
                              grad_query, grad_key, grad_value);
-    if (attention_)
-      return attention_->backward(begin(), grad_output, query, key, value, output, log_sum_exp,
-                                  range, scale, grad_query, grad_key, grad_value, mode);
+    if (by_library(query, range))
+      return library_->backward(begin(), grad_output, query, key, value, output, log_sum_exp, range,
+                                scale, grad_query, grad_key, grad_value, mode);
     cuda::attention_backward(begin(), grad_output, query, key, value, output, log_sum_exp, range,
                              scale, grad_query, grad_key, grad_value, mode);
   }
+  std::string attention_library_refusal() const override {
+    return library_ ? "" : library_refusal_;
+  }
+  void choose_attention(std::int64_t tokens, std::int64_t key_length,
+                        AttentionProvider provider) override {
+    SEQ1F1B_ASSERT(library_ || provider == AttentionProvider::kOwn, library_refusal_);
+    providers_.choose(tokens, key_length, provider);
+  }
+  void release_unchosen_attention() override {
+    if (!library_) return;
+    library_->release([&](std::int64_t tokens, std::int64_t key_length) {
+      return providers_.of(tokens, key_length) == AttentionProvider::kLibrary;
+    });
+  }
   void prepare_attention(const Tensor& query, const Tensor& key,
                          const AttentionRange& range) override {
-    if (attention_) attention_->prepare(context_, query, key, range);
+    if (by_library(query, range)) library_->prepare(context_, query, key, range);
   }
 
   void gelu_forward(const Tensor& input, const Tensor& output) override {
@@ -193,18 +210,22 @@ class CudaOps final : public Ops {
     context_.scratch.reset();
     return context_;
   }
+  bool by_library(const Tensor& query, const AttentionRange& range) const {
+    return providers_.of(query.dim(1), range.key_length) == AttentionProvider::kLibrary;
+  }
 
   Precision precision_;
   Context context_;
   Linear linear_;
-  std::unique_ptr<AttentionLibrary> attention_;  // null: our own kernels
+  std::unique_ptr<AttentionLibrary> library_;  // null: our own kernels alone
+  std::string library_refusal_;
+  AttentionProviders providers_;
   std::function<std::size_t()> library_bytes_;
 };
 
 }  // namespace
 
-std::unique_ptr<Ops> make_cuda_ops(const Context& context, Dtype compute,
-                                   std::unique_ptr<AttentionLibrary> attention,
+std::unique_ptr<Ops> make_cuda_ops(const Context& context, Dtype compute, AttentionSetup attention,
                                    std::function<std::size_t()> library_bytes) {
   return std::make_unique<CudaOps>(context, compute, std::move(attention),
                                    std::move(library_bytes));

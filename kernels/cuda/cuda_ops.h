@@ -15,7 +15,7 @@ namespace seq1f1b::kernels::cuda {
 // Against the common rules of ops.h in one point: the library of matrix products chooses by shape,
 // so that a row's bits may depend on how many rows the call has.
 std::unique_ptr<Ops> make_cuda_ops(const Context& context, Dtype compute,
-                                   std::unique_ptr<AttentionLibrary> attention = nullptr,
+                                   AttentionSetup attention = {},
                                    std::function<std::size_t()> library_bytes = {});
 
 }  // namespace seq1f1b::kernels::cuda

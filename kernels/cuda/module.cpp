@@ -26,9 +26,7 @@ int device_count(std::string& why) {
   }
 }
 
-std::unique_ptr<AttentionLibrary> attention_library(const BackendOptions& options,
-                                                    const Context& context) {
-  if (options.attention == AttentionKernels::kOwn) return nullptr;
+std::unique_ptr<AttentionLibrary> attention_library(const Context& context) {
 #ifdef SEQ1F1B_HAS_CUDNN
   return make_cudnn_attention(context);
 #else
@@ -36,6 +34,20 @@ std::unique_ptr<AttentionLibrary> attention_library(const BackendOptions& option
   throw ConfigError(
       "attention by cuDNN: this program was built without it (scripts/setup.sh --cudnn-frontend)");
 #endif
+}
+
+// Whoever leaves the choice to the program does not miss a library that is not there.
+AttentionSetup attention_setup(const BackendOptions& options, const Context& context) {
+  AttentionSetup setup;
+  if (options.attention == AttentionKernels::kOwn) return setup;
+  try {
+    setup.library = attention_library(context);
+  } catch (const ConfigError& error) {
+    if (options.attention == AttentionKernels::kCudnn) throw;
+    setup.refusal = error.what();
+  }
+  if (options.attention == AttentionKernels::kCudnn) setup.standard = AttentionProvider::kLibrary;
+  return setup;
 }
 
 Backend new_backend(const BackendOptions& options) {
@@ -54,7 +66,7 @@ Backend new_backend(const BackendOptions& options) {
   backend.name = "cuda";
   backend.compute = options.compute;
   backend.accumulate = Dtype::kF32;
-  backend.ops = make_cuda_ops(context, options.compute, attention_library(options, context),
+  backend.ops = make_cuda_ops(context, options.compute, attention_setup(options, context),
                               [own = device.get()] { return own->other_bytes(); });
   backend.device = std::move(device);
   return backend;

@@ -25,7 +25,8 @@ inline constexpr const char* kModuleFunction = "seq1f1b_cuda_module";
 // micro-batches; a model's parameters pass through it once.
 inline constexpr std::size_t kStagingBytes = std::size_t{32} << 20;
 
-enum class AttentionKernels { kOwn, kCudnn };
+// kAuto: the library is loaded where there is one, and Ops::choose_attention decides by length.
+enum class AttentionKernels { kOwn, kCudnn, kAuto };
 
 struct BackendOptions {
   int local_rank = 0;            // device = local_rank modulo the number of devices

@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/device.h"
+#include "tests/simt/emulated_attention.h"
 #include "tests/simt/runtime.h"
 
 namespace seq1f1b::simt {
@@ -24,7 +25,9 @@ Backend make_emulated_backend(const EmulatedOptions& options) {
   backend.compute = options.compute;
   backend.accumulate = Dtype::kF32;
   backend.device = std::move(device);
-  backend.ops = cuda::make_cuda_ops(context, options.compute);
+  cuda::AttentionSetup attention;
+  if (options.attention) attention.library = make_emulated_attention(*options.attention);
+  backend.ops = cuda::make_cuda_ops(context, options.compute, std::move(attention));
   return backend;
 }
 

@@ -146,6 +146,18 @@ class RecordingOps final : public kernels::Ops {
     refuse_record("prepare_attention");
     inner_->prepare_attention(query, key, range);
   }
+  std::string attention_library_refusal() const override {
+    return inner_->attention_library_refusal();
+  }
+  void choose_attention(std::int64_t tokens, std::int64_t key_length,
+                        kernels::AttentionProvider provider) override {
+    refuse_record("choose_attention");
+    inner_->choose_attention(tokens, key_length, provider);
+  }
+  void release_unchosen_attention() override {
+    refuse_record("release_unchosen_attention");
+    inner_->release_unchosen_attention();
+  }
   void sum_of_squares(const Tensor& input, double* result) override {
     refuse_record("sum_of_squares");
     inner_->sum_of_squares(input, result);

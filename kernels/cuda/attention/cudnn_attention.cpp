@@ -7,9 +7,11 @@
 #define NV_CUDNN_FRONTEND_USE_DYNAMIC_LOADING
 #include <cudnn_frontend.h>
 
+#include <algorithm>
 #include <array>
 #include <map>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "kernels/cuda/attention/cudnn_gradient.h"
@@ -89,7 +91,8 @@ struct Plan {
 
 class CudnnAttention final : public AttentionLibrary {
  public:
-  explicit CudnnAttention(const Context& context) : deterministic_(context.deterministic) {
+  explicit CudnnAttention(const Context& context)
+      : stream_(context.stream), deterministic_(context.deterministic) {
     if (const auto status = fe::detail::create_handle(&handle_); status != CUDNN_STATUS_SUCCESS)
       throw ConfigError(concat("cuDNN does not start: ", fe::detail::get_error_string(status)));
     if (const auto status = fe::detail::set_stream(handle_, context.stream);
@@ -102,17 +105,34 @@ class CudnnAttention final : public AttentionLibrary {
     fe::detail::destroy_handle(handle_);
   }
 
-  void prepare(const Context& context, const Tensor& query, const Tensor& key,
+  void prepare(const Context&, const Tensor& query, const Tensor& key,
                const AttentionRange& range) override {
     const Shape shape = shape_of(query, key, range);
-    forward_plan(context, shape);
-    backward_plan(context, shape);
+    try {
+      forward_plan(shape);
+      backward_plan(shape);
+    } catch (...) {  // half of a pair is of no use
+      forward_plans_.erase(shape);
+      backward_plans_.erase(shape);
+      throw;
+    }
   }
 
-  void forward(Context& context, const Tensor& query, const Tensor& key, const Tensor& value,
+  void release(const std::function<bool(std::int64_t, std::int64_t)>& kept) override {
+    std::size_t workspace = 0;
+    for (auto* plans : {&forward_plans_, &backward_plans_}) {
+      std::erase_if(*plans,
+                    [&](const auto& entry) { return !kept(entry.first[1], entry.first[6]); });
+      for (const auto& [shape, plan] : *plans)
+        workspace = std::max(workspace, plan.workspace_bytes);
+    }
+    if (workspace < workspace_bytes_) resize(workspace);
+  }
+
+  void forward(Context&, const Tensor& query, const Tensor& key, const Tensor& value,
                const AttentionRange& range, double scale, const Tensor& output,
                const Tensor& log_sum_exp) override {
-    const Plan& plan = forward_plan(context, shape_of(query, key, range));
+    const Plan& plan = forward_plan(shape_of(query, key, range));
     float factor = static_cast<float>(scale);
     run(plan, {{kQuery, query.data},
                {kKey, key.data},
@@ -127,7 +147,7 @@ class CudnnAttention final : public AttentionLibrary {
                 const AttentionRange& range, double scale, const Tensor& grad_query,
                 const Tensor& grad_key, const Tensor& grad_value, Accumulate mode) override {
     const Shape shape = shape_of(query, key, range);
-    const Plan& plan = backward_plan(context, shape);
+    const Plan& plan = backward_plan(shape);
     float factor = static_cast<float>(scale);
     const auto [batch, tokens, heads, kv, width, capacity, keys] = shape;
     const std::size_t bytes = cudnn_gradient_bytes(batch, kv, keys, width);
@@ -185,7 +205,7 @@ class CudnnAttention final : public AttentionLibrary {
       attributes.set_causal_mask_bottom_right(true);
   }
 
-  const Plan& forward_plan(const Context& context, const Shape& s) {
+  const Plan& forward_plan(const Shape& s) {
     Plan& plan = forward_plans_[s];
     if (plan.graph) return plan;
     auto graph = new_graph();
@@ -198,11 +218,11 @@ class CudnnAttention final : public AttentionLibrary {
     place(output, kOutput, query_layout(s));
     place(statistics, kStatistics, statistics_layout(s));
     statistics->set_data_type(fe::DataType_t::FLOAT);
-    finish(context, plan, std::move(graph), s, "forward");
+    finish(plan, std::move(graph), s, "forward");
     return plan;
   }
 
-  const Plan& backward_plan(const Context& context, const Shape& s) {
+  const Plan& backward_plan(const Shape& s) {
     Plan& plan = backward_plans_[s];
     if (plan.graph) return plan;
     auto graph = new_graph();
@@ -219,12 +239,12 @@ class CudnnAttention final : public AttentionLibrary {
     place(grad_query, kGradQuery, query_layout(s));
     place(grad_key, kGradKey, key_gradient_layout(s));
     place(grad_value, kGradValue, key_gradient_layout(s));
-    finish(context, plan, std::move(graph), s, "backward");
+    finish(plan, std::move(graph), s, "backward");
     return plan;
   }
 
-  void finish(const Context& context, Plan& plan, std::shared_ptr<fe::graph::Graph> graph,
-              const Shape& s, const char* direction) {
+  void finish(Plan& plan, std::shared_ptr<fe::graph::Graph> graph, const Shape& s,
+              const char* direction) {
     std::int64_t bytes = 0;
     auto status = graph->build(handle_, {fe::HeurMode_t::A});
     if (status.is_good()) status = graph->get_workspace_size(bytes);
@@ -235,26 +255,30 @@ class CudnnAttention final : public AttentionLibrary {
                                deterministic_ ? ", deterministic" : "", ": ", status.get_message(),
                                "; use our own kernels"));
     plan.workspace_bytes = static_cast<std::size_t>(bytes);
-    grow_workspace(context, plan.workspace_bytes);
+    if (plan.workspace_bytes > workspace_bytes_) resize(plan.workspace_bytes);
     plan.graph = std::move(graph);
   }
 
-  // Memory that is in use by issued work is let go only when that is done.
-  void grow_workspace(const Context& context, std::size_t wanted) {
-    if (wanted <= workspace_bytes_) return;
-    check(cudaStreamSynchronize(context.stream), "waiting for the GPU");
+  // Memory that is in use by issued work is let go only when that is done. Where there is too
+  // little of it the old size comes back, for the shapes that it was for.
+  void resize(std::size_t wanted) {
+    check(cudaStreamSynchronize(stream_), "waiting for the GPU");
     cudaFree(workspace_);
     workspace_ = nullptr;
-    workspace_bytes_ = 0;
-    if (cudaMalloc(&workspace_, wanted) != cudaSuccess) {
-      (void)cudaGetLastError();
-      workspace_ = nullptr;
+    const std::size_t before = std::exchange(workspace_bytes_, 0);
+    if (wanted == 0) return;
+    const cudaError_t error = cudaMalloc(&workspace_, wanted);
+    if (error == cudaErrorMemoryAllocation && wanted > before) {
+      (void)cudaGetLastError();  // else the next launch would report it as its own
+      if (before > 0) check(cudaMalloc(&workspace_, before), "allocating memory for cuDNN");
+      workspace_bytes_ = before;
       throw Error(kExitUnexpected,
                   concat("GPU memory: ", wanted >> 20,
                          " MiB of workspace for attention by cuDNN are not available; use "
                          "runtime.attention=own, shorter segments or a smaller micro-batch",
                          deterministic_ ? ", or runtime.deterministic=false" : ""));
     }
+    check(error, "allocating memory for cuDNN");
     workspace_bytes_ = wanted;
   }
 
@@ -264,6 +288,7 @@ class CudnnAttention final : public AttentionLibrary {
   }
 
   cudnnHandle_t handle_ = nullptr;
+  cudaStream_t stream_;
   bool deterministic_;
   std::map<Shape, Plan> forward_plans_, backward_plans_;
   void* workspace_ = nullptr;

@@ -179,7 +179,7 @@ TEST_CASE("the data type is one that the device computes in") {
 TEST_CASE("what only a GPU offers is refused elsewhere, unless it is left as it is") {
   for (const char* key : {"attention=own", "deterministic=true", "cuda_graphs=true"})
     CHECK(validate_error({concat("runtime.", key), "runtime.device=cpu"}) == "no error");
-  for (const char* key : {"attention=cudnn", "deterministic=false", "cuda_graphs=false"})
+  for (const char* key : {"attention=cudnn", "attention=auto", "deterministic=false", "cuda_graphs=false"})
     for (const char* device : {"auto", "cuda"})
       CHECK(validate_error({concat("runtime.", key), concat("runtime.device=", device)}) ==
             "no error");
@@ -189,6 +189,11 @@ TEST_CASE("what only a GPU offers is refused elsewhere, unless it is left as it 
         "runtime.deterministic false needs runtime.device cuda, not reference: remove it");
   CHECK(validate_error({"runtime.cuda_graphs=false", "runtime.device=cpu"}) ==
         "runtime.cuda_graphs false needs runtime.device cuda, not cpu: remove it");
+  // auto takes what there is, anywhere.
+  for (const char* device : {"cpu", "reference"})
+    CHECK(validate_error({"runtime.attention=auto", concat("runtime.device=", device)}) ==
+          "no error");
+  CHECK(validate_error({"runtime.attention=auto", "runtime.compute_dtype=fp32"}) == "no error");
   CHECK(validate_error({"runtime.attention=cudnn", "runtime.compute_dtype=fp32"}) ==
         "runtime.attention cudnn computes in bf16 only: use own, or runtime.compute_dtype bf16");
   CHECK(validate_error({"runtime.attention=cudnn", "model.kv_channels=36"}) ==

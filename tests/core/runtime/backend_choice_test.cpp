@@ -53,6 +53,8 @@ TEST_CASE("what needs a GPU is refused with the reason where there is none", "[r
   runtime.compute_dtype = "auto";
   runtime.attention = "cudnn";
   CHECK(refusal_of(runtime, {"no driver"}).starts_with("runtime.attention is cudnn, but rank 0"));
+  runtime.attention = "auto";
+  CHECK(choose_device(runtime, Refusals{"no driver"}).device == "cpu");
 }
 
 TEST_CASE("the choice replaces auto, and says where it comes from", "[runtime]") {
@@ -73,6 +75,13 @@ TEST_CASE("the choice replaces auto, and says where it comes from", "[runtime]")
     CHECK(open.config.runtime.cuda_graphs == expected);
     CHECK(open.origins.contains("runtime.cuda_graphs") == (expected == "true"));
   }
+  loaded.config.runtime.attention = "auto";  // a GPU has something to choose, the processor not
+  apply_choice({"cuda", "every rank can use a GPU"}, loaded);
+  CHECK(loaded.config.runtime.attention == "auto");
+  loaded.config.runtime.device = "cpu";
+  apply_choice({"cpu", "as configured"}, loaded);
+  CHECK(loaded.config.runtime.attention == "own");
+  CHECK(loaded.origins.at("runtime.attention") == "auto: cpu has no other");
 
   config::Loaded fixed;
   fixed.config.runtime.device = "cpu";

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/cuda/attention/attention_choice.h"
+#include "kernels/cuda/attention/attention_library.h"
 #include "kernels/cuda/attention/attention_mask.h"
 #include "kernels/cuda/attention/attention_sm80.h"
 #include "kernels/cuda/attention/scratch_attention.h"
@@ -168,6 +169,21 @@ TEST_CASE("every head dimension has an instance in every table") {
     CHECK(tuning_of(kForwardTuning, head_dim).head_dim == instance);
     CHECK(tuning_of(kBackwardKeyTuning, head_dim).head_dim == instance);
     CHECK(tuning_of(kBackwardQueryTuning, head_dim).head_dim == instance);
+  }
+}
+
+TEST_CASE("attention of a length is computed by whom was chosen for it") {
+  for (const AttentionProvider standard : {AttentionProvider::kOwn, AttentionProvider::kLibrary}) {
+    const bool own = standard == AttentionProvider::kOwn;
+    const AttentionProvider other = own ? AttentionProvider::kLibrary : AttentionProvider::kOwn;
+    AttentionProviders providers(standard);
+    CHECK(providers.of(64, 64) == standard);
+    providers.choose(64, 128, other);
+    CHECK(providers.of(64, 128) == other);
+    CHECK(providers.of(128, 128) == standard);
+    CHECK(providers.of(64, 64) == standard);
+    providers.choose(64, 128, standard);
+    CHECK(providers.of(64, 128) == standard);
   }
 }
 
