@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -40,13 +41,16 @@ struct TensorEntry {
 struct Index;  // index.h
 
 // A DataError of one rank, a full disk for instance, is thrown by the next collective call on all
-// ranks, with the same message; what was complete before stays complete.
+// ranks, with the same message; what was complete before stays complete. A disk that does not
+// answer ends the job (Group::watch): every piece of a file is a step that comes on.
 class Writer {
  public:
   // Collective. Rank 0 clears away what interrupted saves have left and makes a fresh temporary
   // folder. `observer` sees every step that this rank takes on the disk; tests stop there.
   Writer(const std::string& run_directory, std::int64_t step, comm::Group& group,
          base::DiskObserver observer = {});
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
   // Any rank, any number of times. `file_name` is without extension, as in parameters::Row; names
   // of files and of tensors are unique over the ranks. After a DataError, which commit() reports,
   // nothing more is written.
@@ -58,13 +62,14 @@ class Writer {
                      std::int64_t keep_every);
 
  private:
-  void attempt(const std::function<void()>& body);
+  void attempt(const char* what, const std::function<void()>& body);
   void agree(const char* what);
   void publish(Index index, const Attachments& attachments);
 
   std::string run_directory_, checkpoints_, temporary_, final_;
   std::int64_t step_;
   comm::Group& group_;
+  std::unique_ptr<comm::Watch> watch_;  // during an attempt
   base::Disk disk_;
   std::string failure_;  // of this rank, not yet reported
   std::vector<FileRecord> records_;
@@ -76,7 +81,8 @@ class Writer {
 // first used. Throws DataError with the file and what differs.
 class Reader {
  public:
-  explicit Reader(const std::string& path);
+  // `observer` sees "read", once before each file.
+  explicit Reader(const std::string& path, base::DiskObserver observer = {});
   const std::string& path() const { return path_; }
   const TrainingState& state() const { return state_; }
   const std::vector<TensorEntry>& tensors() const { return tensors_; }
@@ -90,6 +96,7 @@ class Reader {
   std::vector<FileRecord> records_;  // tensors and attachments
   std::vector<TensorEntry> tensors_;
   std::map<std::string, SafetensorsFile> open_;
+  base::DiskObserver observer_;
 };
 
 // The checkpoint to go on from: the one that the marker names. Empty when there never was one. When

@@ -29,7 +29,8 @@ void compare(const std::string& path, const std::string& checksum, const FileRec
 
 }  // namespace
 
-Reader::Reader(const std::string& path) : path_(path) {
+Reader::Reader(const std::string& path, base::DiskObserver observer)
+    : path_(path), observer_(std::move(observer)) {
   while (path_.size() > 1 && path_.ends_with('/')) path_.pop_back();
   if (std::filesystem::is_directory(path_ + "/checkpoints"))
     throw DataError(
@@ -46,6 +47,7 @@ const SafetensorsFile& Reader::file(const std::string& name) {
   const std::string file_name = name + ".safetensors";
   const FileRecord& record = need_record(records_, path_, file_name);
   const std::string path = path_ + "/" + record.name;
+  if (observer_) observer_("read", path);
   compare(path, file_checksum(path), record);
   return open_.emplace(name, SafetensorsFile(path)).first->second;
 }

@@ -39,9 +39,12 @@ Writer::Writer(const std::string& run_directory, std::int64_t step, comm::Group&
       final_(checkpoints_ + "/" + step_name(step)),
       step_(step),
       group_(group),
-      disk_(std::move(observer)) {
+      disk_([this, observer = std::move(observer)](std::string_view step, const std::string& path) {
+        if (watch_) watch_->next(concat(step, " ", path));
+        if (observer) observer(step, path);
+      }) {
   if (group_.rank() == 0)
-    attempt([&] {
+    attempt("making the folder of a checkpoint", [&] {
       disk_.make_directory(checkpoints_);
       disk_.sync_directory(run_directory_);
       recover(checkpoints_, disk_);
@@ -52,7 +55,7 @@ Writer::Writer(const std::string& run_directory, std::int64_t step, comm::Group&
 
 void Writer::write(const std::string& file_name, const std::vector<StoredTensor>& tensors) {
   SEQ1F1B_ASSERT(!file_name.ends_with(".safetensors"), file_name, " is named with its extension");
-  attempt([&] {
+  attempt("writing a checkpoint", [&] {
     records_.push_back(write_safetensors(concat(temporary_, "/", file_name, ".safetensors"),
                                          tensors, {{"format", "seq1f1b"}}, disk_));
     for (const StoredTensor& tensor : tensors)
@@ -71,7 +74,7 @@ std::string Writer::commit(const TrainingState& state, const Attachments& attach
   for (const std::string& records : all_records) add_records(records, index);
   check_unique(index);
   if (group_.rank() == 0)
-    attempt([&] {
+    attempt("publishing a checkpoint", [&] {
       publish(std::move(index), attachments);
       apply_retention(run_directory_, keep_last, keep_every, disk_);
     });
@@ -102,13 +105,15 @@ void Writer::publish(Index index, const Attachments& attachments) {
   disk_.remove_tree(replaced);
 }
 
-void Writer::attempt(const std::function<void()>& body) {
+void Writer::attempt(const char* what, const std::function<void()>& body) {
   if (!failure_.empty()) return;
+  watch_ = group_.watch(concat(what, " of step ", step_));
   try {
     body();
   } catch (const DataError& error) {
     failure_ = error.what();
   }
+  watch_.reset();
 }
 
 void Writer::agree(const char* what) {
@@ -122,6 +127,7 @@ void Writer::agree(const char* what) {
   if (group_.rank() == 0) {
     // Gives the space of the failed attempt back at once: the cause is often a full disk. What
     // cannot be removed now is cleared away by the next save.
+    const auto watch = group_.watch("clearing away a checkpoint that was not saved");
     try {
       disk_.remove_tree(temporary_);
     } catch (const DataError&) {

@@ -13,11 +13,13 @@
 #include <string>
 #include <vector>
 
+#include "core/comm/watch.h"
+
 namespace seq1f1b::comm {
 
 // Says what the caller is doing, for the message of an expired deadline, e.g.
-// "backward of micro-batch 3, segment 1 (step 12)". Called when the deadline has expired, or at once
-// where the host leaves the waiting to the device.
+// "backward of micro-batch 3, segment 1 (step 12)". Called when the deadline has expired, or at
+// once where the host leaves the waiting to the device.
 using Describe = std::function<std::string()>;
 
 class Sender {
@@ -62,6 +64,13 @@ class Group {
   // Every member's string, by member.
   virtual std::vector<std::string> all_gather(const std::string& mine, const Describe& what) = 0;
   virtual void barrier(const Describe& what) = 0;
+
+  // Watches over what this rank does on its own while the object lives, files above all, in `what`
+  // words ("loading the tokenizer"). Where it does not come on within the deadline of waits for
+  // peers, the job ends as it does when a peer stays away: "rank 2 (host): made no progress for
+  // 600 s while WHAT". Neither made nor alive during another call of the group, which has a
+  // deadline of its own. Not collective.
+  virtual std::unique_ptr<Watch> watch(const std::string& what) = 0;
 };
 
 }  // namespace seq1f1b::comm

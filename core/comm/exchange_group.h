@@ -23,6 +23,7 @@ class ExchangeGroup final : public Group {
   void broadcast(std::span<std::byte> bytes, int root, const Describe& what) override;
   std::vector<std::string> all_gather(const std::string& mine, const Describe& what) override;
   void barrier(const Describe& what) override;
+  std::unique_ptr<Watch> watch(const std::string& what) override { return transport_.watch(what); }
 
   // Allocated once, when the group is made; bounds the messages of a sum of any length.
   std::size_t scratch_bytes() const { return scratch_bytes_; }

@@ -254,6 +254,20 @@ void MpiTransport::finish() {
 
 void MpiTransport::abort(int exit_code) {
   std::fflush(nullptr);
+  end_job(exit_code);
+}
+
+// Standard error and the log may be files that do not answer, too, and the calling thread may have
+// locked what fflush() would lock: nothing here waits for them longer than the grace period.
+void MpiTransport::hang(const std::string& message) {
+  std::thread([message, options = options_] {
+    std::cerr << message + "\n" << std::flush;  // one write: ranks share it
+    if (options.on_deadline) options.on_deadline(message);
+  }).detach();
+  end_job(kExitDeadline);
+}
+
+void MpiTransport::end_job(int exit_code) {
   if (exit_code == kExitDeadline) {
     // The peers' deadlines expire at about the same time: let them say what they waited for.
     std::this_thread::sleep_for(options_.grace);

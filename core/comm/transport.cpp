@@ -31,7 +31,17 @@ std::string Transport::host_name() {
   return buffer.data();
 }
 
-Transport::Transport(const WorldOptions& options) : options_(options) {}
+Transport::Transport(const WorldOptions& options)
+    : options_(options), watchdog_(options.deadline, [this](const std::string& what) {
+        const std::string message =
+            concat(name(), ": made no progress for ", options_.deadline.count(), " s while ", what);
+        fail(std::make_exception_ptr(DeadlineError(message)));
+        hang(message);
+      }) {}
+
+void Transport::hang(const std::string& message) {
+  if (options_.on_deadline) options_.on_deadline(message);
+}
 
 bool Transport::done(const Transfer& transfer) const {
   const std::lock_guard lock(mutex_);

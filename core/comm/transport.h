@@ -62,6 +62,8 @@ class Transport {
   void wait_until(const std::function<bool()>& over, const Describe& whom, const Describe& what);
   // True as long as nothing has failed; after a failure no wait can succeed any more.
   bool healthy() const;
+  // Group::watch.
+  std::unique_ptr<Watch> watch(const std::string& what) { return watchdog_.watch(what); }
   // Makes every wait, present and future, throw DeadlineError for `reason`.
   void interrupt(const std::string& reason);
   // "rank 2 (host): WHY while WHAT": calls on_deadline with the message and throws it as a
@@ -79,6 +81,8 @@ class Transport {
   void fail(std::exception_ptr failure);
   // Sleeps until `over` (called under the lock) or the deadline; says whether `over` came true.
   bool sleep_until(std::unique_lock<std::mutex>& lock, const std::function<bool()>& over);
+  // The rank hangs outside of all waits, which fail from now on. Called on the watchdog's thread.
+  virtual void hang(const std::string& message);
   // Called under the lock when a wait begins and ends: somebody sleeps until a message comes.
   virtual void attend(bool) {}
 
@@ -87,6 +91,9 @@ class Transport {
   std::condition_variable changed_;
   std::exception_ptr failure_;
   std::string interruption_;
+
+ private:
+  Watchdog watchdog_;
 };
 
 }  // namespace seq1f1b::comm

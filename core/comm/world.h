@@ -15,7 +15,7 @@ struct WorldOptions {
   std::chrono::duration<double> deadline{600};
   std::chrono::duration<double> grace{2};
   // Called with the whole message before the job is aborted for an expired deadline, so that it
-  // also reaches the log file.
+  // also reaches the log file; on another thread where the rank itself hangs (Group::watch).
   std::function<void(const std::string&)> on_deadline;
 };
 

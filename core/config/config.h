@@ -92,7 +92,7 @@ struct RuntimeConfig {
   std::string deterministic = "true";  // "false": faster kernels whose sums run in any order
   std::string cuda_graphs = "true";    // record every action once and replay it
   int threads = 0;                     // per rank; 0: its cores / ranks that share them, at least 1
-  double deadline_seconds = 600;       // longest wait for a peer
+  double deadline_seconds = 600;       // longest wait for a peer, a file or a driver
   double grace_seconds = 2;            // after an expired deadline, so that all ranks can report
 };
 

@@ -293,7 +293,7 @@ void other_rows(std::vector<Field>& fields) {
       .at_least(0)
       .at_most(kMostThreads)
       .also_called({"num_threads", "omp_num_threads"});
-  rows.add("deadline_seconds", &R::deadline_seconds, "longest wait for a peer, in seconds")
+  rows.add("deadline_seconds", &R::deadline_seconds, "longest wait for a peer, a file or a driver, in seconds")
       .above(0)
       .at_most(kMostSeconds)
       .also_called({"timeout", "distributed_timeout_minutes"});

@@ -5,9 +5,15 @@
 namespace seq1f1b::train {
 
 void agree(comm::Group& group, const std::string& what, const std::function<void()>& step) {
+  agree(group, what, [&](comm::Watch&) { step(); });
+}
+
+void agree(comm::Group& group, const std::string& what,
+           const std::function<void(comm::Watch&)>& step) {
   std::string mine;  // empty: well; else "code message"
   try {
-    step();
+    const auto watch = group.watch(what);
+    step(*watch);
   } catch (const DeadlineError&) {
     throw;  // the group is no longer whole
   } catch (const Error& error) {

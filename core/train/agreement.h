@@ -15,8 +15,11 @@ class AgreedError : public Error {
   using Error::Error;
 };
 
-// Runs `step` on every rank. When it failed with an Error anywhere, every rank throws that of the
-// lowest rank that failed as an AgreedError. Collective.
+// Runs `step` on every rank, watched over under the name `what` (Group::watch); a long one says
+// through the watch that it comes on. When it failed with an Error anywhere, every rank throws that
+// of the lowest rank that failed as an AgreedError. Collective; `step` itself is not.
+void agree(comm::Group& group, const std::string& what,
+           const std::function<void(comm::Watch&)>& step);
 void agree(comm::Group& group, const std::string& what, const std::function<void()>& step);
 
 // Throws an AgreedError with kExitMismatch, naming the ranks that differ from rank 0, unless `mine`

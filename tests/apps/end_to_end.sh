@@ -138,6 +138,12 @@ deadline)
   (($(grep -c '^rank_' out) == 4)) || fail "doctor does not show all ranks"
   run 3 "$program" doctor .
   ;;
+hanging_file) # a pipe that nobody writes into stands for a file system that does not answer
+  mkfifo pipe.tokenizer.json
+  train 124 2 data.tokenizer=pipe.tokenizer.json runtime.deadline_seconds=2
+  says 'rank [01] \(.*\): made no progress for 2 s while loading the tokenizer'
+  grep -q 'error: rank [01] .*loading the tokenizer' run/logs/rank_0000[01].log || fail "no log says it"
+  ;;
 precision) # bf16 with fp32 masters, taken over by fp32 in another layout, and the other way round
   half="runtime.device=reference runtime.compute_dtype=bf16 training.global_batch_size=2"
   train 0 2 $half training.train_iters=2

@@ -1,5 +1,7 @@
 #pragma once
 // The group of a job with one rank: nothing to wait for, no thread, so that a test may fork.
+#include <memory>
+
 #include "core/comm/channel.h"
 
 namespace seq1f1b::testing {
@@ -15,6 +17,12 @@ class SoloGroup final : public comm::Group {
     return {mine};
   }
   void barrier(const comm::Describe&) override {}
+  std::unique_ptr<comm::Watch> watch(const std::string&) override {
+    struct Unwatched : comm::Watch {
+      void next(const std::string&) override {}
+    };
+    return std::make_unique<Unwatched>();
+  }
 };
 
 }  // namespace seq1f1b::testing

@@ -35,7 +35,8 @@ const std::string kProgram = "\"" SEQ1F1B_BINARY_DIR "/comm_faults\" ";
 // mpirun starts two ranks; `timeout` only keeps a defect from blocking the tests for ever.
 Outcome run_fault(const std::string& fault) {
   return run(concat("bash -c '. \"", SEQ1F1B_SOURCE_DIR,
-                    "/scripts/mpi_env.sh\" && exec timeout 60 $SEQ1F1B_MPIRUN -n 2 ", kProgram, fault, "' 2>&1"));
+                    "/scripts/mpi_env.sh\" && exec timeout 60 $SEQ1F1B_MPIRUN -n 2 ", kProgram,
+                    fault, "' 2>&1"));
 }
 
 }  // namespace
@@ -82,6 +83,14 @@ TEST_CASE("a rank that does not start or leave is noticed") {
   INFO(leave.output);
   CHECK(leave.exit_code == kExitDeadline);
   CHECK(leave.says("waited 2 s for rank 1 while leaving the job"));
+}
+
+TEST_CASE("a rank that hangs in a file ends the job, though nobody waits for it") {
+  const Outcome outcome = run_fault("reads_a_pipe");
+  INFO(outcome.output);
+  CHECK(outcome.exit_code == kExitDeadline);
+  CHECK(outcome.says("made no progress for 2 s while reading a pipe"));
+  CHECK(outcome.says("for the log: rank 1 ("));
 }
 
 TEST_CASE("a message left behind is noticed when its channel closes") {

@@ -70,6 +70,20 @@ void never_leaves(World& world) {
   if (world.rank() == 1) sleep_long();
 }
 
+// Nobody writes into the pipe: reading it sleeps for ever, inside the system.
+void reads_a_pipe(World& world) {
+  const auto group = world.make_group(std::array<int, 2>{0, 1});
+  if (world.rank() == 1) {
+    const auto watch = group->watch("reading a pipe");
+    int ends[2];
+    char byte = 0;
+    if (pipe(ends) != 0) throw DataError("no pipe");
+    const ssize_t count = read(ends[0], &byte, 1);
+    throw DataError(concat("the pipe was read: ", count));
+  }
+  sleep_long();
+}
+
 void too_short(World& world) {
   if (world.rank() == 0)
     receive_from(world, 1, 100);
@@ -118,6 +132,7 @@ int main(int argc, char** argv) {
                                                           {"deadlocked", deadlocked},
                                                           {"missing_member", missing_member},
                                                           {"never_leaves", never_leaves},
+                                                          {"reads_a_pipe", reads_a_pipe},
                                                           {"too_short", too_short},
                                                           {"too_long", too_long},
                                                           {"thrown", thrown},
