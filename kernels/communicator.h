@@ -14,15 +14,17 @@ using CommunicatorId = std::array<std::byte, 128>;
 
 // One member's end. Has an in-order queue of its own, beside the device's main queue; events tie
 // the two together. All members issue matching operations in the same order. Nothing blocks the
-// host: construction and the first operation with a peer, which need that peer's part, go on behind
-// the caller's back, and nothing else may be called until ready() says true.
+// host: construction and operations may go on behind the caller's back, those that need another
+// member's part (construction, the first operation with a peer) until it has come. Before the next
+// call the caller waits until ready() says true, for as long as it pleases.
 //
 // Errors of the transport show in failure(); whoever waits for an event must look at it.
 class Communicator {
  public:
   // Waits a little for what is under way and for the other members to finish too.
   virtual ~Communicator() = default;
-  virtual bool ready() = 0;               // also when it has failed
+  // Whether the last call is in the queue and the next may come; also when it has failed.
+  virtual bool ready() = 0;
   virtual void wait(Event& event) = 0;    // what is issued from now on runs after it
   virtual void record(Event& event) = 0;  // behind everything issued so far on this queue
 

@@ -75,7 +75,12 @@ void DeviceSender::commit(std::size_t bytes) {
   fabric_.device().record(*produced_);
   communicator.wait(*produced_);
   // Both ends know the sizes: a message of none needs no exchange.
-  if (bytes > 0) communicator.send(buffers_[slot].data(), bytes, kReceivingMember);
+  if (bytes > 0) {
+    communicator.send(buffers_[slot].data(), bytes, kReceivingMember);
+    fabric_.await_ready(*link_, [&] {
+      return concat("handing over message ", committed_, " of ", link_->connection.name());
+    });
+  }
   communicator.record(*sent_[slot]);
   ++committed_;
 }
@@ -94,8 +99,13 @@ DeviceReceiver::DeviceReceiver(DirectFabric& fabric, std::shared_ptr<Link> link,
 DeviceReceiver::~DeviceReceiver() {
   // The main queue waits for all messages that the caller asked for; once it has come so far, what
   // is still under way was announced only.
-  const Events asked_for = make_events(fabric_.device(), 1);
-  fabric_.device().record(*asked_for.front());
+  Events asked_for;
+  try {
+    asked_for = make_events(fabric_.device(), 1);
+    fabric_.device().record(*asked_for.front());
+  } catch (const std::exception&) {
+    // The device has failed, which is being reported: close() finds out and ends the connection.
+  }
   close(fabric_, *link_, asked_for, arrived_);
 }
 
@@ -112,7 +122,12 @@ void DeviceReceiver::receive_into_free_buffers() {
                    buffers_[slot].size());
     Communicator& communicator = link_->connected();
     communicator.wait(*freed_[slot]);
-    if (bytes > 0) communicator.receive(buffers_[slot].data(), bytes, kSendingMember);
+    if (bytes > 0) {
+      communicator.receive(buffers_[slot].data(), bytes, kSendingMember);
+      fabric_.await_ready(*link_, [&] {
+        return concat("asking for message ", issued_, " of ", link_->connection.name());
+      });
+    }
     communicator.record(*arrived_[slot]);
     announced_.pop_front();
     ++issued_;
@@ -158,7 +173,7 @@ void DeviceGroup::all_reduce_sum(const kernels::Tensor& values, const Describe& 
   communicator.wait(*produced_);
   communicator.all_reduce_sum(values);
   // NCCL connects the members anew for the first sum of a size or type that takes another way than
-  // the trial did: that needs them all, and must not hold the host beyond the deadline.
+  // the trial did: that needs them all.
   fabric_.await_ready(*link_, what);
   communicator.record(*summed_.front());
   fabric_.waits().wait(*summed_.front(), rank_names(link_->connection.members), what);

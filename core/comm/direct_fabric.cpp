@@ -1,7 +1,9 @@
 #include "core/comm/direct_fabric.h"
 
 #include <algorithm>
+#include <chrono>
 #include <numeric>
+#include <thread>
 
 #include "core/comm/device_channels.h"
 #include "core/comm/rank_names.h"
@@ -17,6 +19,10 @@ constexpr std::size_t kTrialBytes = 256;
 // the hundred of a GPU. Not measured yet. Sums are short and nothing computes beside them.
 constexpr int kChannelMultiprocessors = 4;
 constexpr int kGroupMultiprocessors = 0;  // the library's choice
+
+// A library that enqueues operations in the background does so in some tens of microseconds
+// (nccl_communicator.cpp), less than the shortest sleep: that long the host looks again and again.
+constexpr std::chrono::microseconds kBriefly{200};
 
 std::vector<int> everyone(const World& world) {
   std::vector<int> ranks(static_cast<std::size_t>(world.size()));
@@ -134,10 +140,16 @@ void DirectFabric::connect(Link& link) {
 }
 
 void DirectFabric::await_ready(Link& link, const Describe& what) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point sleep_from = Clock::now() + kBriefly;
   wait_until(
       [&] {
-        check_failure(link, what);
-        return link.communicator->ready();
+        for (;;) {
+          const bool ready = link.communicator->ready();  // also when it has failed
+          check_failure(link, what);
+          if (ready || Clock::now() >= sleep_from) return ready;
+          std::this_thread::yield();
+        }
       },
       [&] { return rank_names(peers(link.connection, world_.rank())); }, what);
 }

@@ -60,8 +60,8 @@ class DirectFabric final : public Fabric {
   kernels::Device& device() { return device_; }
   DeviceWaits& waits() { return waits_; }
   bool failed() const { return failed_; }
-  // Returns when the communicator is ready for the next operation: what the last one had to set up
-  // with other members, if anything, is there. Throws as settle does.
+  // Returns when the communicator takes the next call: its last operation is in its queue, and what
+  // that had to set up with other members, if anything, is there. Throws as settle does.
   void await_ready(Link& link, const Describe& what);
 
  private:

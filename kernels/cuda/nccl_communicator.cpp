@@ -2,8 +2,8 @@
 // another member's part (construction, the first use of a connection, closing) goes on in a thread
 // of NCCL while the caller polls, so that a member that stays away can be given up (NCCL user
 // guide, "Creating a communicator with options" and "Error handling"). The price is that NCCL
-// enqueues every operation from such a thread; the next call waits until it has, some tens of
-// microseconds at most by the look of NCCL's group.cc, not measured.
+// enqueues every operation from such a thread, and nothing may use the communicator or its stream
+// before it has: some tens of microseconds by the look of NCCL's group.cc, not measured.
 //
 // One host thread makes all calls of a rank, which is what keeps several communicators on one
 // device in the same order on all ranks.
@@ -69,26 +69,26 @@ class NcclCommunicator final : public Communicator {
   bool ready() override { return state() != ncclInProgress; }
 
   void wait(Event& event) override {
-    finish_enqueuing();
+    check_ready();
     check(cudaStreamWaitEvent(stream_, cuda_event(event).handle(), 0), "waiting for an event");
   }
   void record(Event& event) override {
-    finish_enqueuing();
+    check_ready();
     check(cudaEventRecord(cuda_event(event).handle(), stream_), "recording an event");
   }
 
   void send(const void* data, std::size_t bytes, int peer) override {
-    finish_enqueuing();
+    check_ready();
     take(ncclSend(data, bytes, ncclChar, peer, communicator_, stream_), "sending");
   }
   void receive(void* data, std::size_t bytes, int peer) override {
-    finish_enqueuing();
+    check_ready();
     take(ncclRecv(data, bytes, ncclChar, peer, communicator_, stream_), "receiving");
   }
   void all_reduce_sum(const Tensor& values) override {
     SEQ1F1B_ASSERT(values.dtype == Dtype::kF32 || values.dtype == Dtype::kF64, "a sum of ",
                    kernels::describe(values));
-    finish_enqueuing();
+    check_ready();
     take(ncclAllReduce(values.data, values.data, static_cast<std::size_t>(values.elements()),
                        values.dtype == Dtype::kF64 ? ncclFloat64 : ncclFloat32, ncclSum,
                        communicator_, stream_),
@@ -125,11 +125,9 @@ class NcclCommunicator final : public Communicator {
     if (!is_fine(result) && failure_.empty()) failure_ = describe(what, result, communicator_);
   }
 
-  // Behind this, all operations so far are in the stream. Only the first use of a connection takes
-  // long, and callers await that with ready().
-  void finish_enqueuing() {
+  void check_ready() {
     SEQ1F1B_ASSERT(communicator_, "an aborted communicator is used");
-    while (state() == ncclInProgress) std::this_thread::yield();
+    SEQ1F1B_ASSERT(ready(), "a communicator is used while its last operation is being enqueued");
   }
 
   // Whether everything was sent and received and the communicator is gone.

@@ -77,7 +77,8 @@ class Machine::End final : public kernels::Communicator {
     machine_.remove(queue_);
   }
 
-  // Twice false after the first operation with each peer, as if a connection were being made.
+  // Once false after every operation, twice after the first with each peer, as if a connection were
+  // being made.
   bool ready() override {
     const std::lock_guard lock(machine_.mutex_);
     if (setting_up_ > 0) --setting_up_;
@@ -104,7 +105,7 @@ class Machine::End final : public kernels::Communicator {
 
   void all_reduce_sum(const kernels::Tensor& values) override {
     // Other sizes and types take other ways, which are connected when they are first used.
-    first_use(values.dtype == kernels::Dtype::kF64 ? -3 : values.elements() > 1 ? -2 : -1);
+    begin_operation(values.dtype == kernels::Dtype::kF64 ? -3 : values.elements() > 1 ? -2 : -1);
     machine_.push(*queue_, [this, values, number = sums_issued_++, state = state_,
                             meeting = meeting_, sum = std::shared_ptr<Meeting::Sum>()]() mutable {
       if (state->aborted) return true;
@@ -151,12 +152,12 @@ class Machine::End final : public kernels::Communicator {
   using Messages = std::map<std::pair<int, int>, std::deque<std::shared_ptr<Meeting::Message>>>;
 
   void check() const { SEQ1F1B_ASSERT(ready_, "a communicator is used before it is ready"); }
-  void first_use(int peer) {
+  void begin_operation(int peer) {
     check();
     const std::lock_guard lock(machine_.mutex_);
-    if (std::find(used_.begin(), used_.end(), peer) != used_.end()) return;
-    used_.push_back(peer);
-    setting_up_ = 3;
+    const bool first = std::find(used_.begin(), used_.end(), peer) == used_.end();
+    if (first) used_.push_back(peer);
+    setting_up_ = first ? 3 : 2;
     ready_ = false;
   }
 
@@ -164,7 +165,7 @@ class Machine::End final : public kernels::Communicator {
   void operate(std::byte* data, std::size_t bytes, Messages& messages, std::pair<int, int> route,
                int* counts) {
     SEQ1F1B_ASSERT(bytes > 0, "an empty message is no operation of every library");
-    first_use(counts ? route.first : route.second);
+    begin_operation(counts ? route.first : route.second);
     machine_.push(*queue_,
                   [this, data, bytes, &messages, route, counts, state = state_, meeting = meeting_,
                    message = std::shared_ptr<Meeting::Message>()]() mutable {

@@ -8,6 +8,7 @@
 #include "tests/core/comm/rank_threads.h"
 #include "tests/core/comm/world_bodies.h"
 #include "tests/kernels/cuda/fake_nccl/fake_nccl.h"
+#include "tests/simt/runtime.h"
 
 namespace seq1f1b::kernels::cuda {
 namespace {
@@ -85,6 +86,60 @@ TEST_CASE("a failure that NCCL notices ends the wait, in its words") {
   CHECK(contains(failures[1],
                  "NCCL, in the background: remote process exited or there was a network error on "
                  "channel 0 from rank 0 to rank 1 while "));
+}
+
+TEST_CASE("an operation that NCCL never enqueues ends the wait with the deadline") {
+  for (const bool sends : {true, false}) {
+    const auto failures = run_ranks(2, 0.3, [&](comm::testing::Site& site) {
+      const comm::testing::DeviceRing ring(site.device, 1, 64);
+      const bool stalls = (site.world.rank() == 0) == sends;
+      std::unique_ptr<comm::Sender> sender;
+      std::unique_ptr<comm::Receiver> receiver;
+      if (site.world.rank() == 0) sender = site.fabric.make_sender(1, 0, ring.buffers());
+      if (site.world.rank() == 1) receiver = site.fabric.make_receiver(0, 0, ring.buffers());
+      site.fabric.connect();
+      site.world.make_group(std::vector<int>{0, 1})->barrier(comm::testing::nothing_special);
+      if (!stalls) return;
+      testing::stall_next_operation();
+      if (receiver) return receiver->expect(std::vector<std::size_t>{64});
+      sender->acquire(comm::testing::nothing_special);
+      sender->commit(64);
+    });
+    const std::string& failure = failures[sends ? 0 : 1];
+    INFO(failure);
+    CHECK(contains(failure, sends
+                                ? "waited 0.3 s for rank 1 while handing over message 0 of channel "
+                                  "0 from rank 0 to rank 1"
+                                : "waited 0.3 s for rank 0 while asking for message 0 of channel "
+                                  "0 from rank 0 to rank 1"));
+  }
+  CHECK(nccl_counts().misused == 0);
+}
+
+// What a kernel leaves behind that fails in the first rehearsal: every call of CUDA fails, also in
+// the destructors that run while its error is on its way to whoever prints it.
+TEST_CASE("the error of a device that has failed is not lost on the way out") {
+  const auto failures = run_ranks(2, 30, [](comm::testing::Site& site) {
+    const comm::testing::DeviceRing ring(site.device, 2, 64);
+    std::unique_ptr<comm::Sender> sender;
+    std::unique_ptr<comm::Receiver> receiver;
+    if (site.world.rank() == 0) sender = site.fabric.make_sender(1, 0, ring.buffers());
+    if (site.world.rank() == 1) receiver = site.fabric.make_receiver(0, 0, ring.buffers());
+    site.fabric.connect();
+    const auto both = site.world.make_group(std::vector<int>{0, 1});
+    both->barrier(comm::testing::nothing_special);
+    if (receiver) {
+      const std::scoped_lock lock(simt::Runtime::get().mutex);
+      simt::Runtime::get().fault("an illegal memory access was encountered");
+    }
+    both->barrier(comm::testing::nothing_special);
+    site.device.synchronize();
+  });
+  for (const std::string& failure : failures) {
+    INFO(failure);
+    CHECK(contains(failure, "waiting for the GPU: an illegal memory access was encountered"));
+  }
+  cudaDeviceReset();
 }
 
 TEST_CASE("a member that does not join is named when the deadline has passed") {

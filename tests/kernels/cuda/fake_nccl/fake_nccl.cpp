@@ -8,6 +8,7 @@
 #include <cstring>
 #include <deque>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -24,7 +25,7 @@ using seq1f1b::testing::NcclCounts;
 
 namespace {
 
-constexpr int kPollsToEnqueue = 2;
+constexpr int kPollsToEnqueue = 2, kPollsOfAStall = std::numeric_limits<int>::max();
 
 // One matched pair of operations: each side waits for the other to have come.
 struct Message {
@@ -55,7 +56,7 @@ std::map<std::string, std::shared_ptr<Meeting>>& meetings() {
   return all;
 }
 NcclCounts g_counts;
-bool g_fail_next = false;
+bool g_fail_next = false, g_stall_next = false;
 
 // Tasks are done at number 1 of their event.
 Task waits(std::shared_ptr<EventState> event) { return {nullptr, std::move(event), nullptr, 1}; }
@@ -110,7 +111,7 @@ ncclResult_t begin(ncclComm_t communicator, std::function<void()> enqueue) {
     return ncclInProgress;
   }
   communicator->enqueue = std::move(enqueue);
-  communicator->polls_left = kPollsToEnqueue;
+  communicator->polls_left = std::exchange(g_stall_next, false) ? kPollsOfAStall : kPollsToEnqueue;
   return ncclInProgress;
 }
 
@@ -121,6 +122,10 @@ namespace seq1f1b::testing {
 void fail_next_operation() {
   const std::scoped_lock lock(Runtime::get().mutex);
   g_fail_next = true;
+}
+void stall_next_operation() {
+  const std::scoped_lock lock(Runtime::get().mutex);
+  g_stall_next = true;
 }
 NcclCounts nccl_counts() {
   const std::scoped_lock lock(Runtime::get().mutex);

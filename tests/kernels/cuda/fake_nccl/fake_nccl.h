@@ -5,6 +5,8 @@ namespace seq1f1b::testing {
 
 // The next send, receive or sum of any communicator reports ncclRemoteError in the background.
 void fail_next_operation();
+// The next send, receive or sum of any communicator never gets into its stream, nor ends.
+void stall_next_operation();
 
 struct NcclCounts {
   int made = 0, destroyed = 0, aborted = 0;  // communicators
