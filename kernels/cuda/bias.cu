@@ -46,11 +46,10 @@ __global__ void __launch_bounds__(kRowWarps* kWarp)
   __syncthreads();
   if (warp != 0 || column >= width) return;
 #pragma unroll
-  for (int i = 0; i < kWidth; ++i) {
+  for (int i = 0; i < kWidth; ++i)
 #pragma unroll
     for (int w = 1; w < kRowWarps; ++w) sum[i] += sums[w][i][lane];
-    partials[blockIdx.y * width + column + i] = sum[i];
-  }
+  store_floats<kWidth>(partials + blockIdx.y * width + column, sum);
 }
 
 }  // namespace

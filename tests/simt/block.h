@@ -171,6 +171,14 @@ inline constinit thread_local Thread* t_thread = nullptr;
 inline Thread& current_thread() { return *t_thread; }
 inline Block& current_block() { return *t_thread->block; }
 
+// Reports an access of `bytes` at once whose address is not a multiple of them.
+inline void check_alignment(const void* pointer, std::size_t bytes, const Where& where) {
+  if (reinterpret_cast<std::uintptr_t>(pointer) % bytes != 0)
+    current_block().fail("access of " + std::to_string(bytes) +
+                             " bytes at an address that is not a multiple of them",
+                         where);
+}
+
 // "file.cu:12"
 std::string describe(const Where& where);
 // The seed of all choices of order.

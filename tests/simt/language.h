@@ -57,6 +57,12 @@ void allow_shared_bytes(Kernel* kernel, std::size_t bytes) {
         "asking for shared memory");
 }
 
+template <class Access, class T>
+Access& access_as(T* pointer, simt::Where where = simt::Where::current()) {
+  simt::check_alignment(pointer, alignof(Access), where);
+  return *reinterpret_cast<Access*>(pointer);
+}
+
 }  // namespace seq1f1b::kernels::cuda
 
 // ---- Barriers and fences ----

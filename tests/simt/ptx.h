@@ -1,7 +1,7 @@
 #pragma once
-// The functions of kernels/cuda/device_code/ptx.h. Layouts are those of the PTX ISA manual, "Warp Level
-// Matrix Instructions" and "Data Movement and Conversion Instructions: cp.async"; a misaligned or
-// foreign address is reported.
+// The functions of kernels/cuda/device_code/ptx.h. Layouts are those of the PTX ISA manual, "Warp
+// Level Matrix Instructions" and "Data Movement and Conversion Instructions: cp.async"; a
+// misaligned or foreign address is reported.
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -68,6 +68,20 @@ inline void cp_async_commit() { simt::commit_copies(); }
 template <int kPending>
 void cp_async_wait() {
   simt::wait_copies(kPending);
+}
+
+template <std::size_t kWords>
+void store_words(void* global, const std::uint32_t (&words)[kWords], const Where& where) {
+  simt::check_alignment(global, sizeof words, where);
+  std::memcpy(global, words, sizeof words);
+}
+inline void store_16(void* global, std::uint32_t x, std::uint32_t y, std::uint32_t z,
+                     std::uint32_t w, Where where = Where::current()) {
+  store_words(global, {x, y, z, w}, where);
+}
+inline void store_8(void* global, std::uint32_t x, std::uint32_t y,
+                    Where where = Where::current()) {
+  store_words(global, {x, y}, where);
 }
 
 inline std::uint32_t pack_bf16(float low, float high) {

@@ -117,6 +117,19 @@ struct Copies {
   }
 };
 
+// Four words `offset` bytes into `words`, and back to where they came from.
+template <bool kStore>
+__global__ void move_words(std::uint32_t* words, int offset) {
+  auto* const at = reinterpret_cast<std::byte*>(words) + offset;
+  if constexpr (kStore) {
+    cuda::store_16(at, 1, 2, 3, 4);
+    cuda::store_8(at + 16, 5, 6);
+  } else {
+    const uint4 four = cuda::access_as<const uint4>(at);
+    words[0] = four.w;
+  }
+}
+
 }  // namespace
 
 TEST_CASE("mma.m16n8k16 multiplies and adds", "[simt]") {
@@ -174,6 +187,26 @@ TEST_CASE("cp.async from a misaligned address is reported", "[simt]") {
                    SEQ1F1B_LAUNCH(copy_misaligned, 1, 1, 64, stream, in);
                  }),
                  "not a multiple of 16"));
+}
+
+TEST_CASE("wide accesses move their words, and must be aligned", "[simt]") {
+  alignas(16) std::uint32_t words[12] = {};
+  const auto store = [&](int offset) {
+    return report_of([&](cudaStream_t stream) {
+      SEQ1F1B_LAUNCH((move_words<true>), 1, 1, 0, stream, words, offset);
+    });
+  };
+  const auto load = [&](int offset) {
+    return report_of([&](cudaStream_t stream) {
+      SEQ1F1B_LAUNCH((move_words<false>), 1, 1, 0, stream, words, offset);
+    });
+  };
+  CHECK(store(16).empty());
+  for (std::uint32_t i = 0; i < 6; ++i) CHECK(words[4 + i] == i + 1);
+  CHECK(load(16).empty());
+  CHECK(words[0] == 4);
+  CHECK(contains(store(8), "access of 16 bytes at an address that is not a multiple"));
+  CHECK(contains(load(4), "access of 16 bytes at an address that is not a multiple"));
 }
 
 TEST_CASE("conversions and the exponential", "[simt]") {

@@ -120,10 +120,10 @@ __device__ __forceinline__ void write_gradient(const float (&sum)[kM][kHeadDim /
 #pragma unroll
       for (int n = 0; n < kHeadDim / 8; ++n) {
         if (n * 8 >= head_dim) break;
-        auto* pair = reinterpret_cast<float2*>(out + n * 8 + lane_column());
-        const float2 before = add ? *pair : make_float2(0, 0);
-        *pair = make_float2(before.x + scale * sum[m][n][2 * half],
-                            before.y + scale * sum[m][n][2 * half + 1]);
+        float2& pair = access_as<float2>(out + n * 8 + lane_column());
+        const float2 before = add ? pair : make_float2(0, 0);
+        pair = make_float2(before.x + scale * sum[m][n][2 * half],
+                           before.y + scale * sum[m][n][2 * half + 1]);
       }
     }
 }

@@ -245,7 +245,7 @@ __global__ void __launch_bounds__(Forward<kHeadDim>::kThreads, Forward<kHeadDim>
 #pragma unroll
       for (int n = 0; n < kHeadDim / 8; ++n)
         if (n * 8 < head_dim)
-          *reinterpret_cast<float2*>(out + n * 8 + lane_column()) =
+          access_as<float2>(out + n * 8 + lane_column()) =
               make_float2(result.output[m][n][2 * half], result.output[m][n][2 * half + 1]);
     }
   if (whole)  // through this warp's own rows of the query tile, which no other warp reads

@@ -207,8 +207,8 @@ __device__ __forceinline__ void store_rows(const float (&values)[kM][kColumns / 
   for (int piece = static_cast<int>(threadIdx.x) % 32; piece < kPieces; piece += 32) {
     const int r = piece / Tile<kColumns>::kChunks, chunk = piece % Tile<kColumns>::kChunks;
     if (r < rows && chunk * 8 < head_dim)
-      *reinterpret_cast<uint4*>(global + r * stride + chunk * 8) =
-          *reinterpret_cast<const uint4*>(tile + Tile<kColumns>::offset(row + r, chunk));
+      access_as<uint4>(global + r * stride + chunk * 8) =
+          access_as<const uint4>(tile + Tile<kColumns>::offset(row + r, chunk));
   }
 }
 

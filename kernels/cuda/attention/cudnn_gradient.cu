@@ -7,6 +7,7 @@
 
 #include "kernels/common/bf16.h"
 #include "kernels/cuda/attention/cudnn_gradient.h"
+#include "kernels/cuda/device_code/vector.h"
 
 namespace seq1f1b::kernels::cuda {
 namespace {
@@ -22,22 +23,12 @@ __global__ void __launch_bounds__(kThreads)
   const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * kThreads * kWidth;
   for (std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x) * kWidth;
        i < elements; i += step) {
-    Bf16 part[kWidth];
-    float sum[kWidth];
-    if constexpr (kWidth == 4) {
-      *reinterpret_cast<uint2*>(part) = *reinterpret_cast<const uint2*>(from + i);
-      if (kAdd) *reinterpret_cast<float4*>(sum) = *reinterpret_cast<const float4*>(to + i);
-    } else {
-      part[0] = from[i];
-      if (kAdd) sum[0] = to[i];
-    }
+    float part[kWidth], sum[kWidth] = {};
+    load_values<kWidth>(from + i, part);
+    if (kAdd) load_values<kWidth>(to + i, sum);
 #pragma unroll
-    for (int e = 0; e < kWidth; ++e)
-      sum[e] = kAdd ? sum[e] + static_cast<float>(part[e]) : static_cast<float>(part[e]);
-    if constexpr (kWidth == 4)
-      *reinterpret_cast<float4*>(to + i) = *reinterpret_cast<const float4*>(sum);
-    else
-      to[i] = sum[0];
+    for (int e = 0; e < kWidth; ++e) sum[e] = kAdd ? sum[e] + part[e] : part[e];
+    store_values<kWidth>(to + i, sum);
   }
 }
 

@@ -10,6 +10,9 @@
 //   SEQ1F1B_DYNAMIC_SHARED(name)
 //       declares `unsigned char* name`, the block's dynamic shared memory, aligned to 1024 bytes.
 //       Whatever a 32-bit shared-space address is taken of must lie in there.
+//   access_as<Access>(pointer)
+//       the memory there as one Access (uint4, float2, ...); the address must be a multiple of its
+//       size, which the emulator checks.
 #ifdef SEQ1F1B_SIMT
 #include "tests/simt/language.h"
 #else
@@ -17,10 +20,10 @@
 
 #include "kernels/cuda/check.h"
 
-#define SEQ1F1B_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)          \
-  do {                                                                          \
-    kernel<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__);         \
-    ::seq1f1b::kernels::cuda::check(cudaGetLastError(), "launching " #kernel);  \
+#define SEQ1F1B_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)         \
+  do {                                                                         \
+    kernel<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__);        \
+    ::seq1f1b::kernels::cuda::check(cudaGetLastError(), "launching " #kernel); \
   } while (false)
 #define SEQ1F1B_DYNAMIC_SHARED(name) extern __shared__ __align__(1024) unsigned char name[]
 
@@ -31,6 +34,11 @@ void allow_shared_bytes(Kernel* kernel, std::size_t bytes) {
   check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                              cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
         "asking for shared memory");
+}
+
+template <class Access, class T>
+__device__ __forceinline__ Access& access_as(T* pointer) {
+  return *reinterpret_cast<Access*>(pointer);
 }
 
 }  // namespace seq1f1b::kernels::cuda

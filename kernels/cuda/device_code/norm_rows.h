@@ -97,17 +97,14 @@ class NormGradientSums {
   }
 
  private:
+  // The sums of a block begin a whole number of packets behind the aligned ones of the first.
   static __device__ __forceinline__ void load(const float* sums, int packet,
                                               float (&values)[kWidth]) {
-#pragma unroll
-    for (int i = 0; i < kWidth; ++i)
-      values[i] = sums[static_cast<std::int64_t>(packet) * kWidth + i];
+    load_floats<kWidth>(sums + static_cast<std::int64_t>(packet) * kWidth, values);
   }
   static __device__ __forceinline__ void write(float* sums, int packet,
                                                const float (&values)[kWidth]) {
-#pragma unroll
-    for (int i = 0; i < kWidth; ++i)
-      sums[static_cast<std::int64_t>(packet) * kWidth + i] = values[i];
+    store_floats<kWidth>(sums + static_cast<std::int64_t>(packet) * kWidth, values);
   }
 
   float *weight_, *bias_;

@@ -61,6 +61,18 @@ __device__ __forceinline__ void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;\n" ::"n"(kPending) : "memory");
 }
 
+// Sixteen or eight bytes to global memory in one access; `global` divisible by as many. Of a struct
+// of words the compiler makes a store a word wherever its passes have taken the struct apart.
+__device__ __forceinline__ void store_16(void* global, std::uint32_t x, std::uint32_t y,
+                                         std::uint32_t z, std::uint32_t w) {
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};\n" ::"l"(global), "r"(x), "r"(y), "r"(z),
+               "r"(w)
+               : "memory");
+}
+__device__ __forceinline__ void store_8(void* global, std::uint32_t x, std::uint32_t y) {
+  asm volatile("st.global.v2.b32 [%0], {%1, %2};\n" ::"l"(global), "r"(x), "r"(y) : "memory");
+}
+
 // Two fp32 to two bf16, to the nearest even; `low` in the lower half.
 __device__ __forceinline__ std::uint32_t pack_bf16(float low, float high) {
   std::uint32_t packed;

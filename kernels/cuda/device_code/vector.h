@@ -43,10 +43,13 @@ class Packet {
  public:
   // `pointer` is aligned to the packet's size.
   __device__ __forceinline__ void load(const T* pointer) {
-    access_ = *reinterpret_cast<const Access*>(pointer);
+    access_ = access_as<const Access>(pointer);
   }
   __device__ __forceinline__ void store(T* pointer) const {
-    *reinterpret_cast<Access*>(pointer) = access_;
+    if constexpr (kWords == 4)
+      store_16(pointer, access_.x, access_.y, access_.z, access_.w);
+    else
+      store_8(pointer, access_.x, access_.y);
   }
   __device__ __forceinline__ void unpack(float (&values)[kWidth]) const {
     unpack_pair(access_.x, access_.y, values);
@@ -113,6 +116,33 @@ __device__ __forceinline__ void store_values(T* pointer, const float (&values)[k
   Packet<T, kWidth> packet;
   packet.pack(values);
   packet.store(pointer);
+}
+
+// kWidth fp32 values, 16 bytes at a time where they are whole multiples of that; then `pointer` is
+// aligned to 16 bytes.
+template <int kWidth>
+inline constexpr int kFloatPiece = kWidth % 4 == 0 ? 4 : 1;
+template <int kWidth>
+__device__ __forceinline__ void load_floats(const float* pointer, float (&values)[kWidth]) {
+  constexpr int kPiece = kFloatPiece<kWidth>;
+#pragma unroll
+  for (int i = 0; i < kWidth; i += kPiece) {
+    float piece[kPiece];
+    load_values<kPiece>(pointer + i, piece);
+#pragma unroll
+    for (int e = 0; e < kPiece; ++e) values[i + e] = piece[e];
+  }
+}
+template <int kWidth>
+__device__ __forceinline__ void store_floats(float* pointer, const float (&values)[kWidth]) {
+  constexpr int kPiece = kFloatPiece<kWidth>;
+#pragma unroll
+  for (int i = 0; i < kWidth; i += kPiece) {
+    float piece[kPiece];
+#pragma unroll
+    for (int e = 0; e < kPiece; ++e) piece[e] = values[i + e];
+    store_values<kPiece>(pointer + i, piece);
+  }
 }
 
 }  // namespace seq1f1b::kernels::cuda
