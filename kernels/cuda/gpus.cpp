@@ -14,7 +14,7 @@ std::vector<Gpu> usable_gpus(std::string& why) {
     (void)cudaRuntimeGetVersion(&runtime);
     why = concat(cudaGetErrorString(error), " (", cudaGetErrorName(error),
                  "): no NVIDIA driver that serves CUDA ", runtime / 1000, ".", runtime % 1000 / 10,
-                 ", or no GPU given to this process");
+                 ", or no GPU given to this process", hint_of(error));
     return {};
   }
   if (count == 0) why = "the driver finds no GPU, or none is given to this process";

@@ -53,7 +53,9 @@ class NcclCommunicator final : public Communicator {
     std::memcpy(&id, options.id.data(), sizeof id);
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
+#if NCCL_VERSION_CODE >= 22700  // 2.27: names it in NCCL's own messages
     config.commName = "seq1f1b";
+#endif
     if (options.multiprocessors > 0) config.maxCTAs = options.multiprocessors;
     take(ncclCommInitRankConfig(&communicator_, options.size, id, options.rank, &config),
          "beginning a communicator");
@@ -142,7 +144,7 @@ class NcclCommunicator final : public Communicator {
       return true;
     };
     if (!comes_true([&] { return state() != ncclInProgress; })) return false;
-    if (!comes_true([&] { return cudaStreamQuery(stream_) != cudaErrorNotReady; })) return false;
+    if (!comes_true([&] { return is_idle(stream_); })) return false;
     finish();
     if (!comes_true([&] { return state() != ncclInProgress; }) || !failure_.empty()) return false;
     const ncclResult_t destroyed = ncclCommDestroy(communicator_);

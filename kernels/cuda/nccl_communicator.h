@@ -1,6 +1,6 @@
 #pragma once
-// Communicators by NCCL 2.28 or later. The two functions are those of the module's table: they do
-// not throw, an error crosses as text.
+// Communicators by NCCL 2.18 or later (cmake/Cuda.cmake). The two functions are those of the
+// module's table: they do not throw, an error crosses as text.
 #include <memory>
 #include <string>
 

@@ -22,7 +22,7 @@ bool may_run(const CUstream_st& stream) {
 }  // namespace
 
 cudaError_t fail(cudaError_t error) {
-  if (error != cudaSuccess && error != cudaErrorNotReady) t_last_error = error;
+  if (error != cudaSuccess) t_last_error = error;  // cudaErrorNotReady, too, as in CUDA
   return error;
 }
 

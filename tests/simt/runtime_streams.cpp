@@ -91,7 +91,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
   if (stream && stream->capture) return fail(cudaErrorStreamCaptureUnsupported);
   let_some_run(runtime);
   if (runtime.sticky != cudaSuccess) return fail(runtime.sticky);
-  return drained(runtime, stream) ? cudaSuccess : cudaErrorNotReady;
+  return fail(drained(runtime, stream) ? cudaSuccess : cudaErrorNotReady);
 }
 
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void* data) {
@@ -165,7 +165,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
   if (event->state->capture) return fail(cudaErrorStreamCaptureUnsupported);
   let_some_run(runtime);
   if (runtime.sticky != cudaSuccess) return fail(runtime.sticky);
-  return event->state->done >= event->state->issued ? cudaSuccess : cudaErrorNotReady;
+  return fail(event->state->done >= event->state->issued ? cudaSuccess : cudaErrorNotReady);
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {

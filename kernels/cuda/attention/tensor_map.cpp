@@ -35,9 +35,14 @@ using Encode = decltype(&cuTensorMapEncodeTiled);
 Encode encode_function() {
   void* function = nullptr;
   cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
-  check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000,
-                                         cudaEnableDefault, &found),
-        "looking for cuTensorMapEncodeTiled in the driver");
+  constexpr const char* kName = "cuTensorMapEncodeTiled";
+#if CUDART_VERSION >= 12050  // CUDA 13 has this one alone
+  const cudaError_t error =
+      cudaGetDriverEntryPointByVersion(kName, &function, 12000, cudaEnableDefault, &found);
+#else
+  const cudaError_t error = cudaGetDriverEntryPoint(kName, &function, cudaEnableDefault, &found);
+#endif
+  check(error, "looking for cuTensorMapEncodeTiled in the driver");
   if (found != cudaDriverEntryPointSuccess || !function)
     throw Error(kExitUnexpected,
                 "CUDA: this driver has no cuTensorMapEncodeTiled. Hint: it came with CUDA 12.0; "

@@ -8,6 +8,7 @@
 
 #include "kernels/cuda/check.h"
 #include "tests/catch.h"
+#include "tests/simt/runtime.h"
 
 namespace seq1f1b::kernels::cuda {
 namespace {
@@ -40,6 +41,37 @@ TEST_CASE("a device says what it is") {
   CHECK(fixture.device.architecture() == 80);
   CHECK(fixture.device.multiprocessors() > 0);
   CHECK_FALSE(fixture.device.identity().bus_id.empty());
+}
+
+TEST_CASE("errors that leave one guessing come with a hint") {
+  Fixture fixture;
+  {
+    const std::scoped_lock lock(simt::Runtime::get().mutex);
+    simt::Runtime::get().fault("a kernel reads beyond its memory");
+  }
+  std::string message;
+  try {
+    fixture.device.synchronize();
+  } catch (const Error& error) {
+    message = error.what();
+  }
+  cudaDeviceReset();
+  INFO(message);
+  CHECK(message.starts_with("CUDA, waiting for the GPU: a kernel reads beyond its memory"));
+  CHECK(message.find("CUDA_LAUNCH_BLOCKING=1") != std::string::npos);
+  CHECK(std::string(hint_of(cudaErrorSystemNotReady)).find("fabricmanager") != std::string::npos);
+  CHECK(std::string(hint_of(cudaErrorDevicesUnavailable)).find("Default") != std::string::npos);
+  CHECK(std::string(hint_of(cudaErrorInvalidValue)).empty());
+}
+
+TEST_CASE("looking at a busy stream leaves no error behind for the next launch") {
+  Fixture fixture;
+  DeviceBuffer memory(fixture.device, 4096);
+  const auto host = numbers(1024, 7);
+  fixture.device.upload(memory.data(), host.data(), 4096);
+  int looks = 1;
+  for (; !is_idle(fixture.device.stream()); ++looks) REQUIRE(cudaGetLastError() == cudaSuccess);
+  CHECK(looks > 1);
 }
 
 TEST_CASE("uploads take their bytes at once, in order, and need not wait") {

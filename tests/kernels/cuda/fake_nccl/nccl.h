@@ -6,6 +6,8 @@
 
 #include <cstddef>
 
+#define NCCL_VERSION_CODE 22809
+
 struct ncclComm;
 using ncclComm_t = ncclComm*;
 struct ncclUniqueId {
