@@ -8,11 +8,11 @@
 #include "core/base/files.h"
 #include "core/base/text.h"
 #include "core/config/load.h"
-#include "core/data/tokenizer.h"
 #include "core/runtime/backend_choice.h"
 #include "core/runtime/job_plan.h"
 #include "core/schedule/json.h"
 #include "core/simulate/timeline.h"
+#include "core/train/set_up.h"
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::apps {
@@ -28,16 +28,6 @@ void print_row(const std::string& name, const Parts&... parts) {
 
 std::string percent(double share) {
   return concat(std::fixed, std::setprecision(1), 100 * share, " %");
-}
-
-void find_vocabulary(config::Config& config) {
-  if (config.model.vocab_size > 0) return;
-  const std::string path = data::find_tokenizer(config.data.tokenizer, config.data.train);
-  if (path.empty())
-    throw ConfigError(
-        "model.vocab_size is 0 (the tokenizer's), but data names no tokenizer: add "
-        "model.vocab_size=N, data.tokenizer=FILE or data.train=[PREFIX]");
-  config.model.vocab_size = data::load_tokenizer(path)->vocab_size();
 }
 
 // What `auto` would be on this machine; what is asked for need not be there, since nothing starts.
@@ -199,7 +189,8 @@ int run_plan(const PlanArguments& arguments) {
   config::Loaded loaded = config::load(arguments.config, arguments.overrides);
   config::resolve(loaded);
   const config::Derived derived = config::validate(loaded.config, arguments.world_size);
-  find_vocabulary(loaded.config);
+  // A plan needs no data, nor a tokenizer where the configuration knows the vocabulary.
+  if (loaded.config.model.vocab_size == 0) train::load_tokenizer(loaded);
   const std::string device_origin = choose_device(loaded);
   config::validate(loaded.config, arguments.world_size);
   const JobPlan job = runtime::plan_job(loaded.config, derived);

@@ -7,7 +7,7 @@
 
 #include "core/checkpoint/parameters_io.h"
 #include "core/parameters/initialise.h"
-#include "core/train/model_json.h"
+#include "core/train/checkpoint_json.h"
 #include "core/train/step.h"
 #include "kernels/ops.h"
 #include "tests/catch.h"

@@ -1,5 +1,5 @@
 // The choice of runtime.attention: auto as it is written and read back.
-#include "core/train/model_json.h"
+#include "core/train/checkpoint_json.h"
 #include "kernels/common/errors.h"
 #include "tests/catch.h"
 

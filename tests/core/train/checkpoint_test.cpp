@@ -9,31 +9,19 @@
 
 #include "core/checkpoint/parameters_io.h"
 #include "core/parameters/initialise.h"
+#include "core/train/checkpoint_json.h"
 #include "core/train/generate.h"
-#include "core/train/model_json.h"
+#include "core/train/run_state.h"
 #include "core/train/step.h"
 #include "kernels/common/bf16.h"
 #include "tests/catch.h"
 #include "tests/support/harness.h"
+#include "tests/support/temporary_folder.h"
 
 namespace seq1f1b::testing {
 namespace {
 
 namespace fs = std::filesystem;
-
-class Folder {
- public:
-  explicit Folder(const std::string& name)
-      : path_(std::string(SEQ1F1B_BINARY_DIR) + "/checkpoint_test_" + name) {
-    fs::remove_all(path_);
-    fs::create_directories(path_);
-  }
-  ~Folder() { fs::remove_all(path_); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 config::Config layout(const std::string& family, const std::string& schedule, int ranks,
                       int segments) {
@@ -48,26 +36,20 @@ config::Config layout(const std::string& family, const std::string& schedule, in
 std::string train_and_save(const config::Config& config, On on, const std::string& from, int first,
                            int last, const std::string& run) {
   std::string path;
-  std::mutex mutex;
+  config::Config saving = config;
+  saving.checkpoint.directory = run;
   run_job(plan_with(config), on, [&](RankContext& context) {
     const auto& store = context.runtime.store();
-    if (from.empty()) {
-      parameters::initialise(store, 11, *context.backend.device, *context.backend.ops);
-    } else {
-      checkpoint::Reader reader(from);
-      checkpoint::load_parameters(reader, store, *context.backend.device, *context.backend.ops);
-    }
+    train::RunDirectory directory(saving, context.rank);
+    train::RunState state;
+    state.checkpoint = from;
+    train::load_parameters(state, saving, store, context.backend, 1, context.all);
     train::Step step(context.job, context.runtime, context.fabric);
     for (int number = first + 1; number <= last; ++number)
       step.run(random_samples(config, 3, number), number, 1e-3);
-    checkpoint::Writer writer(run, last, context.all);
-    checkpoint::save_parameters(writer, store, *context.backend.device);
-    checkpoint::TrainingState state;
     state.step = last;
-    state.model_json = train::model_json(config.model);
-    const std::string saved = writer.commit(state, {}, 0, 0);
-    const std::lock_guard lock(mutex);
-    path = saved;
+    train::save(state, saving, nullptr, store, *context.backend.device, context.all, directory);
+    if (context.rank == 0) path = state.checkpoint;
   });
   return path;
 }
@@ -97,7 +79,7 @@ std::string different_files(const std::string& a, const std::string& b) {
 TEST_CASE("(d) saved in one layout, loaded in another, saved again: the same bytes",
           "[checkpoint]") {
   for (const std::string family : {"gpt3", "llama"}) {
-    const Folder a("a"), b("b"), c("c");
+    const TemporaryFolder a, b, c;
     const std::string first =
         train_and_save(layout(family, "seq1f1b", 4, 3), On::kReferenceFloat, "", 0, 2, a.path());
     const std::string second =
@@ -112,7 +94,7 @@ TEST_CASE("(d) saved in one layout, loaded in another, saved again: the same byt
 TEST_CASE("(e) a resumed run ends with the bytes of an uninterrupted one", "[checkpoint]") {
   for (const std::string family : {"gpt3", "llama"}) {
     for (On on : {On::kCpu, On::kReferenceBf16}) {
-      const Folder whole("whole"), parts("parts");
+      const TemporaryFolder whole, parts;
       const config::Config config = layout(family, "seq1f1b", 2, 3);
       const std::string at_once = train_and_save(config, on, "", 0, 4, whole.path());
       const std::string half = train_and_save(config, on, "", 0, 2, parts.path());
@@ -125,7 +107,7 @@ TEST_CASE("(e) a resumed run ends with the bytes of an uninterrupted one", "[che
 
 TEST_CASE("a bf16 run saves and loads its masters, as an fp32 run its weights", "[checkpoint]") {
   for (const std::string family : {"gpt3", "llama"}) {
-    const Folder a("a"), b("b"), c("c");
+    const TemporaryFolder a, b, c;
     const config::Config config = layout(family, "seq1f1b", 2, 3);
     const std::string half = train_and_save(config, On::kReferenceBf16, "", 0, 2, a.path());
     // Every tensor is fp32, and has digits that bf16 does not.
@@ -146,7 +128,7 @@ TEST_CASE("a bf16 run saves and loads its masters, as an fp32 run its weights", 
 }
 
 TEST_CASE("weights are their masters rounded, at first, updated and loaded", "[checkpoint]") {
-  const Folder run("rounded");
+  const TemporaryFolder run;
   const config::Config config = layout("gpt3", "seq1f1b", 2, 3);
   std::mutex mutex;
   int looked = 0, wrong = 0, moved = 0;
@@ -190,7 +172,7 @@ TEST_CASE("weights are their masters rounded, at first, updated and loaded", "[c
 
 TEST_CASE("sampling token by token through the carry sees what one segment sees", "[generate]") {
   for (const std::string family : {"gpt3", "llama"}) {
-    const Folder run("generate");
+    const TemporaryFolder run;
     const config::Config config = layout(family, "seq1f1b", 2, 3);
     const std::string path = train_and_save(config, On::kReference, "", 0, 2, run.path());
     checkpoint::Reader reader(path);

@@ -4,7 +4,7 @@
 
 #include "core/config/config.h"
 #include "core/runtime/attention_choice.h"
-#include "core/train/trainer.h"
+#include "core/train/evaluation.h"
 
 namespace seq1f1b::train {
 

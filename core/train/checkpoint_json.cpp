@@ -1,4 +1,4 @@
-#include "core/train/model_json.h"
+#include "core/train/checkpoint_json.h"
 
 #include <nlohmann/json.hpp>
 

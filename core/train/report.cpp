@@ -1,0 +1,158 @@
+#include "core/train/report.h"
+
+#include <cstdio>
+
+#include "core/base/text.h"
+#include "core/metrics/run_info.h"
+#include "core/runtime/backend_choice.h"
+#include "core/train/agreement.h"
+#include "core/train/checkpoint_json.h"
+#include "core/train/measured_timeline.h"
+#include "kernels/common/errors.h"
+#include "kernels/ops.h"
+
+namespace seq1f1b::train {
+namespace {
+
+std::string three_digits(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3f", value);
+  return text;
+}
+
+// "2.2M", "1.3B".
+std::string count_text(std::int64_t count) {
+  char text[32];
+  const auto value = static_cast<double>(count);
+  if (value >= 1e9)
+    std::snprintf(text, sizeof text, "%.2fB", value / 1e9);
+  else if (value >= 1e6)
+    std::snprintf(text, sizeof text, "%.2fM", value / 1e6);
+  else
+    std::snprintf(text, sizeof text, "%.0fK", value / 1e3);
+  return text;
+}
+
+}  // namespace
+
+Report::Report(const config::Loaded& loaded, const runtime::JobPlan& job, const Compute& compute,
+               comm::Group& all, RunDirectory& directory)
+    : loaded_(loaded), job_(job), compute_(compute), all_(all), directory_(directory) {}
+
+void Report::start(const Provenance& provenance, const RunState& state,
+                   const runtime::RankPlan& plan, bool evaluates) {
+  const std::string planned = base::bytes_text(plan.planned_bytes());
+  const auto memory = all_.all_gather(planned, [] { return "gathering the planned memory"; });
+  for (const auto& [name, text] : libraries()) directory_.log(concat(name, ": ", text));
+  directory_.log(concat("device: ", compute_.backend.device->description(), "; planned ", planned,
+                        " of device memory, ", base::bytes_text(plan.host_bytes),
+                        " of host memory"));
+  agree(all_, "writing the run directory", [&] {
+    if (all_.rank() == 0)
+      metrics::write_run_info(directory_.path() + "/run_info.json",
+                              {.command_line = provenance.command_line,
+                               .world_size = provenance.world_size,
+                               .device = compute_.backend.device->description(),
+                               .origins = loaded_.origins,
+                               .libraries = libraries()});
+    directory_.write("config.resolved.yaml", config::to_yaml(loaded_.config, &loaded_.origins));
+    if (state.attention) directory_.write("attention.json", attention_json(*state.attention));
+    directory_.write("schedule.svg",
+                     simulate::to_svg(job_.training, job_.simulated(false), title()));
+    directory_.open_metrics();
+    tell_plan(memory, provenance.world_size);
+    if (!state.checkpoint.empty()) {
+      directory_.show(concat("resumed from ", state.checkpoint, " at step ", state.step));
+      directory_.event("resume", concat("{\"step\": ", state.step, "}"));
+    }
+    if (!evaluates)
+      directory_.show("no evaluation: data.split leaves less than one window for validation");
+  });
+}
+
+void Report::tell_plan(const std::vector<std::string>& memory, int world_size) {
+  const config::Config& config = loaded_.config;
+  directory_.show(concat(config.model.family, " with ", count_text(job_.parameters()),
+                         " parameters, ", world_size, " rank", world_size == 1 ? "" : "s", " on ",
+                         compute_.backend.device->description()));
+  std::vector<std::string> lengths;
+  for (const std::int64_t length : job_.segment_lengths) lengths.push_back(std::to_string(length));
+  directory_.show(
+      concat("schedule ", config.schedule.name, ": ", config.parallel.pipeline_model_parallel_size,
+             " stages, ", job_.derived.micro_batches, " micro-batches of ",
+             config.training.micro_batch_size, " x ", base::join(lengths, "+"),
+             " tokens, simulated bubble ", three_digits(100 * job_.simulated(false).bubble), " %"));
+  directory_.show(concat("planned memory by rank: ", base::join(memory)));
+}
+
+std::map<std::string, std::string> Report::libraries() const {
+  std::map<std::string, std::string> names{{"communication", compute_.fabric->description()}};
+  if (const auto* module = runtime::module_of(loaded_.config.runtime))
+    names["cuda"] = module->libraries();
+  return names;
+}
+
+std::string Report::title() const {
+  const config::Config& config = loaded_.config;
+  return concat(config.schedule.name, ", ", config.parallel.pipeline_model_parallel_size,
+                " ranks, ", job_.derived.micro_batches, " micro-batches of ",
+                job_.segment_lengths.size(), " segments");
+}
+
+void Report::memory(const runtime::RankPlan& plan) {
+  const kernels::Device& device = *compute_.backend.device;
+  const kernels::Device::Records records = device.records();
+  const std::size_t of_operations = compute_.backend.ops->library_bytes();
+  const std::size_t of_messages = compute_.fabric->library_bytes();
+  if (device.is_host())
+    return directory_.log(concat(
+        "after the first step: planned ", base::bytes_text(plan.planned_bytes()),
+        ", libraries hold ", base::bytes_text(of_operations + of_messages), " beside the plan"));
+  directory_.log(concat("after the first step: planned ", base::bytes_text(plan.planned_bytes()),
+                        " of device memory; kernels, libraries, communicators and records hold ",
+                        base::bytes_text(of_operations), " of it beside the plan, communication ",
+                        base::bytes_text(of_messages), " of host memory"));
+  if (records.count > 0)
+    directory_.log(concat("of it ", records.count, " records of actions ",
+                          records.bytes > 0 ? base::bytes_text(records.bytes) : "of unknown size",
+                          " (planned: ", plan.training.records() + plan.evaluation.records(),
+                          " records, estimated at ", base::bytes_text(plan.record_bytes), ")"));
+}
+
+void Report::measured(const runtime::StageLoop& loop, std::int64_t step) {
+  const simulate::Timeline timeline = measured_timeline(loop, all_);
+  agree(all_, "drawing the measured step", [&] {
+    if (timeline.makespan == 0) return;
+    directory_.write(
+        "measured.svg",
+        simulate::to_svg(job_.training, timeline,
+                         concat(title(), ", step ", step, " as measured",
+                                compute_.shared ? " (ranks share their cores or GPU)" : "")));
+    directory_.show(concat("as measured       ", directory_.path(), "/measured.svg"));
+  });
+}
+
+void report_evaluation(const Evaluation& evaluation, std::int64_t step, RunDirectory& directory) {
+  directory.show(concat("step ", step, ": validation loss ", three_digits(evaluation.loss),
+                        evaluation.bits_per_byte > 0
+                            ? concat(", ", three_digits(evaluation.bits_per_byte), " bits per byte")
+                            : ""));
+  directory.event("evaluation", concat("{\"step\": ", step,
+                                       ", \"evaluation\": ", evaluation_json(evaluation), "}"));
+}
+
+void report_end(const RunState& state, RunDirectory& directory) {
+  if (state.evaluation) {
+    directory.show(concat("validation loss   ", three_digits(state.evaluation->loss), " over ",
+                          state.evaluation->tokens, " tokens"));
+    if (state.evaluation->bits_per_byte > 0)
+      directory.show(concat("validation        ", three_digits(state.evaluation->bits_per_byte),
+                            " bits per byte"));
+  }
+  directory.show(concat("schedule picture  ", directory.path(), "/schedule.svg"));
+  directory.show(concat("checkpoint        ", state.checkpoint.empty()
+                                                  ? "none: checkpoint.save_interval is -1"
+                                                  : state.checkpoint));
+}
+
+}  // namespace seq1f1b::train

@@ -1,0 +1,52 @@
+#pragma once
+// What a run says about itself beside its steps: at the start, after the first step, at the end.
+#include <map>
+#include <string>
+
+#include "core/config/load.h"
+#include "core/runtime/job_plan.h"
+#include "core/runtime/rank_runtime.h"
+#include "core/train/run_directory.h"
+#include "core/train/run_state.h"
+#include "core/train/set_up.h"
+
+namespace seq1f1b::train {
+
+// Which program ran where and how; for run_info.json.
+struct Provenance {
+  std::string command_line;
+  int world_size = 1;
+};
+
+// Speaks for one run. All arguments outlive it.
+class Report {
+ public:
+  Report(const config::Loaded& loaded, const runtime::JobPlan& job, const Compute& compute,
+         comm::Group& all, RunDirectory& directory);
+
+  // Model, schedule, memory; the files that say what runs; opens the metrics. `evaluates`: there is
+  // something held out. Throws an AgreedError. Collective.
+  void start(const Provenance& provenance, const RunState& state, const runtime::RankPlan& plan,
+             bool evaluates);
+  // What the device holds beside the plan, once everything has run; for the log.
+  void memory(const runtime::RankPlan& plan);
+  // Draws the last step as it was beside the picture of how it should be. Collective.
+  void measured(const runtime::StageLoop& loop, std::int64_t step);
+
+ private:
+  std::map<std::string, std::string> libraries() const;
+  std::string title() const;
+  void tell_plan(const std::vector<std::string>& memory, int world_size);
+
+  const config::Loaded& loaded_;
+  const runtime::JobPlan& job_;
+  const Compute& compute_;
+  comm::Group& all_;
+  RunDirectory& directory_;
+};
+
+// What came out of it, and where it lies.
+void report_evaluation(const Evaluation& evaluation, std::int64_t step, RunDirectory& directory);
+void report_end(const RunState& state, RunDirectory& directory);
+
+}  // namespace seq1f1b::train

@@ -1,0 +1,69 @@
+#include "core/train/run_directory.h"
+
+#include <cstdio>
+
+#include "core/base/files.h"
+#include "kernels/common/errors.h"
+
+namespace seq1f1b::train {
+namespace {
+
+std::string rank_file(const std::string& directory, int rank, const char* ending) {
+  char name[48];
+  std::snprintf(name, sizeof name, "/logs/rank_%05d%s", rank, ending);
+  return directory + name;
+}
+
+}  // namespace
+
+RunDirectory::RunDirectory(const config::Config& config, int rank)
+    : path_(config.checkpoint.directory),
+      rank_(rank),
+      anew_(config.checkpoint.resume == "none"),
+      interval_(config.logging.interval) {}
+
+void RunDirectory::open() {
+  base::Disk().make_directory(path_ + "/logs");
+  auto log = std::make_unique<metrics::RankLog>(rank_file(path_, rank_, ".log"), !anew_);
+  {
+    const std::lock_guard lock(log_mutex_);
+    log_ = std::move(log);
+  }
+  if (first()) progress_ = std::make_unique<metrics::Progress>(interval_);
+}
+
+void RunDirectory::open_metrics() {
+  if (first()) metrics_ = std::make_unique<metrics::MetricsFile>(path_ + "/metrics.jsonl", !anew_);
+}
+
+std::string RunDirectory::ring_path() const { return rank_file(path_, rank_, ".ring"); }
+
+void RunDirectory::log(const std::string& text) {
+  const std::lock_guard lock(log_mutex_);
+  if (log_) log_->line(text);
+}
+
+void RunDirectory::show(const std::string& text) {
+  if (progress_) progress_->message(text);
+}
+
+void RunDirectory::note(const std::string& text) {
+  log(text);
+  show(text);
+}
+
+void RunDirectory::show(const metrics::StepMetrics& step) {
+  if (!first()) return;
+  progress_->show(step);
+  metrics_->write(step);
+}
+
+void RunDirectory::event(const std::string& kind, const std::string& fields_json) {
+  if (first()) metrics_->write_event(kind, fields_json);
+}
+
+void RunDirectory::write(const std::string& name, const std::string& contents) {
+  if (first()) base::atomic_write_file(concat(path_, "/", name), contents);
+}
+
+}  // namespace seq1f1b::train

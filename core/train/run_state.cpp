@@ -1,0 +1,117 @@
+#include "core/train/run_state.h"
+
+#include "core/base/clock.h"
+#include "core/checkpoint/directory.h"
+#include "core/checkpoint/parameters_io.h"
+#include "core/config/load.h"
+#include "core/parameters/initialise.h"
+#include "core/train/agreement.h"
+#include "core/train/checkpoint_json.h"
+#include "kernels/common/errors.h"
+
+namespace seq1f1b::train {
+namespace {
+
+// The name of the file in which a checkpoint keeps the tokenizer.
+constexpr const char* kTokenizer = "tokenizer.json";
+
+// Going on would be another run under the same name.
+void require_same_run(const checkpoint::Reader& reader, const config::Config& config,
+                      const data::Tokenizer* tokenizer) {
+  const std::string& path = reader.path();
+  const std::string differences = model_differences(reader.state().model_json, config.model);
+  if (!differences.empty())
+    throw DataError(concat(path, " holds another model: ", differences,
+                           ". Use another checkpoint.directory, or checkpoint.resume: none"));
+  const std::string moved = split_differences(reader.state().extra_json, config);
+  if (!moved.empty())
+    throw ConfigError(concat(path, ": ", moved,
+                             ". Documents would move between training and validation: keep both"));
+  if (tokenizer && reader.has_attachment(kTokenizer) &&
+      reader.attachment(kTokenizer) != tokenizer->to_json())
+    throw ConfigError(concat(path,
+                             " was trained with another tokenizer: the same numbers would be other "
+                             "text. Prepare the data with ",
+                             path, "/", kTokenizer, ", or set checkpoint.resume: none"));
+}
+
+// Rank 0 looks, so that all ranks resume the same checkpoint. Empty: none.
+std::string find_checkpoint(const config::Config& config, comm::Group& all,
+                            RunDirectory& directory) {
+  std::string path;
+  const std::string& resume = config.checkpoint.resume;
+  agree(all, "looking for a checkpoint", [&] {
+    if (all.rank() != 0 || resume == "none") return;
+    if (resume != "auto") {
+      path = resume;
+      return;
+    }
+    std::string notice;
+    path = checkpoint::find_latest(directory.path(), &notice).value_or("");
+    if (!notice.empty()) directory.show(notice);
+  });
+  return all.all_gather(path, [] { return "choosing the checkpoint"; }).front();
+}
+
+}  // namespace
+
+RunState find_state(const config::Config& config, const data::Tokenizer* tokenizer,
+                    comm::Group& all, RunDirectory& directory) {
+  RunState state;
+  state.checkpoint = find_checkpoint(config, all, directory);
+  if (state.checkpoint.empty()) return state;
+  agree(all, "opening the checkpoint", [&] {
+    const checkpoint::Reader reader(state.checkpoint);
+    const checkpoint::TrainingState& stored = reader.state();
+    state.step = stored.step;
+    state.consumed_samples = stored.consumed_samples;
+    state.evaluation = evaluation_of_extra(stored.extra_json);
+    if (config.runtime.attention == "auto") state.attention = attention_of_extra(stored.extra_json);
+    require_same_run(reader, config, tokenizer);
+  });
+  return state;
+}
+
+void load_parameters(const RunState& state, const config::Config& config,
+                     const parameters::Store& store, kernels::Backend& backend, int threads,
+                     comm::Group& all) {
+  agree(all, "loading the parameters", [&](comm::Watch& watch) {
+    if (state.checkpoint.empty()) {
+      parameters::initialise(store, config.training.seed, *backend.device, *backend.ops, threads);
+      return;
+    }
+    checkpoint::Reader reader(state.checkpoint,
+                              [&](std::string_view action, const std::string& path) {
+                                watch.next(concat(action, " ", path));
+                              });
+    checkpoint::load_parameters(reader, store, *backend.device, *backend.ops);
+  });
+}
+
+void save(RunState& state, const config::Config& config, const data::Tokenizer* tokenizer,
+          const parameters::Store& store, kernels::Device& device, comm::Group& all,
+          RunDirectory& directory) {
+  const double start = base::monotonic_seconds();
+  checkpoint::TrainingState stored;
+  stored.step = state.step;
+  stored.consumed_samples = state.consumed_samples;
+  stored.consumed_tokens = state.consumed_samples * config.training.seq_length;
+  stored.model_json = model_json(config.model);
+  stored.extra_json = extra_json(config, state.evaluation, state.attention);
+  checkpoint::Attachments attachments;
+  attachments["config.resolved.yaml"] = config::to_yaml(config);
+  if (tokenizer) attachments[kTokenizer] = tokenizer->to_json();
+  try {
+    checkpoint::Writer writer(directory.path(), state.step, all);
+    checkpoint::save_parameters(writer, store, device);
+    state.checkpoint = writer.commit(stored, attachments, config.checkpoint.keep_last,
+                                     config.checkpoint.keep_every);
+  } catch (const DataError& error) {  // the writer throws the same on all ranks
+    throw AgreedError(error.code(), error.what());
+  }
+  directory.log(
+      concat("saved ", state.checkpoint, " in ", base::monotonic_seconds() - start, " s"));
+  directory.show(concat("step ", state.step, ": saved ", state.checkpoint));
+}
+
+}  // namespace seq1f1b::train

@@ -1,0 +1,115 @@
+#include "core/train/set_up.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "core/base/cores.h"
+#include "core/runtime/backend_choice.h"
+#include "core/runtime/knobs.h"
+#include "core/train/agreement.h"
+#include "kernels/common/errors.h"
+
+namespace seq1f1b::train {
+
+std::unique_ptr<data::Tokenizer> load_tokenizer(config::Loaded& loaded) {
+  config::ModelConfig& model = loaded.config.model;
+  const config::DataConfig& data = loaded.config.data;
+  const std::string path = data::find_tokenizer(data.tokenizer, data.train);
+  std::unique_ptr<data::Tokenizer> tokenizer;
+  if (!path.empty()) tokenizer = data::load_tokenizer(path);
+  if (model.vocab_size == 0) {
+    if (!tokenizer)
+      throw ConfigError(
+          data.train.empty()
+              ? "model.vocab_size is 0 (the tokenizer's), but data names no tokenizer: set "
+                "model.vocab_size, data.tokenizer or data.train"
+              : concat("model.vocab_size is 0 (the tokenizer's), but there is no ",
+                       data.train.front(),
+                       ".tokenizer.json: set model.vocab_size or data.tokenizer"));
+    model.vocab_size = tokenizer->vocab_size();
+    loaded.origins["model.vocab_size"] = path;
+  }
+  if (tokenizer && tokenizer->vocab_size() > model.vocab_size)
+    throw ConfigError(concat("model.vocab_size ", model.vocab_size, " is smaller than the ",
+                             tokenizer->vocab_size(), " tokens of ", path));
+  return tokenizer;
+}
+
+void choose_device(config::Loaded& loaded, comm::Group& all, RunDirectory& directory) {
+  const config::RuntimeConfig& runtime = loaded.config.runtime;
+  std::string refusal;
+  agree(all, "looking for a GPU", [&] {
+    if (runtime::may_use_cuda(runtime)) refusal = runtime::cuda_refusal();
+  });
+  const auto refusals =
+      all.all_gather(refusal, [] { return "comparing what the ranks can compute on"; });
+  agree(all, "choosing the device", [&] {
+    const runtime::DeviceChoice choice = runtime::choose_device(runtime, refusals);
+    directory.log(concat("computes on ", choice.device, " (", choice.reason, ")"));
+    // Whoever counts on GPUs should not have to look for the reason in a log.
+    if (runtime.device == "auto" && choice.device != "cuda")
+      directory.show(concat("computes on the CPU: ", choice.reason));
+    runtime::apply_choice(choice, loaded);
+  });
+}
+
+namespace {
+
+// By rank, the processors it may use.
+std::vector<base::CoreShare> core_shares(comm::Group& all) {
+  return base::share_cores(
+      all.all_gather(base::core_set(), [] { return "comparing the cores of the ranks"; }));
+}
+
+}  // namespace
+
+Compute connect_compute(const runtime::JobPlan& job, comm::World& world, comm::Group& all) {
+  const config::RuntimeConfig& runtime = job.config.runtime;
+  const auto rank = static_cast<std::size_t>(world.rank());
+  const std::vector<base::CoreShare> shares = core_shares(all);
+  const auto threads_of = [&](const base::CoreShare& share) {
+    return runtime.threads > 0 ? runtime.threads : share.threads();
+  };
+  const int threads = threads_of(shares[rank]);
+  bool shared = std::ranges::any_of(shares, [&](const base::CoreShare& share) {
+    return share.processes * threads_of(share) > share.cores;
+  });
+
+  std::optional<kernels::Backend> backend;
+  agree(all, "setting up the device",
+        [&] { backend.emplace(runtime::make_backend(runtime, world.local_rank(), threads)); });
+  kernels::Device& device = *backend->device;
+  const kernels::cuda::Module* module = runtime::module_of(runtime);
+  auto sharing = static_cast<std::size_t>(world.local_size());
+  if (module) {
+    const std::vector<int> ranks = comm::sharing_ranks(world, device, *module);
+    sharing = static_cast<std::size_t>(ranks[rank]);
+    shared = std::ranges::max(ranks) > 1;
+  }
+  agree(all, "planning the memory of the device", [&] {
+    const runtime::RankPlan plan =
+        runtime::plan_rank(job, runtime::mesh_of(job).coordinate_of(world.rank()).pp);
+    // What is free tells more than what there is: libraries have taken their part, on GPUs.
+    const std::size_t free = device.free_bytes();
+    runtime::require_fits(job, plan.planned_bytes() + plan.record_bytes,
+                          (free > 0 ? free : device.memory_bytes()) / sharing);
+  });
+  auto fabric = comm::connect_devices(world, device, module);
+  return {threads, shared, std::move(*backend), std::move(fabric)};
+}
+
+void choose_attention(const runtime::JobPlan& job, const runtime::RankPlan& plan,
+                      std::span<std::byte> idle, kernels::Backend& backend, comm::Group& all,
+                      RunState& state, RunDirectory& directory) {
+  if (job.config.runtime.attention != "auto") return;
+  std::vector<std::string> notes;
+  if (!state.checkpoint.empty() && !state.attention)
+    notes.push_back("attention is chosen now: the checkpoint holds no choice");
+  state.attention =
+      runtime::choose_attention(job, backend, all, idle, plan.record_bytes, state.attention, notes);
+  notes.push_back("attention by " + runtime::attention_summary(*state.attention));
+  for (const std::string& note : notes) directory.note(note);
+}
+
+}  // namespace seq1f1b::train
