@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Fails when a kernel on which the speed depends keeps registers in memory ("spills"), or when one is
-# not where the list expects it. Reads what ptxas said when the module was compiled (*.o.ptxas), of the
+# Fails when a kernel on which the speed depends keeps registers in memory ("spills"), when ptxas lets
+# its wgmma products wait for each other (messages C7510 and following), or when one is not where the
+# list expects it. Reads what ptxas said when the module was compiled (*.o.ptxas), of the
 # objects that BUILD/cuda_objects.txt lists where there is one: files of a build before lie about, too.
 #
 # Usage: scripts/check_spills.sh [BUILD] [LIST]     default: build/release kernels/cuda/hot_kernels.txt
@@ -22,7 +23,7 @@ reports() {
   fi
 }
 
-# Lines of ARCHITECTURE, bytes stored by spills, registers, name.
+# Lines of ARCHITECTURE, bytes stored by spills, registers, name; and of "serialized", 0, 0, name.
 kernels() {
   reports | xargs -0 -r cat | awk '
     /Compiling entry function/ {
@@ -30,6 +31,10 @@ kernels() {
       name = quoted[2]
       architecture = quoted[4]
       sub(/^sm_/, "", architecture)
+    }
+    /wgmma.mma_async instructions are serialized/ {
+      split($0, quoted, "\047")
+      print "serialized", 0, 0, quoted[2]
     }
     /bytes spill stores/ { for (i = 3; i <= NF; i++) if ($i == "spill" && $(i + 1) ~ /^stores/) spills = $(i - 2) }
     /Used [0-9]+ registers/ {
@@ -47,6 +52,7 @@ awk -v list="$list" '
     $1 = $2 = $3 = ""
     sub(/^ +/, "")
     name[NR] = $0
+    if (architecture[NR] == "serialized") serialized[$0] = 1
   }
   END {
     while ((getline line < list) > 0) {
@@ -57,6 +63,10 @@ awk -v list="$list" '
       for (i = 1; i <= NR; i++) {
         if (architecture[i] != cell[1] || name[i] !~ cell[2]) continue
         found++
+        if (cell[1] == "90a" && name[i] in serialized) {
+          print "check_spills: products wait for each other (C75 message of ptxas): " name[i]
+          bad++
+        }
         if (spills[i] + 0 > allowed) {
           print "check_spills: sm_" cell[1] ": " spills[i] " bytes (" allowed " allowed), " \
                 registers[i] " registers: " name[i]

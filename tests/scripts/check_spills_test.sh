@@ -31,6 +31,17 @@ expect 1 'check_spills: sm_90a: 16 bytes (0 allowed), 168 registers: first_cu_fo
 expect 0 'check_spills: 1 kernels*' '90a first 16'
 expect 1 'check_spills: no kernel of sm_90a matches second' '80 first' '90a second'
 expect 1 '*names no kernel' '# nothing'
+# ptxas says so of sm_90a only, and does not name it.
+{
+  echo "ptxas info    : (C7515) Potential Performance Loss: wgmma.mma_async instructions are serialized due" \
+    "to non wgmma instructions defining accumulator registers of a wgmma in the function 'products_cu_one'"
+  report products_cu_one 90a 0
+  report products_cu_two 90a 0
+  report products_cu_one 80 0
+} >"$folder/products.cu.o.ptxas"
+expect 1 'check_spills: products wait for each other*products_cu_one' '90a products'
+expect 0 'check_spills: 2 kernels*' '90a products_cu_two' '80 products'
+rm "$folder/products.cu.o.ptxas"
 # A source that was moved leaves its old report behind.
 report moved_cu_forward 80 64 >"$folder/moved.cu.o.ptxas"
 expect 1 '*64 bytes*moved_cu_forward' '80 moved'
