@@ -100,7 +100,8 @@ double worst_error() {
   const auto a = draws(1, 64 * 64), b = draws(2, 64 * kN), before = draws(3, 64 * kN);
   std::vector<float> d(64 * kN);
   for (std::size_t i = 0; i < d.size(); ++i) d[i] = static_cast<float>(before[i]);
-  SEQ1F1B_LAUNCH((product<kN, kA, kB, kRegisters>), 1, 128, (64 + kN) * 128, nullptr, a.data(),
+  constexpr int kRows = 64 + (kN + 63) / 64 * 64;  // of panels of a and b
+  SEQ1F1B_LAUNCH((product<kN, kA, kB, kRegisters>), 1, 128, kRows * 128, nullptr, a.data(),
                  b.data(), d.data(), Faults{});
   double worst = 0;
   for (std::size_t row = 0; row < 64; ++row)
@@ -312,6 +313,17 @@ TEST_CASE("wgmma multiplies operands of both orders, from memory and registers",
   CHECK(worst_error<128, kOuter, kOuter, false>() < 1e-4);
   CHECK(worst_error<64, kInner, kInner, true>() < 1e-4);
   CHECK(worst_error<128, kInner, kOuter, true>() < 1e-4);
+}
+
+// What lies beyond the used part of the last panel is NaN.
+TEST_CASE("wgmma multiplies widths that are no whole panels", "[simt]") {
+  constexpr auto kInner = Along::kInner, kOuter = Along::kOuter;
+  CHECK(worst_error<48, kOuter, kOuter, false>() < 1e-4);
+  CHECK(worst_error<80, kInner, kInner, false>() < 1e-4);
+  CHECK(worst_error<80, kInner, kOuter, true>() < 1e-4);
+  CHECK(worst_error<96, kInner, kOuter, true>() < 1e-4);
+  CHECK(worst_error<112, kInner, kInner, false>() < 1e-4);
+  CHECK(worst_error<256, kInner, kOuter, true>() < 1e-4);
 }
 
 TEST_CASE("what wgmma must be fenced and waited for", "[simt]") {

@@ -2,9 +2,9 @@
 // Attention for Hopper: wgmma and TMA, warp-specialised. Each function returns whether it serves
 // the problem; if not, it has done nothing, and the kernels of compute capability 8.0 take it.
 //
-// Served: bf16 on sm_90a; head dimensions divisible by 8 up to 128 (tuned for 64 and 128; others
-// run padded to the next of the two, by boxes that read zeros beyond the tensor); tensors aligned
-// to 16 bytes; scale > 0; documents too.
+// Served: bf16 on sm_90a; head dimensions divisible by 8 up to 128, forward up to 256 (instances in
+// attention_tuning.h; others run padded to the next one, by boxes that read zeros beyond the
+// tensor); tensors aligned to 16 bytes; scale > 0; documents too.
 #include "kernels/cuda/attention/attention.h"
 #include "kernels/cuda/attention/attention_sm90_scratch.h"
 

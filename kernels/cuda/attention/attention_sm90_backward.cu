@@ -7,7 +7,7 @@
 //
 // prepare: bytes moved: grad_output, output, log_sum_exp once, two statistics and the cleared sums
 // written; sixteen lanes a query and head. finish: the sums read, grad_query written once; a warp
-// group a block of 64 x 64. Both deterministic.
+// group a block of 64 queries. Both deterministic.
 // Limits: those of attention_sm90.h. Run on the emulator of tests/simt, never on a GPU.
 #include <cmath>
 
@@ -65,22 +65,22 @@ __global__ void __launch_bounds__(kPrepareThreads)
       *reinterpret_cast<float4*>(sums + place * sums_per_query + c) = make_float4(0, 0, 0, 0);
 }
 
-// One block of 64 x 64 sums (BackwardCall) to grad_query.
-__global__ void __launch_bounds__(kGroup)
-    finish(AttentionShape s, int padded_tokens, int panels, const float* sums, Bf16* grad_query) {
-  const int panel = blockIdx.x % panels;
-  const std::int64_t tile = blockIdx.x / panels;
+// One block of 64 x width sums (BackwardCall) to grad_query; `parts` of them side by side.
+__global__ void __launch_bounds__(kGroup) finish(AttentionShape s, int padded_tokens, int parts,
+                                                 int width, const float* sums, Bf16* grad_query) {
+  const int part = blockIdx.x % parts;
+  const std::int64_t tile = blockIdx.x / parts;
   const int tiles = padded_tokens / kGroupRows;
   const int first = static_cast<int>(tile % tiles) * kGroupRows;
   const std::int64_t row = tile / tiles, batch = row / s.heads, head = row % s.heads;
   const int thread = threadIdx.x, warp = thread / 32, g = thread % 32 / 4, t = thread % 4;
-  const auto* block = reinterpret_cast<const float4*>(sums) +
-                      std::int64_t{blockIdx.x} * (kGroupRows * kPanelWidth / 4);
-#pragma unroll
-  for (int j = 0; j < kPanelWidth / 8; ++j) {
+  const auto* block =
+      reinterpret_cast<const float4*>(sums) + std::int64_t{blockIdx.x} * (kGroupRows / 4 * width);
+#pragma unroll 2
+  for (int j = 0; j < width / 8; ++j) {
     const float4 four = block[j * kGroup + thread];
-    const int column = panel * kPanelWidth + j * 8 + t * 2;
-    if (column >= s.head_dim) continue;
+    const int column = part * width + j * 8 + t * 2;
+    if (column >= s.head_dim) break;
     const auto store = [&](int i, float x, float y) {
       if (i < s.tokens)
         *reinterpret_cast<std::uint32_t*>(
@@ -96,8 +96,9 @@ __global__ void __launch_bounds__(kGroup)
 
 bool attention_sm90_backward(Context& context, const AttentionBackward& operands) {
   const AttentionShape& s = operands.shape;
-  const TensorMapShape rows = query_map_shape(s), keys = key_map_shape(s);
-  if (!serves(context, s) || !maps_serve(keys, {operands.key, operands.value}) ||
+  const TensorMapShape rows = query_map_shape(s), keys = key_map_shape(s, kBackwardKeys);
+  if (!serves(context, s, kSm90MaxBackwardHeadDim) ||
+      !maps_serve(keys, {operands.key, operands.value}) ||
       !maps_serve(rows,
                   {operands.query, operands.grad_output, operands.output, operands.grad_query}))
     return false;
@@ -127,9 +128,9 @@ bool attention_sm90_backward(Context& context, const AttentionBackward& operands
                  sums, padded_dim);
   backward_keys(context, call);
   if (sums) {
-    const int panels = padded_dim / kPanelWidth;
-    SEQ1F1B_LAUNCH(finish, dim3(static_cast<unsigned>(items / kGroupRows * panels)), dim3(kGroup),
-                   0, context.stream, s, padded_tokens, panels, sums,
+    const int width = sum_width(s.head_dim), parts = padded_dim / width;
+    SEQ1F1B_LAUNCH(finish, dim3(static_cast<unsigned>(items / kGroupRows * parts)), dim3(kGroup), 0,
+                   context.stream, s, padded_tokens, parts, width, sums,
                    static_cast<Bf16*>(operands.grad_query));
   } else {
     backward_queries(context, call);

@@ -11,7 +11,8 @@
 // registers of a warp group, where they are the operands of its products with grad_output and
 // query; both gradients stay in registers to the end. In one pass g^T also goes to shared memory;
 // each warp group multiplies it, of all 128 keys, by the keys for half of grad_query (a half of the
-// columns, or of the queries where there is one panel of columns), which TMA adds to global memory.
+// columns, with which a panel of the keys begins, or of the queries where there is one panel of
+// columns), which TMA adds to global memory.
 // One more warp group loads: two tiles of query and of grad_output are in flight.
 //
 // Deterministic but for the sums of grad_query in one pass, which TMA adds in any order.
@@ -26,7 +27,8 @@ namespace seq1f1b::kernels::cuda::sm90 {
 template <int kDim, bool kOnePass>
 struct KeyTiles {
   static constexpr int kConsumers = 2;  // warp groups
-  static constexpr int kKeys = kGroupRows * kConsumers, kStages = 2;
+  static constexpr int kKeys = kBackwardKeys, kStages = 2;
+  static_assert(kKeys == kGroupRows * kConsumers);
   // Accumulators per thread: kDim of the gradients and kQueries of the products.
   static constexpr int kQueries = kDim == 64 ? 128 : 64;
   // Whether grad_value's product runs under the computation of g, and grad_key's under the next
@@ -41,7 +43,13 @@ struct KeyTiles {
   // g^T: panels of kKeys rows of 64 queries; twice, so that one barrier a step is enough.
   static constexpr int kScorePanelBytes = kKeys * kRowBytes;
   static constexpr int kScoreBytes = kOnePass ? kQueries / kPanelWidth * kScorePanelBytes : 0;
-  static constexpr int kSumBytes = kOnePass ? kGroupRows * kPanelWidth * 4 : 0;  // a warp group's
+  static constexpr int kSumWidth = sum_width(kDim);
+  static constexpr int kSumBytes = kOnePass ? kGroupRows * kSumWidth * 4 : 0;  // a warp group's
+  // In one pass a warp group's columns of the keys begin a panel.
+  static constexpr bool kHalfColumns = panels_of(kDim) == kConsumers;
+  static_assert(!kOnePass || kHalfColumns || kQueries / kPanelWidth == kConsumers);
+  static constexpr int kKeyStep = kOnePass && kHalfColumns ? kSumWidth : kPanelWidth;
+  static_assert(panels_of(kDim) * kKeyStep >= kDim);
   // Shared memory.
   static constexpr int kValue = kKeyBytes, kQuery = 2 * kKeyBytes;
   static constexpr int kGradOutput = kQuery + kStages * kQueryBytes;
@@ -107,10 +115,10 @@ __device__ __forceinline__ void load(const TensorMap* query, const TensorMap* gr
   if (at.tiles.begin == at.tiles.end) return;
   const std::uint32_t key_full = shared + T::kKeyFull;
   mbarrier_arrive_expect(key_full, 2 * T::kKeyBytes);
-  load_tile<T::kKeys, kKeyBox, kDim, false>(shared, key, at.kv_head, at.first_key, at.batch,
-                                            key_full);
-  load_tile<T::kKeys, kKeyBox, kDim, false>(shared + T::kValue, value, at.kv_head, at.first_key,
-                                            at.batch, key_full);
+  load_key_tile<T::kKeys, kDim, T::kKeyStep>(shared, key, at.kv_head, at.first_key, at.batch,
+                                             key_full);
+  load_key_tile<T::kKeys, kDim>(shared + T::kValue, value, at.kv_head, at.first_key, at.batch,
+                                key_full);
   RingPlace<T::kStages> place;
   for (int head = at.first_head; head < at.first_head + at.heads; ++head)
     for (int tile = at.tiles.begin; tile < at.tiles.end; ++tile, place.advance()) {
@@ -123,8 +131,8 @@ __device__ __forceinline__ void load(const TensorMap* query, const TensorMap* gr
                                  const float* statistic, int full) {
         const std::uint32_t barrier = shared + full + stage * kBarrierBytes;
         mbarrier_arrive_expect(barrier, T::kQueryBytes + T::kStatisticBytes);
-        load_tile<T::kQueries, kQueryBox, kDim, true>(shared + tiles + stage * T::kQueryBytes, map,
-                                                      head, tile * T::kQueries, at.batch, barrier);
+        load_query_tile<T::kQueries, kDim>(shared + tiles + stage * T::kQueryBytes, map, head,
+                                           tile * T::kQueries, at.batch, barrier);
         bulk_load(shared + statistic_place + stage * T::kStatisticBytes, statistic + statistics,
                   T::kStatisticBytes, barrier);
       };
@@ -183,12 +191,10 @@ __device__ __forceinline__ void compute(const KeyArguments& a, const KeyTile<kDi
   const std::uint64_t grad_output_outer =
       panel_descriptor(shared + T::kGradOutput, T::kQueries * kRowBytes);
   // In one pass: this warp group's panel of g^T and of the keys (one of the two has only one).
-  constexpr bool kHalfColumns = kDim / kPanelWidth == T::kConsumers;
-  static_assert(!kOnePass || kHalfColumns || T::kQueries / kPanelWidth == T::kConsumers);
   const std::uint64_t score_panel =
-      panel_descriptor(shared + T::kScores + (kHalfColumns ? 0 : w * T::kScorePanelBytes));
+      panel_descriptor(shared + T::kScores + (T::kHalfColumns ? 0 : w * T::kScorePanelBytes));
   const std::uint64_t key_panel =
-      panel_descriptor(shared + (kHalfColumns ? w * T::kKeys * kRowBytes : 0));
+      panel_descriptor(shared + (T::kHalfColumns ? w * T::kKeys * kRowBytes : 0));
   const float scale_log2 = a.shape.scale * kLog2E;
 
   float grad_key[kDim / 2], grad_value[kDim / 2];
@@ -197,23 +203,28 @@ __device__ __forceinline__ void compute(const KeyArguments& a, const KeyTile<kDi
   float s[kProducts], gp[kProducts];
   std::uint32_t p[kProducts / 2], gs[kProducts / 2];
 
-  if (at.tiles.begin < at.tiles.end) mbarrier_wait(shared + T::kKeyFull, 0);
-  int steps = 0;  // stages alternate, parities every second step
-  for (int head = at.first_head; head < at.first_head + at.heads; ++head)
-    for (int tile = at.tiles.begin; tile < at.tiles.end; ++tile, ++steps) {
-      const int stage = steps % 2, parity = steps / 2 % 2, first_query = tile * T::kQueries;
+  int head = at.first_head, tile = at.tiles.begin;
+  const int steps = at.heads * (at.tiles.end - at.tiles.begin);
+  // The last wait stands in the same branch as the loop, which is one over heads and tiles: else
+  // ptxas moves the gradients' registers while products are under way, for which it would make
+  // products wait for each other.
+  if (steps > 0) {
+    mbarrier_wait(shared + T::kKeyFull, 0);
+    for (int step = 0; step < steps; ++step) {
+      // Stages alternate, parities every second step.
+      const int stage = step % 2, parity = step / 2 % 2, first_query = tile * T::kQueries;
       const std::uint32_t query_full = shared + T::kQueryFull + stage * kBarrierBytes;
       const std::uint32_t grad_output_full = shared + T::kGradOutputFull + stage * kBarrierBytes;
       mbarrier_wait(query_full, parity);
       wgmma_fence();
-      product_abt<kDim, T::kKeys, T::kQueries>(s, key_tile,
-                                               moved(query_tiles, stage * T::kQueryBytes));
+      product_abt<kDim, T::kKeys, T::kQueries, T::kKeyStep>(
+          s, key_tile, moved(query_tiles, stage * T::kQueryBytes));
       wgmma_commit();
       // The gradients' products of the step before are done: operands and tiles are free.
       wgmma_wait<1>();
       wgmma_arrived(grad_value);
       wgmma_arrived(grad_key);
-      if (steps > 0 && lane == 0) mbarrier_arrive(shared + T::kEmpty + (stage ^ 1) * kBarrierBytes);
+      if (step > 0 && lane == 0) mbarrier_arrive(shared + T::kEmpty + (stage ^ 1) * kBarrierBytes);
       mbarrier_wait(grad_output_full, parity);
       wgmma_fence();
       product_abt<kDim, T::kKeys, T::kQueries>(gp, value_tile,
@@ -261,7 +272,7 @@ __device__ __forceinline__ void compute(const KeyArguments& a, const KeyTile<kDi
         add_product_ab<T::kQueries, kDim>(grad_key, gs, query_stage);
         wgmma_commit();
       } else {
-        const int buffer = steps % 2 * T::kScoreBytes;
+        const int buffer = step % 2 * T::kScoreBytes;
 #pragma unroll
         for (int r = 0; r < 2; ++r)
 #pragma unroll
@@ -272,16 +283,16 @@ __device__ __forceinline__ void compute(const KeyArguments& a, const KeyTile<kDi
           }
         fence_proxy_async();
         barrier_sync(T::kAllBarrier, T::kConsumers * kGroup);
-        float sum[kPanelWidth / 2];
+        float sum[T::kSumWidth / 2];
         wgmma_fence();
 #pragma unroll
         for (int k = 0; k < T::kKeys / 16; ++k) {
           const auto a_k = moved(score_panel, buffer + k * 16 * kRowBytes);
           const auto b_k = moved(key_panel, k * 16 * kRowBytes);
           if (k == 0)
-            wgmma_ss<kPanelWidth, Along::kOuter, Along::kOuter, false>(sum, a_k, b_k);
+            wgmma_ss<T::kSumWidth, Along::kOuter, Along::kOuter, false>(sum, a_k, b_k);
           else
-            wgmma_ss<kPanelWidth, Along::kOuter, Along::kOuter, true>(sum, a_k, b_k);
+            wgmma_ss<T::kSumWidth, Along::kOuter, Along::kOuter, true>(sum, a_k, b_k);
         }
         wgmma_commit();
         add_product_ab<T::kQueries, kDim>(grad_key, gs, query_stage);
@@ -295,20 +306,20 @@ __device__ __forceinline__ void compute(const KeyArguments& a, const KeyTile<kDi
         const int slot = T::kSums + w * T::kSumBytes;
         auto* const sums = reinterpret_cast<float4*>(shared_bytes + slot);
 #pragma unroll
-        for (int j = 0; j < kPanelWidth / 8; ++j)
+        for (int j = 0; j < T::kSumWidth / 8; ++j)
           sums[j * kGroup + thread] =
               make_float4(sum[4 * j], sum[4 * j + 1], sum[4 * j + 2], sum[4 * j + 3]);
         fence_proxy_async();
         barrier_sync(T::own_barrier(w), kGroup);
         if (thread == 0) {
-          const int panels = kDim / kPanelWidth;
+          constexpr int kParts = T::kHalfColumns ? T::kConsumers : 1;
           const std::int64_t block =
               (static_cast<std::int64_t>(at.batch * a.shape.heads + head) * a.padded_tokens +
                first_query) /
-                  kGroupRows * panels +
+                  kGroupRows * kParts +
               w;
-          bulk_reduce_add_f32(a.grad_query_sums + block * (kGroupRows * kPanelWidth), shared + slot,
-                              T::kSumBytes);
+          bulk_reduce_add_f32(a.grad_query_sums + block * (kGroupRows * T::kSumWidth),
+                              shared + slot, T::kSumBytes);
           bulk_commit();
         }
       }
@@ -317,10 +328,12 @@ __device__ __forceinline__ void compute(const KeyArguments& a, const KeyTile<kDi
         wgmma_arrived(grad_value);
         wgmma_arrived(grad_key);
       }
+      if (++tile == at.tiles.end) tile = at.tiles.begin, ++head;
     }
-  wgmma_wait<0>();
-  wgmma_arrived(grad_value);
-  wgmma_arrived(grad_key);
+    wgmma_wait<0>();
+    wgmma_arrived(grad_value);
+    wgmma_arrived(grad_key);
+  }
   store_gradient<kDim>(a.grad_value, grad_value, 1, a, at.batch, at.kv_head, first_key + warp * 16,
                        g, t);
   store_gradient<kDim>(a.grad_key, grad_key, a.shape.scale, a, at.batch, at.kv_head,
@@ -388,11 +401,10 @@ void launch(Context& context, const BackwardCall& call) {
 }  // namespace
 
 void backward_keys(Context& context, const BackwardCall& call) {
-  const bool narrow = call.operands.shape.head_dim <= 64;
-  if (call.grad_query_sums)
-    (narrow ? launch<64, true> : launch<128, true>)(context, call);
-  else
-    (narrow ? launch<64, false> : launch<128, false>)(context, call);
+  for_dim(Sm90BackwardDims{}, call.operands.shape.head_dim, [&](auto dim) {
+    constexpr int kDim = decltype(dim)::value;
+    call.grad_query_sums ? launch<kDim, true>(context, call) : launch<kDim, false>(context, call);
+  });
 }
 
 }  // namespace seq1f1b::kernels::cuda::sm90

@@ -20,9 +20,9 @@ namespace seq1f1b::kernels::cuda::sm90 {
 template <int kDim>
 struct QueryTiles {
   static constexpr int kConsumers = 2;  // warp groups
-  static constexpr int kQueries = kGroupRows * kConsumers, kKeys = 128, kStages = 2;
+  static constexpr int kQueries = kGroupRows * kConsumers;
+  static constexpr int kKeys = kBackwardKeys, kStages = 2;
   static constexpr int kThreads = kGroup * (kConsumers + 1);
-  static constexpr int kPanels = kDim / kPanelWidth;
   static constexpr int kProducerRegisters = 24, kConsumerRegisters = 240;
 
   static constexpr int kQueryBytes = tile_bytes(kQueries, kDim);
@@ -76,18 +76,17 @@ __device__ __forceinline__ void load(const TensorMap* query, const TensorMap* gr
   using T = QueryTiles<kDim>;
   const std::uint32_t query_full = shared + T::kQueryFull;
   mbarrier_arrive_expect(query_full, 2 * T::kQueryBytes);
-  load_tile<T::kQueries, kQueryBox, kDim, true>(shared, query, at.head, at.first_query, at.batch,
-                                                query_full);
-  load_tile<T::kQueries, kQueryBox, kDim, true>(shared + T::kGradOutput, grad_output, at.head,
-                                                at.first_query, at.batch, query_full);
+  load_query_tile<T::kQueries, kDim>(shared, query, at.head, at.first_query, at.batch, query_full);
+  load_query_tile<T::kQueries, kDim>(shared + T::kGradOutput, grad_output, at.head, at.first_query,
+                                     at.batch, query_full);
   const int kv_head = at.head / (shape.heads / shape.kv_heads);
   RingPlace<T::kStages> place;
   const auto load_next = [&](const TensorMap* map, int block, int tiles, int full, int empty) {
     const std::uint32_t barrier = shared + full + place.stage * kBarrierBytes;
     mbarrier_wait(shared + empty + place.stage * kBarrierBytes, place.parity ^ 1);
     mbarrier_arrive_expect(barrier, T::kKeyBytes);
-    load_tile<T::kKeys, kKeyBox, kDim, false>(shared + tiles + place.stage * T::kKeyBytes, map,
-                                              kv_head, block * T::kKeys, at.batch, barrier);
+    load_key_tile<T::kKeys, kDim>(shared + tiles + place.stage * T::kKeyBytes, map, kv_head,
+                                  block * T::kKeys, at.batch, barrier);
   };
   for (int block = at.keys.begin; block < at.keys.end; ++block, place.advance()) {
     load_next(key, block, T::kKey, T::kKeyFull, T::kKeyEmpty);
@@ -196,7 +195,7 @@ __device__ __forceinline__ void compute(const TensorMap* grad_query, const Query
   barrier_sync(T::own_barrier(w), kGroup);
   if (thread == 0) {
 #pragma unroll
-    for (int panel = 0; panel < T::kPanels; ++panel)
+    for (int panel = 0; panel < panels_of(kDim); ++panel)
       tma_store_4d(grad_query, panel * kPanelWidth, at.head, first_query, at.batch,
                    shared + (panel * T::kQueries + w * kGroupRows) * kRowBytes);
     bulk_commit();
@@ -261,8 +260,8 @@ void launch(Context& context, const BackwardCall& call) {
 }  // namespace
 
 void backward_queries(Context& context, const BackwardCall& call) {
-  const auto run = call.operands.shape.head_dim <= 64 ? launch<64> : launch<128>;
-  run(context, call);
+  for_dim(Sm90BackwardDims{}, call.operands.shape.head_dim,
+          [&](auto dim) { launch<decltype(dim)::value>(context, call); });
 }
 
 }  // namespace seq1f1b::kernels::cuda::sm90

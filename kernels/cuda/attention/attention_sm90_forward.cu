@@ -30,10 +30,10 @@ namespace sm90 {
 
 template <int kDim>
 struct ForwardTiles {
-  static constexpr int kConsumers = kDim == 64 ? 3 : 2;  // warp groups
-  static constexpr int kQueries = kGroupRows * kConsumers, kKeys = 128, kStages = 2;
+  static constexpr Sm90ForwardTuning kTuning = tuning_of(kSm90ForwardTuning, kDim);
+  static constexpr int kConsumers = kTuning.consumers;
+  static constexpr int kQueries = kGroupRows * kConsumers, kKeys = kTuning.keys, kStages = 2;
   static constexpr int kThreads = kGroup * (kConsumers + 1);
-  static constexpr int kPanels = kDim / kPanelWidth;
   // Registers per thread; the sum over all threads is what the launch allots, at most 64 Ki.
   static constexpr int kProducerRegisters = kConsumers == 2 ? 24 : 32;
   static constexpr int kConsumerRegisters = kConsumers == 2 ? 240 : 160;
@@ -95,16 +95,16 @@ __device__ __forceinline__ void load(const TensorMap* query, const TensorMap* ke
   tma_prefetch_map(key);
   tma_prefetch_map(value);
   mbarrier_arrive_expect(shared + T::kQueryFull, T::kQueryBytes);
-  load_tile<T::kQueries, kQueryBox, kDim, true>(shared, query, at.head, at.first_query, at.batch,
-                                                shared + T::kQueryFull);
+  load_query_tile<T::kQueries, kDim>(shared, query, at.head, at.first_query, at.batch,
+                                     shared + T::kQueryFull);
   const int kv_head = at.head / (shape.heads / shape.kv_heads);
   const auto load_next = [&](const TensorMap* map, int block, RingPlace<T::kStages>& place,
                              int tiles, int full, int empty) {
     const std::uint32_t barrier = shared + full + place.stage * kBarrierBytes;
     mbarrier_wait(shared + empty + place.stage * kBarrierBytes, place.parity ^ 1);
     mbarrier_arrive_expect(barrier, T::kKeyBytes);
-    load_tile<T::kKeys, kKeyBox, kDim, false>(shared + tiles + place.stage * T::kKeyBytes, map,
-                                              kv_head, block * T::kKeys, at.batch, barrier);
+    load_key_tile<T::kKeys, kDim>(shared + tiles + place.stage * T::kKeyBytes, map, kv_head,
+                                  block * T::kKeys, at.batch, barrier);
     place.advance();
   };
   RingPlace<T::kStages> key_place, value_place;
@@ -287,7 +287,7 @@ __device__ __forceinline__ void compute(const TensorMap* output, const Arguments
   barrier_sync(T::own_barrier(w), kGroup);
   if (thread == 0) {
 #pragma unroll
-    for (int panel = 0; panel < T::kPanels; ++panel)
+    for (int panel = 0; panel < panels_of(kDim); ++panel)
       tma_store_4d(output, panel * kPanelWidth, at.head, first_query, at.batch,
                    shared + (panel * T::kQueries + w * kGroupRows) * kRowBytes);
     bulk_commit();
@@ -330,10 +330,13 @@ __global__ void __launch_bounds__(Tiles<kDim>::kThreads, 1)
 }
 
 template <int kDim>
-void launch(Context& context, const AttentionForward& operands, const TensorMap& query,
-            const TensorMap& key, const TensorMap& value, const TensorMap& output) {
+bool launch(Context& context, const AttentionForward& operands) {
   using T = Tiles<kDim>;
   const AttentionShape& s = operands.shape;
+  const TensorMapShape query_map = query_map_shape(s), key_map = key_map_shape(s, T::kKeys);
+  if (!maps_serve(query_map, {operands.query, operands.output}) ||
+      !maps_serve(key_map, {operands.key, operands.value}))
+    return false;
   const int rows = s.micro_batch * s.heads, group = s.heads / s.kv_heads;
   const int query_tiles = (s.tokens + T::kQueries - 1) / T::kQueries;
   const std::int64_t bytes_per_row = std::int64_t{4} * s.key_length * s.head_dim / group;
@@ -341,23 +344,20 @@ void launch(Context& context, const AttentionForward& operands, const TensorMap&
                             operands.log_sum_exp};
   allow_shared_bytes(forward<kDim>, T::kSharedBytes);
   SEQ1F1B_LAUNCH((forward<kDim>), dim3(static_cast<unsigned>(rows * query_tiles)),
-                 dim3(T::kThreads), T::kSharedBytes, context.stream, query, key, value, output,
-                 arguments);
+                 dim3(T::kThreads), T::kSharedBytes, context.stream,
+                 make_tensor_map(operands.query, query_map), make_tensor_map(operands.key, key_map),
+                 make_tensor_map(operands.value, key_map),
+                 make_tensor_map(operands.output, query_map), arguments);
+  return true;
 }
 
 }  // namespace
 
 bool attention_sm90_forward(Context& context, const AttentionForward& operands) {
-  using namespace sm90;
   const AttentionShape& shape = operands.shape;
-  const TensorMapShape rows = query_map_shape(shape), keys = key_map_shape(shape);
-  if (!serves(context, shape) || !maps_serve(rows, {operands.query, operands.output}) ||
-      !maps_serve(keys, {operands.key, operands.value}))
-    return false;
-  const auto run = shape.head_dim <= 64 ? launch<64> : launch<128>;
-  run(context, operands, make_tensor_map(operands.query, rows), make_tensor_map(operands.key, keys),
-      make_tensor_map(operands.value, keys), make_tensor_map(operands.output, rows));
-  return true;
+  if (!serves(context, shape, kSm90MaxForwardHeadDim)) return false;
+  return for_dim(Sm90ForwardDims{}, shape.head_dim,
+                 [&](auto dim) { return launch<decltype(dim)::value>(context, operands); });
 }
 
 }  // namespace seq1f1b::kernels::cuda

@@ -6,15 +6,16 @@
 
 namespace seq1f1b::kernels::cuda {
 
-inline constexpr std::int64_t kSm90MaxHeadDim = 128;
+inline constexpr int kSm90MaxForwardHeadDim = 256, kSm90MaxBackwardHeadDim = 128;
 
-// Queries are padded to whole tiles of this many in scratch, columns to whole panels.
+// Queries are padded to whole tiles of this many in scratch, columns to what the warp groups of the
+// one-pass backward sum.
 inline constexpr std::int64_t kSm90ScratchTile = 128;
 constexpr std::int64_t attention_sm90_padded_tokens(std::int64_t tokens) {
   return (tokens + kSm90ScratchTile - 1) / kSm90ScratchTile * kSm90ScratchTile;
 }
 constexpr std::int64_t attention_sm90_padded_dim(std::int64_t head_dim) {
-  return head_dim <= 64 ? 64 : 128;
+  return head_dim <= 64 ? 64 : head_dim <= 96 ? 96 : 128;
 }
 // Two statistics per query; where sums run in any order, grad_query in fp32.
 constexpr std::size_t attention_sm90_scratch_bytes(std::int64_t micro_batch, std::int64_t tokens,

@@ -2,15 +2,19 @@
 // What the Hopper attention kernels share: tiles in shared memory, their products, and the ring of
 // buffers between the warp that loads and the warp groups that compute.
 //
-// A tile of R rows and D columns is D / 64 panels of R rows of 128 bytes (ptx_sm90.h). Head
-// dimensions below D read zeros in the missing columns, rows beyond the tensor are zeros too: rows
-// beyond key_length may hold anything in memory, and the maps end before them.
+// A tile of R rows and D columns is ceil(D / 64) panels of R rows of 128 bytes (ptx_sm90.h), the
+// last one perhaps used in part: products take D columns, and neither more of the inner dimension
+// nor more of the output. Head dimensions below D read zeros in the missing columns, rows beyond
+// the tensor are zeros too: rows beyond key_length may hold anything in memory, and the maps end
+// before them.
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 
 #include "kernels/cuda/attention/attention.h"
 #include "kernels/cuda/attention/attention_mask.h"
 #include "kernels/cuda/attention/attention_sm90_scratch.h"
+#include "kernels/cuda/attention/attention_tuning.h"
 #include "kernels/cuda/attention/tensor_map.h"
 #include "kernels/cuda/device_code/language.h"
 #include "kernels/cuda/device_code/ptx_sm90.h"
@@ -20,11 +24,12 @@ namespace seq1f1b::kernels::cuda::sm90 {
 inline constexpr int kGroup = 128;     // threads of a warp group
 inline constexpr int kGroupRows = 64;  // rows of a product by one warp group
 inline constexpr int kPanelWidth = 64, kRowBytes = 128;
-inline constexpr int kQueryBox = kGroupRows, kKeyBox = 128;  // rows of the maps' boxes
+inline constexpr int kQueryBox = kGroupRows;  // rows of query_map_shape's box
 inline constexpr int kBarrierBytes = 8;
 inline constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
 
-constexpr int tile_bytes(int rows, int columns) { return rows * columns * 2; }
+constexpr int panels_of(int columns) { return (columns + kPanelWidth - 1) / kPanelWidth; }
+constexpr int tile_bytes(int rows, int columns) { return panels_of(columns) * rows * kRowBytes; }
 
 // ---- Host: the maps of one problem ----
 
@@ -36,18 +41,26 @@ inline TensorMapShape query_map_shape(const AttentionShape& s) {
           {d, heads * d, tokens * heads * d},
           {kPanelWidth, 1, kQueryBox, 1}};
 }
-// [micro_batch, kv_heads, capacity, head_dim], ending at key_length; coordinates (column, row,
-// head, batch).
-inline TensorMapShape key_map_shape(const AttentionShape& s) {
+// [micro_batch, kv_heads, capacity, head_dim], ending at key_length; the box is one panel of `rows`
+// rows of one head, at coordinates (column, row, head, batch).
+inline TensorMapShape key_map_shape(const AttentionShape& s, int rows) {
   const std::uint64_t d = s.head_dim, heads = s.kv_heads, capacity = s.capacity;
   return {{d, static_cast<std::uint64_t>(s.key_length), heads,
            static_cast<std::uint64_t>(s.micro_batch)},
           {d, capacity * d, heads * capacity * d},
-          {kPanelWidth, kKeyBox, 1, 1}};
+          {kPanelWidth, static_cast<std::uint32_t>(rows), 1, 1}};
 }
-inline bool serves(const Context& context, const AttentionShape& s) {
-  return context.architecture == 90 && s.head_dim % 8 == 0 && s.head_dim <= kSm90MaxHeadDim &&
+inline bool serves(const Context& context, const AttentionShape& s, std::int64_t most_head_dim) {
+  return context.architecture == 90 && s.head_dim % 8 == 0 && s.head_dim <= most_head_dim &&
          s.scale > 0;
+}
+// run(std::integral_constant<int, dimension>) for the first of the instances' head dimensions,
+// which increase, that holds head_dim.
+template <int kDim, int... kMore, class Run>
+auto for_dim(std::integer_sequence<int, kDim, kMore...>, int head_dim, Run&& run) {
+  if constexpr (sizeof...(kMore) > 0)
+    if (head_dim > kDim) return for_dim(std::integer_sequence<int, kMore...>{}, head_dim, run);
+  return run(std::integral_constant<int, kDim>{});
 }
 inline bool maps_serve(const TensorMapShape& shape, std::initializer_list<const void*> tensors) {
   return std::all_of(tensors.begin(), tensors.end(),
@@ -86,17 +99,26 @@ struct RingPlace {
   }
 };
 
-// One thread: loads a tile of kRows rows, kBoxRows at a time, at `head` and `first` row of sequence
-// `batch`. kQueryLike: the map is query_map_shape's, else key_map_shape's.
-template <int kRows, int kBoxRows, int kDim, bool kQueryLike>
-__device__ __forceinline__ void load_tile(std::uint32_t tile, const TensorMap* map, int head,
-                                          int first, int batch, std::uint32_t barrier) {
+// One thread: loads a tile of query_map_shape's tensor, kQueryBox rows at a time, at `head` and
+// `first` row of sequence `batch`.
+template <int kRows, int kDim>
+__device__ __forceinline__ void load_query_tile(std::uint32_t tile, const TensorMap* map, int head,
+                                                int first, int batch, std::uint32_t barrier) {
 #pragma unroll
-  for (int panel = 0; panel < kDim / kPanelWidth; ++panel)
+  for (int panel = 0; panel < panels_of(kDim); ++panel)
 #pragma unroll
-    for (int r = 0; r < kRows; r += kBoxRows)
-      tma_load_4d(tile + (panel * kRows + r) * kRowBytes, map, panel * kPanelWidth,
-                  kQueryLike ? head : first + r, kQueryLike ? first + r : head, batch, barrier);
+    for (int r = 0; r < kRows; r += kQueryBox)
+      tma_load_4d(tile + (panel * kRows + r) * kRowBytes, map, panel * kPanelWidth, head, first + r,
+                  batch, barrier);
+}
+// The same of key_map_shape's tensor, whose box has kRows rows. Panels begin kStep columns apart:
+// less than their width where a column shall begin one.
+template <int kRows, int kDim, int kStep = kPanelWidth>
+__device__ __forceinline__ void load_key_tile(std::uint32_t tile, const TensorMap* map, int head,
+                                              int first, int batch, std::uint32_t barrier) {
+#pragma unroll
+  for (int panel = 0; panel < panels_of(kDim); ++panel)
+    tma_load_4d(tile + panel * kRows * kRowBytes, map, panel * kStep, first, head, batch, barrier);
 }
 
 // A descriptor `bytes` further on.
@@ -104,15 +126,17 @@ __device__ __forceinline__ std::uint64_t moved(std::uint64_t descriptor, int byt
   return descriptor + static_cast<std::uint64_t>(bytes / 16);
 }
 
-// s = a b^T over kDepth columns: a 64 rows of a tile with kRowsA rows, b kRowsB rows, whole tile.
-template <int kDepth, int kRowsA, int kRowsB>
+// s = a b^T over kDepth columns: a 64 rows of a tile with kRowsA rows, whose panels begin kStepA
+// columns apart, b kRowsB rows, whole tile.
+template <int kDepth, int kRowsA, int kRowsB, int kStepA = kPanelWidth>
 __device__ __forceinline__ void product_abt(float (&s)[kRowsB / 2], std::uint64_t a,
                                             std::uint64_t b) {
+  static_assert(kDepth % 16 == 0 && kStepA % 16 == 0);
+  constexpr int kStepsA = kStepA / 16, kStepsB = kPanelWidth / 16;
 #pragma unroll
   for (int k = 0; k < kDepth / 16; ++k) {
-    const int panel = k / 4, step = k % 4 * 32;
-    const auto a_k = moved(a, panel * kRowsA * kRowBytes + step);
-    const auto b_k = moved(b, panel * kRowsB * kRowBytes + step);
+    const auto a_k = moved(a, k / kStepsA * kRowsA * kRowBytes + k % kStepsA * 32);
+    const auto b_k = moved(b, k / kStepsB * kRowsB * kRowBytes + k % kStepsB * 32);
     if (k == 0)
       wgmma_ss<kRowsB, Along::kInner, Along::kInner, false>(s, a_k, b_k);
     else

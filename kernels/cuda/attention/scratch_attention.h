@@ -47,7 +47,7 @@ inline std::size_t attention_backward_scratch(const ScratchShape& shape) {
   const std::size_t sm80 =
       scratch_floats(rows) + (one_pass ? scratch_floats(rows * shape.head_dim) : 0);
   const std::size_t sm90 =
-      shape.fp32 || shape.head_dim > kSm90MaxHeadDim
+      shape.fp32 || shape.head_dim > kSm90MaxBackwardHeadDim
           ? 0
           : attention_sm90_scratch_bytes(shape.micro_batch, shape.tokens, shape.heads,
                                          shape.head_dim, shape.deterministic);

@@ -24,6 +24,8 @@
 #else
 #include <cstdint>
 
+#include "kernels/cuda/device_code/wgmma.h"
+
 namespace seq1f1b::kernels::cuda {
 
 // ---- Barriers in shared memory: 8 bytes each ----
@@ -153,6 +155,7 @@ __device__ __forceinline__ void barrier_arrive(int id, int threads) {
 //     16-deep inner dimension; step k begins 32 k bytes into the panel, k < 4.
 //   kOuter: an element's row is its inner index, the 64 elements run along the rows of a (the
 //     columns of b); step k begins 2048 k bytes into the panel; the next 64 are the next panel's.
+//     The last panel may be used in part: N is any multiple of eight (probe_sm90.cu asks a GPU).
 enum class Along { kInner, kOuter };
 
 // The descriptor of a panel or of a step's place in it. Bits 0-13: address / 16; 16-29: leading
@@ -185,55 +188,16 @@ __device__ __forceinline__ void wgmma_arrived(float (&registers)[kCount]) {
   for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(registers[i])::"memory");
 }
 
-// The product with both operands in shared memory, and with a in registers; kN 64 or 128. kAdd
-// false: d is overwritten, whatever it held. The text of an instruction names each of its
-// registers, which the macros below spell out.
-#define SEQ1F1B_D8(i)                                                                         \
-  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
-      "+f"(d[i + 6]), "+f"(d[i + 7])
-#define SEQ1F1B_D32 SEQ1F1B_D8(0), SEQ1F1B_D8(8), SEQ1F1B_D8(16), SEQ1F1B_D8(24)
-#define SEQ1F1B_D64 SEQ1F1B_D32, SEQ1F1B_D8(32), SEQ1F1B_D8(40), SEQ1F1B_D8(48), SEQ1F1B_D8(56)
-#define SEQ1F1B_NAMES32                                                     \
-  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
-  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
-#define SEQ1F1B_NAMES64                                                              \
-  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "          \
-  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
-  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
-  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
-#define SEQ1F1B_WGMMA(n, names, a, b, add, majors)                                    \
-  "{\n.reg .pred p;\nsetp.ne.b32 p, " add ", 0;\nwgmma.mma_async.sync.aligned.m64n" n \
-  "k16.f32.bf16.bf16 " names a ", " b ", p, 1, 1, " majors ";\n}\n"
-
+// The product with both operands in shared memory, and with a in registers; kN one of wgmma.h's
+// shapes. kAdd false: d is overwritten, whatever it held.
 template <int kN, Along kA, Along kB, bool kAdd>
 __device__ __forceinline__ void wgmma_ss(float (&d)[kN / 2], std::uint64_t a, std::uint64_t b) {
-  constexpr int kAddInput = kAdd, kOuterA = kA == Along::kOuter, kOuterB = kB == Along::kOuter;
-  static_assert(kN == 64 || kN == 128);
-  if constexpr (kN == 64)
-    asm volatile(SEQ1F1B_WGMMA("64", SEQ1F1B_NAMES32, "%32", "%33", "%34", "%35, %36")
-                 : SEQ1F1B_D32
-                 : "l"(a), "l"(b), "n"(kAddInput), "n"(kOuterA), "n"(kOuterB));
-  else
-    asm volatile(SEQ1F1B_WGMMA("128", SEQ1F1B_NAMES64, "%64", "%65", "%66", "%67, %68")
-                 : SEQ1F1B_D64
-                 : "l"(a), "l"(b), "n"(kAddInput), "n"(kOuterA), "n"(kOuterB));
+  Wgmma<kN>::template ss<kAdd, kA == Along::kOuter, kB == Along::kOuter>(d, a, b);
 }
-
 template <int kN, Along kB, bool kAdd>
 __device__ __forceinline__ void wgmma_rs(float (&d)[kN / 2], const std::uint32_t* a,
                                          std::uint64_t b) {
-  constexpr int kAddInput = kAdd, kOuterB = kB == Along::kOuter;
-  static_assert(kN == 64 || kN == 128);
-  if constexpr (kN == 64)
-    asm volatile(SEQ1F1B_WGMMA("64", SEQ1F1B_NAMES32, "{%32, %33, %34, %35}", "%36", "%37", "%38")
-                 : SEQ1F1B_D32
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(kAddInput),
-                   "n"(kOuterB));
-  else
-    asm volatile(SEQ1F1B_WGMMA("128", SEQ1F1B_NAMES64, "{%64, %65, %66, %67}", "%68", "%69", "%70")
-                 : SEQ1F1B_D64
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(kAddInput),
-                   "n"(kOuterB));
+  Wgmma<kN>::template rs<kAdd, kB == Along::kOuter>(d, a, b);
 }
 
 }  // namespace seq1f1b::kernels::cuda

@@ -150,14 +150,14 @@ TEST_CASE("Hopper's forward takes what fills the device, and what has too few ke
     shape.head_dim = head_dim;
     return prefer_sm90_forward(shape, 132);
   };
-  for (const int head_dim : {64, 80, 96, 128}) {
+  for (const int head_dim : {64, 80, 96, 128, 256}) {
     CHECK(taken(1, 32, 4096, 32768, head_dim));
     CHECK(taken(1, 32, 256, 32768, head_dim));        // 64 tiles, two parts each
     CHECK_FALSE(taken(1, 16, 256, 32768, head_dim));  // 32 tiles, four parts each
     CHECK_FALSE(taken(1, 2, 100, 131072, head_dim));
     CHECK(taken(4, 2, 100, 400, head_dim));
   }
-  CHECK_FALSE(taken(1, 32, 4096, 32768, 136));
+  CHECK_FALSE(taken(1, 32, 4096, 32768, 264));
 }
 
 TEST_CASE("every head dimension has an instance in every table") {
