@@ -332,11 +332,11 @@ class Bench {
   double copy_rate_ = 0;
 };
 
-// Which device, which libraries; throws where none can be used.
+// Which device, how many there are, which libraries; throws where none can be used.
 void describe_device() {
   const Backend backend = cuda::make_cuda_backend({.compute = Dtype::kBf16});
-  std::printf("device\t%s\nlibraries\t%s\n", backend.device->description().c_str(),
-              cuda::load_module()->libraries().c_str());
+  std::printf("device\t%s\ndevices\t%d\nlibraries\t%s\n", backend.device->description().c_str(),
+              cuda::device_count(), cuda::load_module()->libraries().c_str());
   std::fflush(stdout);
 }
 

@@ -7,9 +7,9 @@
 #   --tiny     smallest sizes and no PyTorch: whether everything runs, also on the emulated GPU
 #              (SEQ1F1B_CUDA_MODULE=BUILD/tests/simt/libseq1f1b_simt.so)
 #   --output   where report.md, figures.tsv and a log per step go (default: gpu_check in the current
-#              folder); everything together in logs.tar.gz. Kept up to date, so that nothing is lost when
-#              the check is killed
-#   --only     some of: tests parity pipeline kernels steps pytorch sanitizer
+#              folder), and everything together in logs.tar.gz. All are kept up to date, so that nothing is
+#              lost when the check is killed
+#   --only     some of: tests parity pipeline nccl kernels steps pytorch sanitizer
 #   --seconds  time for all (default 540)
 # Exit code 0 when every check passed; targets missed are shown and do not fail it.
 set -uo pipefail
@@ -20,7 +20,7 @@ usage() {
   sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
   exit 2
 }
-steps=(tests parity pipeline kernels steps pytorch sanitizer)
+steps=(tests parity pipeline nccl kernels steps pytorch sanitizer)
 tiny=0 output=$PWD/gpu_check only=$(IFS=,; echo "${steps[*]}") budget=540 arguments=$*
 while (($#)); do
   case $1 in
@@ -70,6 +70,7 @@ say() { # NAME RESULT NOTE: a line of the table of checks
   printf '%s\t%s\t%s\n' "$1" "$2" "$3" >>"$checks"
   printf '%-28s %-18s %s\n' "$1" "$2" "$3"
   report
+  archive
 }
 skip() { say "$1" skipped "$2"; }
 # check NAME SECONDS COMMAND...: runs it with a limit; its output goes to NAME.log. Fails when the command
@@ -159,10 +160,15 @@ report() {
     sed "s|$bin/||g; s|$root/||g; s|${work:-/nowhere}|WORK|g; s/^\([^\t]*\)\t/    \1: /" "$output/commands.txt"
   } >"$output/report.md.part" && mv "$output/report.md.part" "$output/report.md"
 }
+# As far as it has got: whoever kills the check without asking gets the last one.
+archive() {
+  (cd "$output" && shopt -s nullglob && tar -czf logs.tar.gz.part ./*.log ./*.txt ./*.tsv ./*.md ./*.yaml ./*.jsonl
+    mv logs.tar.gz.part logs.tar.gz) 2>/dev/null  # a log that grows meanwhile is worth a warning to nobody
+}
 finish() {
   rm -rf "$work"
   report
-  (cd "$output" && tar -czf logs.tar.gz --exclude=logs.tar.gz ./*.log ./*.txt ./*.tsv ./*.md ./*.yaml ./*.jsonl) 2>/dev/null
+  archive
 }
 work=$(mktemp -d)
 trap finish EXIT
@@ -179,8 +185,14 @@ emulated=${SEQ1F1B_CUDA_MODULE:-}
     echo "nvidia-smi finds none")"
   echo "CPU       $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $(nproc) cores"
 } | tee "$output/machine.txt"
-# A second: starts the module, finds the GPU, names the libraries.
-if ! check gpu 60 "$bin/cuda_kernels" --device; then
+# Starts the module, finds the GPU, names the libraries: a second, or many where hundreds of megabytes of
+# libraries are read for the first time.
+if ! check gpu 150 "$bin/cuda_kernels" --device; then
+  {
+    echo; ldd "$bin/libseq1f1b_cuda.so"
+    echo; nvidia-smi
+    echo; echo "LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}"; env | grep -E '^(CUDA|NVIDIA)_'
+  } >>"$output/gpu.log" 2>&1
   for name in ${only//,/ }; do skip "$name" "no GPU"; done
   exit 1
 fi
@@ -188,9 +200,11 @@ sed -n 's/^\(device\|libraries\)\t/\1\t/p' "$output/gpu.log" | awk -F'\t' '{ pri
 
 # ---- data and configurations of the jobs -----------------------------------------------------------
 for _ in 1 2 3 4; do cat "$root/README.md" "$root"/docs/*.md; done >"$work/text.txt"
-if ! "$bin/seq1f1b" prepare "$work/text.txt" --output "$work/text" >"$output/prepare.log" 2>&1; then
-  cat "$output/prepare.log" >&2
-  exit 1
+if ! check prepare 60 "$bin/seq1f1b" prepare "$work/text.txt" --output "$work/text"; then
+  for name in parity pipeline nccl steps; do  # the others need no data
+    if wanted "$name"; then skip "$name" "no data"; fi
+    only=$(tr ',' '\n' <<<"$only" | grep -vx "$name" | paste -sd,)
+  done
 fi
 # random_tokens NAME DTYPE: one document of Megatron's format (core/data/token_index.h). uint8 (code 1):
 # 0 to 255; int16 (code 3): 16384 words below 32768. As evenly spread as PyTorch's in its baseline.
@@ -254,7 +268,13 @@ pipeline() {
   job one 1 "${small[@]}" runtime.device=cuda && job four 4 "${small[@]}" runtime.device=cuda &&
     same_losses one four 0
 }
-export -f job parity pipeline same_losses losses
+# A GPU per rank, so that messages go from one to the other. Deeper than the others: up to eight ranks.
+nccl() { # RANKS
+  local deep=("${small[@]}" model.num_layers=8 runtime.device=cuda)
+  job deep 1 "${deep[@]}" && job deep_nccl "$1" "${deep[@]}" && same_losses deep deep_nccl 0 &&
+    grep '"communication": *"NCCL"' "$work/deep_nccl/run_info.json"
+}
+export -f job parity pipeline nccl same_losses losses
 export work bin SEQ1F1B_MPIRUN
 small_text=$(printf '%q ' "${small[@]}")
 
@@ -301,6 +321,12 @@ fi
 # 15 and 15: contexts are made three and five times, 20 steps take a second.
 if wanted parity; then check parity 90 bash -c "small=($small_text); parity"; fi
 if wanted pipeline; then check pipeline 90 bash -c "small=($small_text); pipeline"; fi
+gpus=$(sed -n 's/^devices\t//p' "$output/gpu.log")
+if wanted nccl; then
+  if ((${gpus:-1} < 2)); then skip nccl "it wants a GPU per rank, and there is one"; else
+    NCCL_DEBUG=WARN check nccl 120 bash -c "small=($small_text); nccl $((gpus < 8 ? gpus : 8))"  # 25
+  fi
+fi
 if wanted kernels; then
   # A process each, so that a fault of one family leaves the figures of the others. A figure takes 0.2 to
   # 0.3 with its operands: 20 memory, 36 products, 26 attention, and 13 fast.

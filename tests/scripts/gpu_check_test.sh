@@ -34,6 +34,10 @@ program seq1f1b <<'END'
 [[ $1 == --version ]] && echo "seq1f1b 1.2.3, commit 0123456789ab, GNU"
 exit 0
 END
+program mpirun <<'END'
+echo "started: $*"
+exit 4
+END
 program cuda_kernels <<'END'
 echo "no GPU can be used" >&2
 exit 2
@@ -41,12 +45,13 @@ END
 gpu_check 1 10 --only tests,kernels
 reports '| gpu | FAILED (code 2) |'
 reports '| tests | skipped | no GPU |'
+grep -q '^LD_LIBRARY_PATH=' "$work/out/gpu.log" || fail "gpu.log says nothing of the libraries"
 reports 'commit 0123456789ab'
 if "$check" --output "$work/out" --only kernel >"$work/said" 2>&1; then fail "an unknown step passed"; fi
 
 # From here on there is a GPU. A benchmark that fails half-way leaves what it had measured.
 program cuda_kernels <<'END'
-[[ $1 == --device ]] && { printf 'device\tfake GPU\nlibraries\tfake 1.0\n'; exit 0; }
+[[ $1 == --device ]] && { printf 'device\tfake GPU\ndevices\t3\nlibraries\tfake 1.0\n'; exit 0; }
 printf 'attention.fake\t123\tTFLOP/s\n'
 exit 3
 END
@@ -71,6 +76,20 @@ reports 'libraries fake 1.0'
 reports 'kernels_attention: cuda_kernels attention'
 [[ -s $work/out/logs.tar.gz ]] || fail "no archive of the logs"
 
+# Several GPUs: a rank on each.
+PATH=$SEQ1F1B_BUILD:$PATH gpu_check 1 20 --only nccl
+reports '| nccl | FAILED (code 4) |'
+grep -q 'started: .*-np 1 .*model.num_layers=8' "$work/out/nccl.log" || fail "$(cat "$work/out/nccl.log")"
+
+# Without data the steps that need none run nevertheless.
+cp "$SEQ1F1B_BUILD/seq1f1b" "$work/seq1f1b"
+program seq1f1b <<<'exit 7'
+gpu_check 1 20 --only parity,kernels
+reports '| prepare | FAILED (code 7) |'
+reports '| parity | skipped | no data |'
+reports '| attention.fake | 123 | TFLOP/s |'
+cp "$work/seq1f1b" "$SEQ1F1B_BUILD/seq1f1b"
+
 # A sanitizer that may not use the GPU says nothing about the kernels.
 program compute-sanitizer <<<'echo "Error: Device not supported"; exit 1'
 PATH=$SEQ1F1B_BUILD:$PATH gpu_check 0 20 --only sanitizer
@@ -88,15 +107,26 @@ reports '| test_kernels_gpu | FAILED (killed) |'
 reports '| kernels_attention | skipped | no time left |'
 grep -q begun "$work/out/test_kernels_gpu.log" || fail "the output of the killed program is lost"
 
-# Killed from outside, the check leaves its report and no process.
+# Killed from outside, the check leaves its report and no process; killed without being asked, its report
+# and the archive.
 program test_kernels_gpu <<<'echo $$; exec sleep 300'
-rm -rf "$work/out"
-"$check" --output "$work/out" --only tests >"$work/said" 2>&1 &
-job=$!
-for _ in $(seq 100); do
-  [[ -s $work/out/test_kernels_gpu.log ]] && break
-  sleep 0.1
-done
+begin_tests() {
+  rm -rf "$work/out"
+  "$check" --output "$work/out" --only tests >"$work/said" 2>&1 &
+  job=$!
+  for _ in $(seq 100); do
+    [[ -s $work/out/test_kernels_gpu.log ]] && return
+    sleep 0.1
+  done
+}
+begin_tests
+kill -9 "$job"
+wait "$job" && fail "a killed check passed"
+kill "$(head -1 "$work/out/test_kernels_gpu.log")"
+reports '| gpu | passed |'
+tar -xzOf "$work/out/logs.tar.gz" ./report.md | grep -q '| gpu | passed |' || fail "an archive without the report"
+
+begin_tests
 kill "$job"
 wait "$job" && fail "a killed check passed"
 reports '| gpu | passed |'
