@@ -30,17 +30,22 @@ std::string percent(double share) {
   return concat(std::fixed, std::setprecision(1), 100 * share, " %");
 }
 
-// What `auto` would be on this machine; what is asked for need not be there, since nothing starts.
+// What `auto` would be on this machine; what only a GPU does need not be there, since nothing
+// starts.
 std::string choose_device(config::Loaded& loaded) {
-  const bool open = loaded.config.runtime.device == "auto";
-  runtime::DeviceChoice choice{loaded.config.runtime.device, "as configured"};
-  if (open) {
-    const std::string refusal = runtime::cuda_refusal();
-    choice = refusal.empty() ? runtime::DeviceChoice{"cuda", "this machine has a GPU"}
-                             : runtime::DeviceChoice{"cpu", "this machine: " + refusal};
+  const config::RuntimeConfig& runtime = loaded.config.runtime;
+  runtime::DeviceChoice choice{runtime.device, "as configured"};
+  if (runtime.device == "auto") {
+    const std::string wish = runtime::wish_for_cuda(runtime);
+    const std::string refusal = wish.empty() ? runtime::cuda_refusal() : "";
+    choice = !wish.empty() ? runtime::DeviceChoice{"cuda", "auto, and " + wish}
+             : refusal.empty()
+                 ? runtime::DeviceChoice{"cuda", "auto, this machine has a GPU"}
+                 : runtime::DeviceChoice{"cpu", concat("auto: ", refusal,
+                                                       "; runtime.device=cuda plans for GPUs")};
   }
   runtime::apply_choice(choice, loaded);
-  return open ? concat("auto, ", choice.reason) : choice.reason;
+  return choice.reason;
 }
 
 std::string title_of(const JobPlan& job) {
@@ -136,50 +141,72 @@ std::string layers_text(const JobPlan& job, int rank) {
   return base::join(parts);
 }
 
+// A part of the row above.
+template <class... Parts>
+void print_part(const std::string& name, const Parts&... parts) {
+  std::cout << std::string(12, ' ') << std::left << std::setw(13) << name << concat(parts...)
+            << "\n";
+}
+
+void print_planned(const RankPlan& plan, double live_micro_batches) {
+  const auto& parameters = plan.parameters;
+  print_row("planned", base::bytes_text(plan.planned_bytes()), " (", plan.planned_bytes(),
+            " bytes) in one allocation");
+  print_part(
+      "parameters", base::bytes_text(parameters.total()), ": weights ",
+      base::bytes_text(parameters.weights), ", gradients ", base::bytes_text(parameters.gradients),
+      parameters.masters > 0 ? concat(", masters ", base::bytes_text(parameters.masters)) : "",
+      ", moments ", base::bytes_text(parameters.moments));
+  const std::size_t packed = plan.activations();
+  const std::size_t most = std::max(plan.training.live_bytes(), plan.evaluation.live_bytes());
+  const double excess = most > 0 ? static_cast<double>(packed) / static_cast<double>(most) - 1 : 0;
+  print_part("activations", base::bytes_text(packed), ", with each action's workspace; ",
+             base::bytes_text(most), " of it in use at most (packing costs ", percent(excess),
+             "), ", std::fixed, std::setprecision(2), live_micro_batches, " micro-batches alive");
+  print_part("channels", base::bytes_text(plan.channels), " of messages to and from neighbours");
+  if (plan.scratch > 0)
+    print_part("operations", base::bytes_text(plan.scratch),
+               " of scratch, for the largest of them");
+  print_part("step", base::bytes_text(plan.scalars + plan.inputs),
+             plan.inputs > 0 ? " of tokens, labels and sums" : " of sums");
+}
+
+void print_library(const JobPlan& job, const RankPlan& plan) {
+  if (!job.on_cuda())
+    return print_row("library",
+                     "buffers of MPI and scratch of oneDNN: measured after the first "
+                     "step, see the run's logs");
+  std::size_t estimated = plan.record_bytes + plan.cudnn_bytes;
+  std::vector<std::string> parts;
+  if (plan.record_bytes > 0)
+    parts.push_back(concat("CUDA graphs about ", base::bytes_text(plan.record_bytes)));
+  if (plan.cudnn_bytes > 0)
+    parts.push_back(concat("workspace of cuDNN about ", base::bytes_text(plan.cudnn_bytes)));
+  print_row("library", parts.empty() ? "" : base::join(parts) + " (estimates, not measured); ",
+            "CUDA, cuBLASLt and NCCL: measured after the first step, see the run's logs");
+  print_row("device", base::bytes_text(plan.planned_bytes() + estimated),
+            " known or estimated of the GPU's memory");
+}
+
 void print_memory(const JobPlan& job, const std::vector<RankPlan>& ranks) {
-  std::cout << "\nmemory by pipeline rank (planned: exact, allocated before the first step)\n";
+  std::cout
+      << "\nmemory by pipeline rank (planned: exact, allocated before the first step; library: "
+         "beside it; host: of the processor)\n";
   const std::vector<double> live =
       simulate::peak_live_micro_batches(job.training, job.segment_lengths);
   for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
     const RankPlan& plan = ranks[rank];
-    const std::size_t packed = plan.activations();
-    const std::size_t most = std::max(plan.training.live_bytes(), plan.evaluation.live_bytes());
-    const double excess =
-        most > 0 ? static_cast<double>(packed) / static_cast<double>(most) - 1 : 0;
     std::cout << "rank " << rank << ": " << layers_text(job, static_cast<int>(rank)) << "\n";
-    const std::string masters =
-        plan.parameters.masters > 0
-            ? concat(", masters ", base::bytes_text(plan.parameters.masters))
-            : "";
-    print_row("planned", base::bytes_text(plan.planned_bytes()), " (", plan.planned_bytes(),
-              "): weights ", base::bytes_text(plan.parameters.weights), ", gradients ",
-              base::bytes_text(plan.parameters.gradients), masters, ", moments ",
-              base::bytes_text(plan.parameters.moments), ", channels ",
-              base::bytes_text(plan.channels), ", other ",
-              base::bytes_text(plan.scalars + plan.inputs + plan.scratch),
-              ", activations and scratch ", base::bytes_text(packed), " packed, ",
-              base::bytes_text(most), " live (+", percent(excess), "; ", std::fixed,
-              std::setprecision(2), live[rank], " micro-batches)");
+    print_planned(plan, live[rank]);
+    print_library(job, plan);
+    print_row("host", base::bytes_text(plan.host_bytes), " for samples and checkpoint staging",
+              job.on_cuda() ? ", and pinned for uploads and downloads" : "");
     print_row("records", plan.training.records(), " of ", job.training.orders[rank].size(),
               " actions differ: places repeat after ", plan.training.period(),
               plan.training.period() == 1 ? " micro-batch" : " micro-batches",
-              plan.record_bytes > 0
-                  ? concat("; recorded as CUDA graphs, with ", plan.evaluation.records(),
-                           " of evaluation, about ", base::bytes_text(plan.record_bytes),
-                           " (an estimate, not measured)")
-                  : "");
-    print_row("library",
-              job.on_cuda()
-                  ? concat("CUDA, cuBLASLt, NCCL and the records: measured after the "
-                           "first step, see the run's logs",
-                           plan.cudnn_bytes > 0 ? concat("; workspace of cuDNN, about ",
-                                                         base::bytes_text(plan.cudnn_bytes),
-                                                         " (an estimate, not measured)")
-                                                : "")
-                  : "buffers of MPI and scratch of oneDNN: measured after the first "
-                    "step, see the run's logs");
-    print_row("host", base::bytes_text(plan.host_bytes), " for samples and checkpoint staging",
-              job.on_cuda() ? ", and pinned for uploads and downloads" : "");
+              plan.record_bytes > 0 ? concat("; CUDA graphs of them, and of ",
+                                             plan.evaluation.records(), " of evaluation")
+                                    : "");
   }
 }
 

@@ -16,6 +16,32 @@ std::string cuda_refusal() {
   return kernels::cuda::device_count(&why) > 0 ? "" : why;
 }
 
+std::string wish_for_cuda(const config::RuntimeConfig& runtime) {
+  return runtime.device == "cuda"          ? "runtime.device is cuda"
+         : runtime.compute_dtype == "bf16" ? "runtime.compute_dtype is bf16"
+         : runtime.attention == "cudnn"    ? "runtime.attention is cudnn"
+                                           : "";
+}
+
+namespace {
+
+// What to add to a command line that asks for a GPU; without it another key would be refused next.
+std::string overrides_for_cpu(const config::RuntimeConfig& runtime) {
+  const config::RuntimeConfig defaults;
+  std::string overrides = " runtime.device=cpu";
+  const auto reset = [&](const char* key, const std::string& value, const std::string& standard) {
+    if (value != standard) overrides += concat(" runtime.", key, "=", standard);
+  };
+  if (runtime.compute_dtype != "fp32")
+    reset("compute_dtype", runtime.compute_dtype, defaults.compute_dtype);
+  if (runtime.attention != "auto") reset("attention", runtime.attention, defaults.attention);
+  reset("deterministic", runtime.deterministic, defaults.deterministic);
+  reset("cuda_graphs", runtime.cuda_graphs, defaults.cuda_graphs);
+  return overrides;
+}
+
+}  // namespace
+
 DeviceChoice choose_device(const config::RuntimeConfig& runtime,
                            std::span<const std::string> refusals) {
   if (!may_use_cuda(runtime)) return {runtime.device, "as configured"};
@@ -25,14 +51,12 @@ DeviceChoice choose_device(const config::RuntimeConfig& runtime,
       refusal = concat("rank ", rank, " can use no GPU: ", refusals[rank]);
   if (refusal.empty())
     return {"cuda", runtime.device == "auto" ? "every rank can use a GPU" : "as configured"};
-  const char* wish = runtime.device == "cuda"          ? "runtime.device is cuda"
-                     : runtime.compute_dtype == "bf16" ? "runtime.compute_dtype is bf16"
-                     : runtime.attention == "cudnn"    ? "runtime.attention is cudnn"
-                                                       : nullptr;
-  if (wish)
+  const std::string wish = wish_for_cuda(runtime);
+  if (!wish.empty())
     throw ConfigError(concat(wish, ", but ", refusal,
-                             ". Use runtime.device=cpu, with what it computes in, or repair the "
-                             "GPU's driver or the job's allocation"));
+                             ". See what nvidia-smi finds there and what the job was given, or "
+                             "compute on the processor with",
+                             overrides_for_cpu(runtime)));
   return {"cpu", refusal};
 }
 

@@ -14,6 +14,10 @@ bool may_use_cuda(const config::RuntimeConfig& runtime);
 // Why this process cannot use a GPU; empty: it can.
 std::string cuda_refusal();
 
+// What in the configuration nothing but a GPU does, e.g. "runtime.compute_dtype is bf16"; empty:
+// nothing.
+std::string wish_for_cuda(const config::RuntimeConfig& runtime);
+
 struct DeviceChoice {
   std::string device;  // cuda | cpu | reference
   std::string reason;  // for the log, e.g. "rank 1 can use no GPU: no driver"

@@ -82,7 +82,14 @@ Backend make_cuda_backend(const BackendOptions& options) {
   std::string reason;
   if (device_count(&reason) == 0) throw ConfigError(concat("no GPU can be used: ", reason, kHint));
   std::unique_ptr<Backend> backend = load_module()->make_backend(options, reason);
-  if (!backend) throw ConfigError(concat("the GPU back end did not start: ", reason, kHint));
+  // What a library lacks is no affair of the driver's.
+  const bool library =
+      options.attention == AttentionKernels::kCudnn && reason.find("cuDNN") != std::string::npos;
+  if (!backend)
+    throw ConfigError(concat("the GPU back end did not start: ", reason,
+                             library ? "; runtime.attention=own needs no cuDNN, auto takes it "
+                                       "where it can be had"
+                                     : kHint));
   return std::move(*backend);
 }
 

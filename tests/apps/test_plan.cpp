@@ -1,3 +1,4 @@
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <regex>
@@ -49,7 +50,7 @@ TEST_CASE("plan writes the schedule as JSON and as a picture") {
   CHECK(object["orders"][0].size() == 2 * 8 * 4);
   CHECK(object["orders"][0][0] == nlohmann::json::parse(R"(["F", 0, 0, 0])"));
   for (const auto& bytes : object["planned_bytes"])
-    CHECK(contains(outcome, seq1f1b::concat('(', bytes.get<std::size_t>(), ')')));
+    CHECK(contains(outcome, seq1f1b::concat('(', bytes.get<std::size_t>(), " bytes)")));
   CHECK(seq1f1b::base::read_file(svg).starts_with("<svg "));
 }
 
@@ -63,6 +64,47 @@ TEST_CASE("plan counts the masters of bf16 weights") {
       std::regex_search(half.output, std::regex("weights 6[0-9]{2} MiB, gradients 1[.][0-9]+ GiB, "
                                                 "masters 1[.][0-9]+ GiB, moments 2[.][0-9]+ GiB")));
   CHECK(!contains(plan("gpt3_2.7b_32k.yaml", "runtime.device=cpu"), "masters"));
+}
+
+// A login node has no GPU: what a configuration says of GPUs must not keep it from being planned.
+TEST_CASE("plan takes what only a GPU does for a plan for GPUs") {
+  for (const char* wish : {"runtime.compute_dtype=bf16", "runtime.attention=cudnn"}) {
+    const Outcome outcome = plan("gpt3_2.7b_32k.yaml", std::string("runtime.device=auto ") + wish);
+    INFO(outcome.output);
+    CHECK(outcome.code == 0);
+    CHECK(contains(outcome, "device    cuda, computes in bf16 (auto, and runtime."));
+    CHECK(contains(outcome, "known or estimated of the GPU's memory"));
+  }
+  const Outcome processor = plan("gpt3_2.7b_32k.yaml", "runtime.device=cpu");
+  CHECK(processor.code == 0);
+  CHECK_FALSE(contains(processor, "GPU"));
+}
+
+// The parts are all there is.
+TEST_CASE("the parts of the planned memory add up to it") {
+  const Outcome outcome = plan("gpt3_2.7b_32k.yaml", "runtime.device=cuda");
+  INFO(outcome.output);
+  REQUIRE(outcome.code == 0);
+  const std::regex number("([0-9.]+) (B|KiB|MiB|GiB)");
+  const auto bytes = [&](const std::string& row) {
+    const std::size_t at = outcome.output.find(row);
+    REQUIRE(at != std::string::npos);
+    std::smatch match;
+    const std::string rest = outcome.output.substr(at + row.size(), 40);
+    REQUIRE(std::regex_search(rest, match, number));
+    const std::string unit = match[2];
+    const double scale = unit == "GiB"   ? 1 << 30
+                         : unit == "MiB" ? 1 << 20
+                         : unit == "KiB" ? 1 << 10
+                                         : 1;
+    return std::stod(match[1]) * scale;
+  };
+  double sum = 0;
+  for (const char* part :
+       {"  parameters ", "  activations ", "            channels ", "  operations ", "  step "})
+    sum += bytes(part);
+  // Every figure has three digits.
+  CHECK(std::abs(sum - bytes("planned ")) < 0.01 * sum);
 }
 
 TEST_CASE("plan says what it lacks") {

@@ -43,8 +43,8 @@ TEST_CASE("what needs a GPU is refused with the reason where there is none", "[r
   runtime.device = "cuda";
   CHECK(choose_device(runtime, Refusals{"", ""}).device == "cuda");
   CHECK(refusal_of(runtime, {"", "no driver"}) ==
-        "runtime.device is cuda, but rank 1 can use no GPU: no driver. Use runtime.device=cpu, "
-        "with what it computes in, or repair the GPU's driver or the job's allocation");
+        "runtime.device is cuda, but rank 1 can use no GPU: no driver. See what nvidia-smi finds "
+        "there and what the job was given, or compute on the processor with runtime.device=cpu");
   runtime.device = "auto";
   runtime.compute_dtype = "bf16";
   CHECK(choose_device(runtime, Refusals{""}).device == "cuda");
@@ -55,6 +55,19 @@ TEST_CASE("what needs a GPU is refused with the reason where there is none", "[r
   CHECK(refusal_of(runtime, {"no driver"}).starts_with("runtime.attention is cudnn, but rank 0"));
   runtime.attention = "auto";
   CHECK(choose_device(runtime, Refusals{"no driver"}).device == "cpu");
+}
+
+TEST_CASE("the way out to the processor is a configuration that it takes", "[runtime]") {
+  config::RuntimeConfig runtime;
+  runtime.device = "cuda";
+  runtime.compute_dtype = "bf16";
+  runtime.attention = "cudnn";
+  runtime.deterministic = runtime.cuda_graphs = "false";
+  const std::string refusal = refusal_of(runtime, {"no driver"});
+  const std::string with = " with ";
+  CHECK(refusal.substr(refusal.rfind(with) + with.size()) ==
+        "runtime.device=cpu runtime.compute_dtype=auto runtime.attention=own "
+        "runtime.deterministic=true runtime.cuda_graphs=true");
 }
 
 TEST_CASE("the choice replaces auto, and says where it comes from", "[runtime]") {
