@@ -5,9 +5,9 @@
 # objects that BUILD/cuda_objects.txt lists where there is one: files of a build before lie about, too.
 #
 # Usage: scripts/check_spills.sh [BUILD] [LIST]     default: build/release kernels/cuda/hot_kernels.txt
-#   LIST: lines of ARCHITECTURE PATTERN [BYTES]. Every kernel of sm_ARCHITECTURE whose mangled name, in
-#   which its source file's is, matches the extended regular expression PATTERN may store at most BYTES
-#   (0) of spills per thread; at least one must match.
+#   LIST: lines of ARCHITECTURE PATTERN [BYTES [REGISTERS]]. Every kernel of sm_ARCHITECTURE whose mangled
+#   name, in which its source file's is, matches the extended regular expression PATTERN may store at most
+#   BYTES (0) of spills per thread, and has exactly REGISTERS where they are given; at least one must match.
 set -euo pipefail
 export LC_ALL=C
 
@@ -70,6 +70,10 @@ awk -v list="$list" '
         if (spills[i] + 0 > allowed) {
           print "check_spills: sm_" cell[1] ": " spills[i] " bytes (" allowed " allowed), " \
                 registers[i] " registers: " name[i]
+          bad++
+        }
+        if (cell[4] != "" && registers[i] != cell[4]) {
+          print "check_spills: sm_" cell[1] ": " registers[i] " registers, not " cell[4] ": " name[i]
           bad++
         }
       }

@@ -29,6 +29,8 @@ report second_cu_backward 80 0 >"$folder/second.cu.o.ptxas"
 expect 0 'check_spills: 2 kernels keep to their registers' '80 first_cu.*forward' '80 second'
 expect 1 'check_spills: sm_90a: 16 bytes (0 allowed), 168 registers: first_cu_forward' '90a first'
 expect 0 'check_spills: 1 kernels*' '90a first 16'
+expect 0 'check_spills: 1 kernels*' '90a first 16 168'
+expect 1 'check_spills: sm_90a: 168 registers, not 160: first_cu_forward' '90a first 16 160'
 expect 1 'check_spills: no kernel of sm_90a matches second' '80 first' '90a second'
 expect 1 '*names no kernel' '# nothing'
 # ptxas says so of sm_90a only, and does not name it.

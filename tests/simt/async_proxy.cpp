@@ -1,5 +1,6 @@
 #include "tests/simt/async_proxy.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/common/bf16.h"
@@ -17,6 +18,17 @@ float value(std::uint32_t pair, int half) {
   Bf16 element;
   element.bits = static_cast<std::uint16_t>(pair >> (16 * half));
   return static_cast<float>(element);
+}
+
+// Bytes that a barrier can expect at once: PTX ISA manual, "Tracking asynchronous operations by the
+// mbarrier object".
+constexpr std::int64_t kMostBytes = (1 << 20) - 1;
+
+// Registers per thread of a launch of `threads` that a multiprocessor holds one of: all there are,
+// in eights, at most 255 (CUDA C++ Programming Guide, "Compute Capabilities"). What ptxas takes for
+// kernels that call setmaxnreg.
+int registers_at_launch(unsigned threads) {
+  return static_cast<int>(std::min(65536 / threads / 8 * 8, 255u));
 }
 
 // Matrix descriptors: PTX ISA manual, "Matrix Descriptor Format" and "Strides".
@@ -52,6 +64,8 @@ struct ProductCall {
 // At first the proxy has seen what every block begins with.
 AsyncProxy::AsyncProxy(Block& block)
     : block_(block),
+      registers_((block.threads() + kWarpSize - 1) / kWarpSize,
+                 registers_at_launch(block.threads())),
       seen_(block.call.shared_bytes, std::byte{0xFF}),
       random_(block.draw()),
       loads_land_early_(draw()) {}
@@ -83,6 +97,31 @@ const std::byte* AsyncProxy::visible(std::uint32_t shared, std::size_t bytes, co
 }
 
 void AsyncProxy::fence() { std::memcpy(seen_.data(), block_.shared(), seen_.size()); }
+
+// ---- registers
+
+bool AsyncProxy::take_registers(unsigned warp, int count) {
+  const int wanted = count - registers_[warp];
+  if (wanted > spare_registers_) return false;
+  spare_registers_ -= wanted;
+  registers_[warp] = count;
+  return true;
+}
+
+void AsyncProxy::set_registers(int count, bool more, const Where& where) {
+  const unsigned warp = current_thread().linear / kWarpSize;
+  const int before = registers_[warp];
+  if (more ? count < before : count > before)
+    block_.fail(concat("setmaxnreg to ", more ? "more" : "fewer", " registers, but from ", before,
+                       " to ", count),
+                where);
+  block_.meet_warp(
+      "setmaxnreg", ~0u, this, [](const Lanes&) {}, where);
+  // The first lane here takes or gives for its warp.
+  block_.wait_until(
+      "setmaxnreg", [=, this] { return take_registers(warp, count); }, where);
+  if (!more) block_.notify();
+}
 
 // ---- barriers
 
@@ -120,6 +159,9 @@ void AsyncProxy::arrive(std::uint32_t shared, int bytes, const Where& where) {
   if (barrier.pending == 0)
     block_.fail(concat("more than the ", barrier.count, " arrivals of a phase"), where);
   barrier.bytes += bytes;
+  if (barrier.bytes > kMostBytes)
+    block_.fail(concat("a barrier that expects ", barrier.bytes, " bytes, more than ", kMostBytes),
+                where);
   --barrier.pending;
   check_complete(barrier);
 }

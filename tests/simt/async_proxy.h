@@ -89,6 +89,10 @@ class AsyncProxy final : public Extension {
 
   void fence();
 
+  // setmaxnreg of a warp, to `count` registers per thread: more are waited for until other warps
+  // have given up as many.
+  void set_registers(int count, bool more, const Where& where);
+
   // Products, by warps.
   void fence_products(const Where& where);
   void multiply(Product product);
@@ -126,7 +130,12 @@ class AsyncProxy final : public Extension {
   void run_products(const std::array<Product*, kWarpSize>& lanes);
 
   Block& block_;
+  bool take_registers(unsigned warp, int count);
+
   std::map<std::uint32_t, SharedBarrier> barriers_;
+  // Per thread, of each warp; and what warps have given up, per thread of a warp.
+  std::vector<int> registers_;
+  int spare_registers_ = 0;
   std::vector<std::uint32_t> unfenced_;
   std::vector<Load> loads_;
   std::map<unsigned, PerThread> threads_;

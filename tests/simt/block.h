@@ -118,6 +118,8 @@ class Block {
   [[noreturn]] void fail(const std::string& what, const Where& where);
   void note_exception(const std::string& what);
 
+  unsigned threads() const { return static_cast<unsigned>(threads_.size()); }
+
   // Shared memory.
   std::byte* shared() const;
   // The `bytes` at a shared-space address; reports addresses outside and misaligned ones.

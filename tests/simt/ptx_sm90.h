@@ -111,12 +111,12 @@ inline void fence_proxy_async() { simt::AsyncProxy::get().fence(); }
 template <int kCount>
 void take_registers(Where where = Where::current()) {
   static_assert(kCount % 8 == 0 && kCount >= 24 && kCount <= 256);
-  __syncwarp(~0u, where);
+  simt::AsyncProxy::get().set_registers(kCount, true, where);
 }
 template <int kCount>
 void give_registers(Where where = Where::current()) {
   static_assert(kCount % 8 == 0 && kCount >= 24 && kCount <= 256);
-  __syncwarp(~0u, where);
+  simt::AsyncProxy::get().set_registers(kCount, false, where);
 }
 inline void barrier_sync(int id, int threads, Where where = Where::current()) {
   simt::current_block().sync_named(static_cast<unsigned>(id), static_cast<unsigned>(threads),

@@ -3,6 +3,7 @@
 // Fragments and Shared Memory Matrix Layouts" of wgmma.m64nNk16), not from the emulator's code.
 #include <cmath>
 #include <cstdint>
+#include <numeric>
 #include <vector>
 
 #include "kernels/common/bf16.h"
@@ -302,6 +303,23 @@ __global__ void barrier_without_init() {
   cuda::mbarrier_arrive(cuda::shared_address(memory));
 }
 
+// The first warp group gives registers up, the others take them.
+template <int kGiven, int kTaken>
+__global__ void exchange_registers(int* done) {
+  if (threadIdx.x < 128)
+    cuda::give_registers<kGiven>();
+  else
+    cuda::take_registers<kTaken>();
+  done[threadIdx.x] = 1;
+}
+
+__global__ void expects_too_much() {
+  SEQ1F1B_DYNAMIC_SHARED(memory);
+  const std::uint32_t barrier = cuda::shared_address(memory);
+  cuda::mbarrier_init(barrier, 2);
+  cuda::mbarrier_arrive_expect(barrier, 1 << 20);
+}
+
 }  // namespace
 
 TEST_CASE("wgmma multiplies operands of both orders, from memory and registers", "[simt]") {
@@ -500,6 +518,30 @@ TEST_CASE("a barrier that expects fewer bytes than are loaded is reported", "[si
   CHECK(!report_of([&](cudaStream_t stream) {
            SEQ1F1B_LAUNCH(expects_too_little, 1, 1, 520, stream, in);
          }).empty());
+}
+
+TEST_CASE("warps wait for registers that others must give up first", "[simt]") {
+  const auto run = [](auto* kernel, unsigned threads) {
+    std::vector<int> done(threads);
+    const std::string report = report_of(
+        [&](cudaStream_t stream) { SEQ1F1B_LAUNCH(kernel, 1, threads, 0, stream, done.data()); });
+    const bool all = std::accumulate(done.begin(), done.end(), 0u) == threads;
+    CHECK(all == report.empty());
+    return report;
+  };
+  // 384 threads begin with 168 registers each, 512 with 128: 504 and 512 for all warp groups.
+  CHECK(run(&exchange_registers<24, 240>, 384).empty());
+  CHECK(contains(run(&exchange_registers<32, 240>, 384), "at setmaxnreg"));
+  CHECK(run(&exchange_registers<32, 160>, 512).empty());
+  CHECK(contains(run(&exchange_registers<40, 160>, 512), "at setmaxnreg"));
+  CHECK(contains(run(&exchange_registers<24, 160>, 384), "setmaxnreg to more registers"));
+  CHECK(contains(run(&exchange_registers<176, 240>, 384), "setmaxnreg to fewer registers"));
+}
+
+TEST_CASE("a barrier that expects more bytes than it can count is reported", "[simt]") {
+  CHECK(contains(
+      report_of([](cudaStream_t stream) { SEQ1F1B_LAUNCH(expects_too_much, 1, 1, 64, stream); }),
+      "a barrier that expects 1048576 bytes"));
 }
 
 }  // namespace seq1f1b::simt::testing
