@@ -9,6 +9,7 @@
 #include "core/config/load.h"
 #include "core/config/problems.h"
 #include "core/config/schema.h"
+#include "core/config/split.h"
 
 namespace seq1f1b::config {
 namespace {
@@ -53,7 +54,6 @@ class Validator {
     check_schedule();
     check_optimizer();
     check_data();
-    check_split();
     check_device();
     problems_.throw_if_any();
     return derived_;
@@ -226,23 +226,10 @@ class Validator {
   void check_data() {
     if (std::ranges::find(config_.data.train, "") != config_.data.train.end())
       problems_.add("data.train holds an empty prefix: name .bin/.idx pairs, or [] for none");
-  }
-
-  // Three shares, not negative, that leave something for training.
-  void check_split() {
-    std::istringstream text(config_.data.split);
-    std::vector<double> shares;
-    bool legal = true;
-    for (std::string share; std::getline(text, share, ',');) {
-      std::istringstream number(share);
-      double value = -1;
-      legal = legal && (number >> value) && (number >> std::ws).eof() && value >= 0;
-      shares.push_back(value);
-    }
-    if (!legal || shares.size() != 3 || shares[0] <= 0 || config_.data.split.ends_with(",")) {
-      problems_.add("data.split \"", config_.data.split,
-                    "\" must be three shares, for training (above 0), validation and test, like "
-                    "\"949,50,1\"");
+    try {
+      split_shares(config_.data.split);
+    } catch (const ConfigError& error) {
+      problems_.add(error.what());
     }
   }
 

@@ -5,7 +5,6 @@
 #include <numeric>
 
 #include "core/data/permutation.h"
-#include "core/data/split.h"
 #include "kernels/common/errors.h"
 #include "kernels/common/philox.h"
 
@@ -30,11 +29,12 @@ struct Dataset::State {
     }
     choose_documents(spec);
     if (tokens() < seq_length + 1)
-      throw DataError(concat(
-          "the ", kShareNames[static_cast<std::size_t>(share)], " share of ", spec.prefixes.front(),
-          spec.prefixes.size() > 1 ? " and others" : "", " (split ", spec.split, ") has ", tokens(),
-          " tokens in ", order.size(), " of ", documents_in_files(),
-          " documents; one window of seq_length ", seq_length, " needs ", seq_length + 1));
+      throw DataError(concat("the ", kShareNames[static_cast<std::size_t>(share)], " share of ",
+                             spec.prefixes.front(), spec.prefixes.size() > 1 ? " and others" : "",
+                             " (split ", spec.shares[0], ",", spec.shares[1], ",", spec.shares[2],
+                             ") has ", tokens(), " tokens in ", order.size(), " of ",
+                             documents_in_files(), " documents; one window of seq_length ",
+                             seq_length, " needs ", seq_length + 1));
   }
 
   std::int64_t documents_in_files() const {
@@ -48,7 +48,7 @@ struct Dataset::State {
     std::vector<std::int64_t> all(static_cast<std::size_t>(documents_in_files()));
     std::iota(all.begin(), all.end(), std::int64_t{0});
     shuffle(all, kernels::name_key("data.documents", spec.seed));
-    const auto bounds = split_bounds(spec.split, documents_in_files());
+    const auto bounds = share_bounds(spec.shares, documents_in_files());
     const auto index = static_cast<std::size_t>(share);
     order.assign(all.begin() + bounds[index], all.begin() + bounds[index + 1]);
     ends.reserve(order.size());

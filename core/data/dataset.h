@@ -8,15 +8,14 @@
 #include <string>
 #include <vector>
 
+#include "core/data/shares.h"
 #include "core/data/token_file.h"
 
 namespace seq1f1b::data {
 
-enum class Share : std::uint8_t { kTrain = 0, kValidation = 1, kTest = 2 };
-
 struct DatasetSpec {
   std::vector<std::string> prefixes;
-  std::string split = "949,50,1";  // documents, after a shuffle by seed, in these proportions
+  Shares shares{949, 50, 1};  // of the documents, after a shuffle by seed
   Share share = Share::kTrain;
   std::int64_t seq_length = 0;
   std::uint64_t seed = 0;

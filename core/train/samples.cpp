@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/config/split.h"
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::train {
@@ -10,7 +11,7 @@ namespace {
 data::DatasetSpec share_of(const config::Config& config, data::Share share) {
   data::DatasetSpec spec;
   spec.prefixes = config.data.train;
-  spec.split = config.data.split;
+  spec.shares = config::split_shares(config.data.split);
   spec.share = share;
   spec.seq_length = config.training.seq_length;
   spec.seed = config.training.seed;

@@ -144,8 +144,8 @@ TEST_CASE("the learning rate has a sound course") {
 }
 
 TEST_CASE("the split has three shares") {
-  for (const char* split :
-       {"", "1", "9,1", "9,1,", "9,1,0,0", "9,x,1", "9,-1,1", "0,1,1", ",1,1"}) {
+  for (const char* split : {"", "1", "9,1", "9,1,", "9,1,0,0", "1 2 3", "1;2;3", "nan,1,1",
+                            "inf,1,1", "9,1,1 x", "9,x,1", "9,-1,1", "0,1,1", ",1,1"}) {
     CAPTURE(split);
     CHECK(validate_error({concat("data.split=", split)}).find("must be three shares") !=
           std::string::npos);
@@ -179,7 +179,8 @@ TEST_CASE("the data type is one that the device computes in") {
 TEST_CASE("what only a GPU offers is refused elsewhere, unless it is left as it is") {
   for (const char* key : {"attention=own", "deterministic=true", "cuda_graphs=true"})
     CHECK(validate_error({concat("runtime.", key), "runtime.device=cpu"}) == "no error");
-  for (const char* key : {"attention=cudnn", "attention=auto", "deterministic=false", "cuda_graphs=false"})
+  for (const char* key :
+       {"attention=cudnn", "attention=auto", "deterministic=false", "cuda_graphs=false"})
     for (const char* device : {"auto", "cuda"})
       CHECK(validate_error({concat("runtime.", key), concat("runtime.device=", device)}) ==
             "no error");

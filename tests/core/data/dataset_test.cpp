@@ -7,7 +7,7 @@
 #include <set>
 
 #include "core/data/permutation.h"
-#include "core/data/split.h"
+#include "core/data/shares.h"
 #include "kernels/common/errors.h"
 #include "tests/catch.h"
 #include "tests/support/temporary_folder.h"
@@ -50,7 +50,7 @@ class Corpus {
     spec.share = share;
     spec.seed = 42;
     spec.vocab_size = kVocabulary;
-    spec.split = "80,15,5";
+    spec.shares = {80, 15, 5};
     return spec;
   }
 
@@ -198,23 +198,15 @@ TEST_CASE("shares are disjoint sets of whole documents in the asked proportions"
   CHECK(tokens == corpus.total);
 }
 
-TEST_CASE("split bounds are rounded running sums") {
+TEST_CASE("bounds of shares are rounded running sums") {
   using Bounds = std::array<std::int64_t, 4>;
-  CHECK(split_bounds("949,50,1", 1000) == Bounds{0, 949, 999, 1000});
-  CHECK(split_bounds("949,50,1", 31102) == Bounds{0, 29516, 31071, 31102});
-  CHECK(split_bounds(" 98 , 2 ", 10) == Bounds{0, 10, 10, 10});
-  CHECK(split_bounds("1", 7) == Bounds{0, 7, 7, 7});
-  CHECK(split_bounds("0.5,0.25,0.25", 8) == Bounds{0, 4, 6, 8});
-  CHECK(split_bounds("1,1,1", 0) == Bounds{0, 0, 0, 0});
-  for (const char* wrong :
-       {"", "a", "1,", "1,,2", "1 2", "1,2,3,4", "-1,2", "0,0,0", "1;2", "nan"}) {
-    CAPTURE(wrong);
-    CHECK_THROWS_AS(split_bounds(wrong, 10), ConfigError);
-  }
-  CHECK(message_of<ConfigError>([] { split_bounds("1;2", 10); }) ==
-        "data.split: '1;2' is not a list of numbers; give the shares of training, validation and "
-        "test "
-        "as 949,50,1");
+  CHECK(share_bounds({949, 50, 1}, 1000) == Bounds{0, 949, 999, 1000});
+  CHECK(share_bounds({949, 50, 1}, 31102) == Bounds{0, 29516, 31071, 31102});
+  CHECK(share_bounds({98, 2, 0}, 10) == Bounds{0, 10, 10, 10});
+  CHECK(share_bounds({1, 0, 0}, 7) == Bounds{0, 7, 7, 7});
+  CHECK(share_bounds({0.5, 0.25, 0.25}, 8) == Bounds{0, 4, 6, 8});
+  CHECK(share_bounds({1, 1, 1}, 0) == Bounds{0, 0, 0, 0});
+  CHECK_THROWS_AS(share_bounds({0, 0, 0}, 7), InternalError);
 }
 
 TEST_CASE("too little data, wrong vocabulary and missing files are said clearly") {
@@ -223,13 +215,13 @@ TEST_CASE("too little data, wrong vocabulary and missing files are said clearly"
     return message_of<Error>([&] { Dataset dataset(spec); });
   };
   DatasetSpec spec = corpus.spec(1000);
-  spec.split = "1";
+  spec.shares = {1, 0, 0};
   CHECK(open(spec) ==
-        "the training share of " + corpus.prefixes[0] + " (split 1) has " +
+        "the training share of " + corpus.prefixes[0] + " (split 1,0,0) has " +
             std::to_string(corpus.total) +
             " tokens in 10 of 10 documents; one window of seq_length 1000 needs 1001");
   spec = corpus.spec(4, Share::kTest);
-  spec.split = "1";
+  spec.shares = {1, 0, 0};
   CHECK(open(spec).find("the test share of ") == 0);
   spec.seq_length = corpus.total;  // one token short
   spec.share = Share::kTrain;
@@ -243,7 +235,7 @@ TEST_CASE("too little data, wrong vocabulary and missing files are said clearly"
   CHECK_THROWS_AS(Dataset(spec), ConfigError);
 
   spec = corpus.spec(corpus.total - 1);
-  spec.split = "1";
+  spec.shares = {1, 0, 0};
   spec.vocab_size = corpus.total - 1;  // the last token is outside
   const Dataset dataset(spec);
   CHECK(message_of<DataError>([&] { sample(dataset, 0, spec.seq_length); }) ==

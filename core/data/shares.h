@@ -1,0 +1,17 @@
+#pragma once
+// Which documents train and which are held out.
+#include <array>
+#include <cstdint>
+
+namespace seq1f1b::data {
+
+enum class Share : std::uint8_t { kTrain = 0, kValidation = 1, kTest = 2 };
+
+// Proportions by Share, not all of them 0.
+using Shares = std::array<double, 3>;
+
+// The bounds of the shares among `documents`, share i holding [bounds[i], bounds[i + 1]). Rounded
+// from the running sums of the proportions, so that no document is lost.
+std::array<std::int64_t, 4> share_bounds(const Shares& shares, std::int64_t documents);
+
+}  // namespace seq1f1b::data
