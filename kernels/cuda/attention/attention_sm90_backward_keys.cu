@@ -20,6 +20,7 @@
 #include <cmath>
 
 #include "kernels/cuda/attention/attention_sm90_backward.h"
+#include "kernels/cuda/attention/attention_sm90_roles.h"
 #include "kernels/cuda/attention/attention_sm90_tiles.h"
 
 namespace seq1f1b::kernels::cuda::sm90 {
@@ -34,8 +35,7 @@ struct KeyTiles {
   // Whether grad_value's product runs under the computation of g, and grad_key's under the next
   // step's scores. With 128 queries their operands' registers are wanted there.
   static constexpr bool kOverlap = kQueries == 64;
-  static constexpr int kThreads = kGroup * (kConsumers + 1);
-  static constexpr int kProducerRegisters = 24, kConsumerRegisters = 240;
+  using Groups = WarpGroups<kConsumers>;
 
   static constexpr int kKeyBytes = tile_bytes(kKeys, kDim);
   static constexpr int kQueryBytes = tile_bytes(kQueries, kDim);
@@ -50,18 +50,18 @@ struct KeyTiles {
   static_assert(!kOnePass || kHalfColumns || kQueries / kPanelWidth == kConsumers);
   static constexpr int kKeyStep = kOnePass && kHalfColumns ? kSumWidth : kPanelWidth;
   static_assert(panels_of(kDim) * kKeyStep >= kDim);
-  // Shared memory.
+  // Shared memory: keys, values, queries, grad_output, g^T, sums of grad_query, statistics,
+  // barriers.
   static constexpr int kValue = kKeyBytes, kQuery = 2 * kKeyBytes;
-  static constexpr int kGradOutput = kQuery + kStages * kQueryBytes;
-  static constexpr int kScores = kGradOutput + kStages * kQueryBytes;
+  static constexpr int kScores = kQuery + 2 * kStages * kQueryBytes;
   static constexpr int kSums = kScores + 2 * kScoreBytes;
   static constexpr int kLog2Sum = kSums + kConsumers * kSumBytes;
   static constexpr int kDelta = kLog2Sum + kStages * kStatisticBytes;
   static constexpr int kKeyFull = kDelta + kStages * kStatisticBytes;
-  static constexpr int kQueryFull = kKeyFull + kBarrierBytes;
-  static constexpr int kGradOutputFull = kQueryFull + kStages * kBarrierBytes;
-  static constexpr int kEmpty = kGradOutputFull + kStages * kBarrierBytes;
-  static constexpr int kSharedBytes = kEmpty + kStages * kBarrierBytes;
+  using Queries = Ring<kStages, kQueryBytes, kQuery, kKeyFull + kBarrierBytes>;
+  using GradOutputs = Ring<kStages, kQueryBytes, Queries::kTilesEnd, Queries::kBarriersEnd>;
+  static_assert(GradOutputs::kTilesEnd == kScores);
+  static constexpr int kSharedBytes = GradOutputs::kBarriersEnd;
   static_assert(kStages == 2 && kSharedBytes <= 227 * 1024);
   // Named barriers: of all computing warps, and of warp group w.
   static constexpr int kAllBarrier = 1;
@@ -119,25 +119,28 @@ __device__ __forceinline__ void load(const TensorMap* query, const TensorMap* gr
                                              key_full);
   load_key_tile<T::kKeys, kDim>(shared + T::kValue, value, at.kv_head, at.first_key, at.batch,
                                 key_full);
-  RingPlace<T::kStages> place;
+  typename T::Queries::Place query_place;
+  typename T::GradOutputs::Place grad_output_place;
   for (int head = at.first_head; head < at.first_head + at.heads; ++head)
-    for (int tile = at.tiles.begin; tile < at.tiles.end; ++tile, place.advance()) {
-      const int stage = place.stage;
-      mbarrier_wait(shared + T::kEmpty + stage * kBarrierBytes, place.parity ^ 1);
+    for (int tile = at.tiles.begin; tile < at.tiles.end; ++tile) {
       const std::int64_t statistics =
           static_cast<std::int64_t>(at.batch * a.shape.heads + head) * a.padded_tokens +
           tile * T::kQueries;
-      const auto load_pair = [&](int tiles, const TensorMap* map, int statistic_place,
-                                 const float* statistic, int full) {
-        const std::uint32_t barrier = shared + full + stage * kBarrierBytes;
-        mbarrier_arrive_expect(barrier, T::kQueryBytes + T::kStatisticBytes);
-        load_query_tile<T::kQueries, kDim>(shared + tiles + stage * T::kQueryBytes, map, head,
-                                           tile * T::kQueries, at.batch, barrier);
-        bulk_load(shared + statistic_place + stage * T::kStatisticBytes, statistic + statistics,
-                  T::kStatisticBytes, barrier);
+      // A tile and a statistic of its rows, which has as many places as the ring.
+      const auto load_pair = [&](const TensorMap* map, int place, const float* statistic) {
+        return [&, map, place, statistic](std::uint32_t to, std::uint32_t barrier) {
+          load_query_tile<T::kQueries, kDim>(to, map, head, tile * T::kQueries, at.batch, barrier);
+          bulk_load(shared + place, statistic + statistics, T::kStatisticBytes, barrier);
+        };
       };
-      load_pair(T::kQuery, query, T::kLog2Sum, a.log2_sum, T::kQueryFull);
-      load_pair(T::kGradOutput, grad_output, T::kDelta, a.delta, T::kGradOutputFull);
+      constexpr int kBytes = T::kQueryBytes + T::kStatisticBytes;
+      T::Queries::template fill<kBytes>(
+          shared, query_place,
+          load_pair(query, T::kLog2Sum + query_place.stage * T::kStatisticBytes, a.log2_sum));
+      T::GradOutputs::template fill<kBytes>(
+          shared, grad_output_place,
+          load_pair(grad_output, T::kDelta + grad_output_place.stage * T::kStatisticBytes,
+                    a.delta));
     }
 }
 
@@ -186,10 +189,10 @@ __device__ __forceinline__ void compute(const KeyArguments& a, const KeyTile<kDi
   const std::uint64_t value_tile =
       panel_descriptor(shared + T::kValue + w * kGroupRows * kRowBytes);
   const std::uint64_t query_tiles = panel_descriptor(shared + T::kQuery);
-  const std::uint64_t grad_output_tiles = panel_descriptor(shared + T::kGradOutput);
+  const std::uint64_t grad_output_tiles = panel_descriptor(shared + T::Queries::kTilesEnd);
   const std::uint64_t query_outer = panel_descriptor(shared + T::kQuery, T::kQueries * kRowBytes);
   const std::uint64_t grad_output_outer =
-      panel_descriptor(shared + T::kGradOutput, T::kQueries * kRowBytes);
+      panel_descriptor(shared + T::Queries::kTilesEnd, T::kQueries * kRowBytes);
   // In one pass: this warp group's panel of g^T and of the keys (one of the two has only one).
   const std::uint64_t score_panel =
       panel_descriptor(shared + T::kScores + (T::kHalfColumns ? 0 : w * T::kScorePanelBytes));
@@ -210,12 +213,10 @@ __device__ __forceinline__ void compute(const KeyArguments& a, const KeyTile<kDi
   // products wait for each other.
   if (steps > 0) {
     mbarrier_wait(shared + T::kKeyFull, 0);
-    for (int step = 0; step < steps; ++step) {
-      // Stages alternate, parities every second step.
-      const int stage = step % 2, parity = step / 2 % 2, first_query = tile * T::kQueries;
-      const std::uint32_t query_full = shared + T::kQueryFull + stage * kBarrierBytes;
-      const std::uint32_t grad_output_full = shared + T::kGradOutputFull + stage * kBarrierBytes;
-      mbarrier_wait(query_full, parity);
+    typename T::Queries::Place place;  // GradOutputs', too
+    for (int step = 0; step < steps; ++step, place.advance()) {
+      const int stage = place.stage, first_query = tile * T::kQueries;
+      T::Queries::wait(shared, place);
       wgmma_fence();
       product_abt<kDim, T::kKeys, T::kQueries, T::kKeyStep>(
           s, key_tile, moved(query_tiles, stage * T::kQueryBytes));
@@ -224,8 +225,11 @@ __device__ __forceinline__ void compute(const KeyArguments& a, const KeyTile<kDi
       wgmma_wait<1>();
       wgmma_arrived(grad_value);
       wgmma_arrived(grad_key);
-      if (step > 0 && lane == 0) mbarrier_arrive(shared + T::kEmpty + (stage ^ 1) * kBarrierBytes);
-      mbarrier_wait(grad_output_full, parity);
+      if (step > 0) {
+        T::Queries::release(shared, stage ^ 1, lane);
+        T::GradOutputs::release(shared, stage ^ 1, lane);
+      }
+      T::GradOutputs::wait(shared, place);
       wgmma_fence();
       product_abt<kDim, T::kKeys, T::kQueries>(gp, value_tile,
                                                moved(grad_output_tiles, stage * T::kQueryBytes));
@@ -272,7 +276,7 @@ __device__ __forceinline__ void compute(const KeyArguments& a, const KeyTile<kDi
         add_product_ab<T::kQueries, kDim>(grad_key, gs, query_stage);
         wgmma_commit();
       } else {
-        const int buffer = step % 2 * T::kScoreBytes;
+        const int buffer = stage * T::kScoreBytes;
 #pragma unroll
         for (int r = 0; r < 2; ++r)
 #pragma unroll
@@ -343,7 +347,7 @@ __device__ __forceinline__ void compute(const KeyArguments& a, const KeyTile<kDi
 #endif
 
 template <int kDim, bool kOnePass>
-__global__ void __launch_bounds__(KeyTiles<kDim, kOnePass>::kThreads, 1)
+__global__ void __launch_bounds__(KeyTiles<kDim, kOnePass>::Groups::kThreads, 1)
     keys(const __grid_constant__ TensorMap query, const __grid_constant__ TensorMap grad_output,
          const __grid_constant__ TensorMap key, const __grid_constant__ TensorMap value,
          const __grid_constant__ KeyArguments a) {
@@ -351,26 +355,16 @@ __global__ void __launch_bounds__(KeyTiles<kDim, kOnePass>::kThreads, 1)
   using T = KeyTiles<kDim, kOnePass>;
   SEQ1F1B_DYNAMIC_SHARED(shared_bytes);
   const std::uint32_t shared = shared_address(shared_bytes);
-  if (threadIdx.x == 0) {
-    mbarrier_init(shared + T::kKeyFull, 1);
-#pragma unroll
-    for (int stage = 0; stage < T::kStages; ++stage) {
-      mbarrier_init(shared + T::kQueryFull + stage * kBarrierBytes, 1);
-      mbarrier_init(shared + T::kGradOutputFull + stage * kBarrierBytes, 1);
-      mbarrier_init(shared + T::kEmpty + stage * kBarrierBytes, 4 * T::kConsumers);
-    }
-    fence_mbarrier_init();
-  }
-  __syncthreads();
   const KeyTile<kDim, kOnePass> at(
       a, Work(blockIdx.x, a.shape.micro_batch * a.shape.kv_heads, a.key_tiles, a.section));
-  if (threadIdx.x < kGroup) {
-    give_registers<T::kProducerRegisters>();
-    if (threadIdx.x == 0) load<kDim, kOnePass>(&query, &grad_output, &key, &value, a, at, shared);
-  } else {
-    take_registers<T::kConsumerRegisters>();
-    compute<kDim, kOnePass>(a, at, shared, shared_bytes);
-  }
+  run_roles<typename T::Groups>(
+      [&] {
+        mbarrier_init(shared + T::kKeyFull, 1);
+        T::Queries::initialise(shared, 4 * T::kConsumers);
+        T::GradOutputs::initialise(shared, 4 * T::kConsumers);
+      },
+      [&] { load<kDim, kOnePass>(&query, &grad_output, &key, &value, a, at, shared); },
+      [&] { compute<kDim, kOnePass>(a, at, shared, shared_bytes); });
 #endif
 }
 
@@ -394,8 +388,8 @@ void launch(Context& context, const BackwardCall& call) {
                                call.operands.add};
   allow_shared_bytes(keys<kDim, kOnePass>, T::kSharedBytes);
   SEQ1F1B_LAUNCH((keys<kDim, kOnePass>), dim3(static_cast<unsigned>(rows * key_tiles)),
-                 dim3(T::kThreads), T::kSharedBytes, context.stream, call.query, call.grad_output,
-                 call.key, call.value, arguments);
+                 dim3(T::Groups::kThreads), T::kSharedBytes, context.stream, call.query,
+                 call.grad_output, call.key, call.value, arguments);
 }
 
 }  // namespace

@@ -13,6 +13,8 @@
 #include <cmath>
 
 #include "kernels/cuda/attention/attention_sm90_backward.h"
+#include "kernels/cuda/attention/attention_sm90_query_tile.h"
+#include "kernels/cuda/attention/attention_sm90_roles.h"
 #include "kernels/cuda/attention/attention_sm90_tiles.h"
 
 namespace seq1f1b::kernels::cuda::sm90 {
@@ -22,20 +24,17 @@ struct QueryTiles {
   static constexpr int kConsumers = 2;  // warp groups
   static constexpr int kQueries = kGroupRows * kConsumers;
   static constexpr int kKeys = kBackwardKeys, kStages = 2;
-  static constexpr int kThreads = kGroup * (kConsumers + 1);
-  static constexpr int kProducerRegisters = 24, kConsumerRegisters = 240;
+  using Groups = WarpGroups<kConsumers>;
 
   static constexpr int kQueryBytes = tile_bytes(kQueries, kDim);
   static constexpr int kKeyBytes = tile_bytes(kKeys, kDim);
   // Shared memory: query (later its gradient), grad_output, keys, values, barriers.
   static constexpr int kGradOutput = kQueryBytes, kKey = 2 * kQueryBytes;
-  static constexpr int kValue = kKey + kStages * kKeyBytes;
-  static constexpr int kBarriers = kValue + kStages * kKeyBytes;
-  static constexpr int kKeyFull = kBarriers, kKeyEmpty = kKeyFull + kStages * kBarrierBytes;
-  static constexpr int kValueFull = kKeyEmpty + kStages * kBarrierBytes;
-  static constexpr int kValueEmpty = kValueFull + kStages * kBarrierBytes;
-  static constexpr int kQueryFull = kValueEmpty + kStages * kBarrierBytes;
-  static constexpr int kSharedBytes = kQueryFull + kBarrierBytes;
+  static constexpr int kQueryFull = kKey + 2 * kStages * kKeyBytes;
+  using Keys = Ring<kStages, kKeyBytes, kKey, kQueryFull + kBarrierBytes>;
+  using Values = Ring<kStages, kKeyBytes, Keys::kTilesEnd, Keys::kBarriersEnd>;
+  static_assert(Values::kTilesEnd == kQueryFull);
+  static constexpr int kSharedBytes = Values::kBarriersEnd;
   static_assert(kStages == 2 && kSharedBytes <= 227 * 1024);
   static constexpr int own_barrier(int w) { return 1 + w; }
 };
@@ -51,81 +50,56 @@ struct QueryArguments {
 
 #if SEQ1F1B_SM90
 
-// The query tile of a block, longest first, and its key blocks.
 template <int kDim>
-struct QueryTile {
-  int row, batch, head, first_query;
-  AttentionMask mask;
-  TileRange keys;
-
-  __device__ __forceinline__ QueryTile(const QueryArguments& a, const Work& work)
-      : row(work.row),
-        batch(work.row / a.shape.heads),
-        head(work.row % a.shape.heads),
-        first_query((a.query_tiles - 1 - work.tile) * QueryTiles<kDim>::kQueries),
-        mask(a.shape, batch),
-        keys(mask.key_tiles(first_query, QueryTiles<kDim>::kQueries, QueryTiles<kDim>::kKeys)) {}
-};
+using Queries = QueryTile<QueryTiles<kDim>::kQueries, QueryTiles<kDim>::kKeys>;
 
 // One thread.
 template <int kDim>
 __device__ __forceinline__ void load(const TensorMap* query, const TensorMap* grad_output,
                                      const TensorMap* key, const TensorMap* value,
-                                     const AttentionShape& shape, const QueryTile<kDim>& at,
-                                     std::uint32_t shared) {
+                                     const Queries<kDim>& at, std::uint32_t shared) {
   using T = QueryTiles<kDim>;
   const std::uint32_t query_full = shared + T::kQueryFull;
   mbarrier_arrive_expect(query_full, 2 * T::kQueryBytes);
   load_query_tile<T::kQueries, kDim>(shared, query, at.head, at.first_query, at.batch, query_full);
   load_query_tile<T::kQueries, kDim>(shared + T::kGradOutput, grad_output, at.head, at.first_query,
                                      at.batch, query_full);
-  const int kv_head = at.head / (shape.heads / shape.kv_heads);
-  RingPlace<T::kStages> place;
-  const auto load_next = [&](const TensorMap* map, int block, int tiles, int full, int empty) {
-    const std::uint32_t barrier = shared + full + place.stage * kBarrierBytes;
-    mbarrier_wait(shared + empty + place.stage * kBarrierBytes, place.parity ^ 1);
-    mbarrier_arrive_expect(barrier, T::kKeyBytes);
-    load_key_tile<T::kKeys, kDim>(shared + tiles + place.stage * T::kKeyBytes, map, kv_head,
-                                  block * T::kKeys, at.batch, barrier);
-  };
-  for (int block = at.keys.begin; block < at.keys.end; ++block, place.advance()) {
-    load_next(key, block, T::kKey, T::kKeyFull, T::kKeyEmpty);
-    load_next(value, block, T::kValue, T::kValueFull, T::kValueEmpty);
+  typename T::Keys::Place key_place;
+  typename T::Values::Place value_place;
+  for (int block = at.keys.begin; block < at.keys.end; ++block) {
+    const auto load_block = [&](const TensorMap* map) {
+      return [&at, map, block](std::uint32_t tile, std::uint32_t barrier) {
+        load_key_tile<T::kKeys, kDim>(tile, map, at.kv_head, block * T::kKeys, at.batch, barrier);
+      };
+    };
+    T::Keys::fill(shared, key_place, load_block(key));
+    T::Values::fill(shared, value_place, load_block(value));
   }
 }
 
 // A warp group: 64 queries.
 template <int kDim>
 __device__ __forceinline__ void compute(const TensorMap* grad_query, const QueryArguments& a,
-                                        const QueryTile<kDim>& at, std::uint32_t shared,
+                                        const Queries<kDim>& at, std::uint32_t shared,
                                         unsigned char* shared_bytes) {
   using T = QueryTiles<kDim>;
-  const int thread = threadIdx.x % kGroup, warp = thread / 32, lane = thread % 32;
-  const int g = lane / 4, t = lane % 4;
+  const int thread = threadIdx.x % kGroup, lane = thread % 32, t = lane % 4;
   const int w = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / kGroup - 1, 0);
   const int first_query = at.first_query + w * kGroupRows;
-
-  int first_key[2];
-  unsigned keys[2];
+  const RowPair rows(at.mask, first_query, thread);
   float log2_sum[2], delta[2];
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    const int row = first_query + warp * 16 + g + 8 * r;  // < padded_tokens
-    const std::int64_t place = static_cast<std::int64_t>(at.row) * a.padded_tokens + row;
+  for (int r = 0; r < 2; ++r) {  // rows are below padded_tokens
+    const std::int64_t place = static_cast<std::int64_t>(at.row) * a.padded_tokens + rows.row[r];
     log2_sum[r] = a.log2_sum[place];
     delta[r] = a.delta[place];
-    first_key[r] = at.mask.first_key(row);
-    keys[r] = at.mask.last_key(row) - first_key[r];
   }
-  const auto release = [&](int empty, int stage) {
-    if (lane == 0) mbarrier_arrive(shared + empty + stage * kBarrierBytes);
-  };
   const std::uint64_t query_tile = panel_descriptor(shared + w * kGroupRows * kRowBytes);
   const std::uint64_t grad_output_tile =
       panel_descriptor(shared + T::kGradOutput + w * kGroupRows * kRowBytes);
   const std::uint64_t key_tiles = panel_descriptor(shared + T::kKey);
   const std::uint64_t key_tiles_outer = panel_descriptor(shared + T::kKey, T::kKeys * kRowBytes);
-  const std::uint64_t value_tiles = panel_descriptor(shared + T::kValue);
+  const std::uint64_t value_tiles = panel_descriptor(shared + T::Keys::kTilesEnd);
   const float scale_log2 = a.shape.scale * kLog2E;
 
   float s[T::kKeys / 2], gp[T::kKeys / 2], sum[kDim / 2];
@@ -134,9 +108,9 @@ __device__ __forceinline__ void compute(const TensorMap* grad_query, const Query
   for (int i = 0; i < kDim / 2; ++i) sum[i] = 0;
 
   mbarrier_wait(shared + T::kQueryFull, 0);
-  RingPlace<T::kStages> place;
+  typename T::Keys::Place place;
   for (int block = at.keys.begin; block < at.keys.end; ++block) {
-    mbarrier_wait(shared + T::kKeyFull + place.stage * kBarrierBytes, place.parity);
+    T::Keys::wait(shared, place);
     wgmma_fence();
     product_abt<kDim, T::kQueries, T::kKeys>(s, query_tile,
                                              moved(key_tiles, place.stage * T::kKeyBytes));
@@ -144,8 +118,8 @@ __device__ __forceinline__ void compute(const TensorMap* grad_query, const Query
     // The product of the block before is done: its operand's registers are free for the next one.
     wgmma_wait<1>();
     wgmma_arrived(sum);
-    if (block > at.keys.begin) release(T::kKeyEmpty, place.stage ^ 1);
-    mbarrier_wait(shared + T::kValueFull + place.stage * kBarrierBytes, place.parity);
+    if (block > at.keys.begin) T::Keys::release(shared, place.stage ^ 1, lane);
+    T::Values::wait(shared, place);
     wgmma_fence();
     product_abt<kDim, T::kQueries, T::kKeys>(gp, grad_output_tile,
                                              moved(value_tiles, place.stage * T::kKeyBytes));
@@ -153,22 +127,17 @@ __device__ __forceinline__ void compute(const TensorMap* grad_query, const Query
     wgmma_wait<1>();
     wgmma_arrived(s);
 
-    if (!at.mask.all_visible(first_query, kGroupRows, block * T::kKeys, T::kKeys)) {
-#pragma unroll
-      for (int i = 0; i < T::kKeys / 2; ++i) {
-        const int column = block * T::kKeys + i / 4 * 8 + t * 2 + i % 2, r = i / 2 % 2;
-        if (static_cast<unsigned>(column - first_key[r]) >= keys[r]) s[i] = -INFINITY;
-      }
-    }
+    if (!at.mask.all_visible(first_query, kGroupRows, block * T::kKeys, T::kKeys))
+      rows.hide(s, block * T::kKeys, t);
 #pragma unroll
     for (int i = 0; i < T::kKeys / 2; ++i)
       s[i] = exp2_approx(s[i] * scale_log2 - log2_sum[i / 2 % 2]);
     // Ends the basic block: exponentials stay before the next wait (see the forward).
     wgmma_arrived(s);
-    mbarrier_wait(shared + T::kValueFull + place.stage * kBarrierBytes, place.parity);
+    T::Values::wait(shared, place);
     wgmma_wait<0>();
     wgmma_arrived(gp);
-    release(T::kValueEmpty, place.stage);
+    T::Values::release(shared, place.stage, lane);
 #pragma unroll
     for (int i = 0; i < T::kKeys / 2; ++i) s[i] *= gp[i] - delta[i / 2 % 2];
     pack(gs, s);
@@ -180,32 +149,14 @@ __device__ __forceinline__ void compute(const TensorMap* grad_query, const Query
   wgmma_wait<0>();
   wgmma_arrived(sum);
 
-  // The gradient goes where this warp group's queries were, and from there to memory; the barrier
-  // as in the forward.
-  barrier_sync(T::own_barrier(w), kGroup);
-#pragma unroll
-  for (int r = 0; r < 2; ++r)
-#pragma unroll
-    for (int j = 0; j < kDim / 8; ++j) {
-      const int row = w * kGroupRows + warp * 16 + g + 8 * r;
-      *reinterpret_cast<std::uint32_t*>(shared_bytes + pair_offset<T::kQueries>(row, j, t)) =
-          pack_bf16(sum[4 * j + 2 * r] * a.shape.scale, sum[4 * j + 2 * r + 1] * a.shape.scale);
-    }
-  fence_proxy_async();
-  barrier_sync(T::own_barrier(w), kGroup);
-  if (thread == 0) {
-#pragma unroll
-    for (int panel = 0; panel < panels_of(kDim); ++panel)
-      tma_store_4d(grad_query, panel * kPanelWidth, at.head, first_query, at.batch,
-                   shared + (panel * T::kQueries + w * kGroupRows) * kRowBytes);
-    bulk_commit();
-    bulk_wait_read<0>();
-  }
+  const float scale[2] = {a.shape.scale, a.shape.scale};
+  store_query_rows<kDim, T::kQueries>(grad_query, sum, scale, w, T::own_barrier(w), at.head,
+                                      first_query, at.batch, shared, shared_bytes);
 }
 #endif
 
 template <int kDim>
-__global__ void __launch_bounds__(QueryTiles<kDim>::kThreads, 1)
+__global__ void __launch_bounds__(QueryTiles<kDim>::Groups::kThreads, 1)
     queries(const __grid_constant__ TensorMap query, const __grid_constant__ TensorMap grad_output,
             const __grid_constant__ TensorMap key, const __grid_constant__ TensorMap value,
             const __grid_constant__ TensorMap grad_query,
@@ -214,27 +165,17 @@ __global__ void __launch_bounds__(QueryTiles<kDim>::kThreads, 1)
   using T = QueryTiles<kDim>;
   SEQ1F1B_DYNAMIC_SHARED(shared_bytes);
   const std::uint32_t shared = shared_address(shared_bytes);
-  if (threadIdx.x == 0) {
-#pragma unroll
-    for (int stage = 0; stage < T::kStages; ++stage) {
-      mbarrier_init(shared + T::kKeyFull + stage * kBarrierBytes, 1);
-      mbarrier_init(shared + T::kValueFull + stage * kBarrierBytes, 1);
-      mbarrier_init(shared + T::kKeyEmpty + stage * kBarrierBytes, 4 * T::kConsumers);
-      mbarrier_init(shared + T::kValueEmpty + stage * kBarrierBytes, 4 * T::kConsumers);
-    }
-    mbarrier_init(shared + T::kQueryFull, 1);
-    fence_mbarrier_init();
-  }
-  __syncthreads();
-  const QueryTile<kDim> at(
-      a, Work(blockIdx.x, a.shape.micro_batch * a.shape.heads, a.query_tiles, a.section));
-  if (threadIdx.x < kGroup) {
-    give_registers<T::kProducerRegisters>();
-    if (threadIdx.x == 0) load<kDim>(&query, &grad_output, &key, &value, a.shape, at, shared);
-  } else {
-    take_registers<T::kConsumerRegisters>();
-    compute<kDim>(&grad_query, a, at, shared, shared_bytes);
-  }
+  const Queries<kDim> at(
+      a.shape, a.query_tiles,
+      Work(blockIdx.x, a.shape.micro_batch * a.shape.heads, a.query_tiles, a.section));
+  run_roles<typename T::Groups>(
+      [&] {
+        mbarrier_init(shared + T::kQueryFull, 1);
+        T::Keys::initialise(shared, 4 * T::kConsumers);
+        T::Values::initialise(shared, 4 * T::kConsumers);
+      },
+      [&] { load<kDim>(&query, &grad_output, &key, &value, at, shared); },
+      [&] { compute<kDim>(&grad_query, a, at, shared, shared_bytes); });
 #endif
 }
 
@@ -253,8 +194,8 @@ void launch(Context& context, const BackwardCall& call) {
                                  call.delta};
   allow_shared_bytes(queries<kDim>, T::kSharedBytes);
   SEQ1F1B_LAUNCH((queries<kDim>), dim3(static_cast<unsigned>(rows * query_tiles)),
-                 dim3(T::kThreads), T::kSharedBytes, context.stream, call.query, call.grad_output,
-                 call.key, call.value, call.grad_query, arguments);
+                 dim3(T::Groups::kThreads), T::kSharedBytes, context.stream, call.query,
+                 call.grad_output, call.key, call.value, call.grad_query, arguments);
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 #pragma once
-// What the Hopper attention kernels share: tiles in shared memory, their products, and the ring of
-// buffers between the warp that loads and the warp groups that compute.
+// What the Hopper attention kernels share: tiles in global and shared memory, and their products.
 //
 // A tile of R rows and D columns is ceil(D / 64) panels of R rows of 128 bytes (ptx_sm90.h), the
 // last one perhaps used in part: products take D columns, and neither more of the inner dimension
@@ -89,15 +88,6 @@ inline int rows_per_section(int rows, std::int64_t bytes_per_row) {
   const std::int64_t most = kBytes / std::max<std::int64_t>(bytes_per_row, 1);
   return static_cast<int>(std::clamp<std::int64_t>(most, 1, rows));
 }
-
-// A place in a ring of kStages buffers and how often it has gone round.
-template <int kStages>
-struct RingPlace {
-  int stage = 0, parity = 0;
-  __device__ __forceinline__ void advance() {
-    if (++stage == kStages) stage = 0, parity ^= 1;
-  }
-};
 
 // One thread: loads a tile of query_map_shape's tensor, kQueryBox rows at a time, at `head` and
 // `first` row of sequence `batch`.
