@@ -136,7 +136,10 @@ void DirectFabric::connect(Link& link) {
        .rank = static_cast<int>(place - connection.members.begin()),
        .size = static_cast<int>(connection.members.size()),
        .multiprocessors = connection.is_group ? kGroupMultiprocessors : kChannelMultiprocessors});
-  await_ready(link, [&] { return concat("connecting ", connection.name()); });
+  await_ready(link, [&] {
+    return concat("connecting ", connection.name(), factory_.hint.empty() ? "" : "; ",
+                  factory_.hint);
+  });
 }
 
 void DirectFabric::await_ready(Link& link, const Describe& what) {

@@ -25,6 +25,7 @@ namespace seq1f1b::comm {
 
 struct CommunicatorFactory {
   std::string name;  // "NCCL"
+  std::string hint;  // for members that do not find each other; may be empty
   std::function<kernels::CommunicatorId()> make_id;
   std::function<std::unique_ptr<kernels::Communicator>(const kernels::CommunicatorOptions&)> make;
 };

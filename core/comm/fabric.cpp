@@ -23,6 +23,9 @@ constexpr const char* kHint = "; the environment variable NCCL_DEBUG=WARN makes 
 
 CommunicatorFactory nccl(kernels::Device& device, const kernels::cuda::Module& module) {
   return {.name = "NCCL",
+          .hint =
+              "NCCL_DEBUG=INFO in the environment shows which network NCCL takes, "
+              "NCCL_SOCKET_IFNAME=eth0 makes it take that one",
           .make_id =
               [&module] {
                 kernels::CommunicatorId id;

@@ -9,8 +9,7 @@ namespace seq1f1b::kernels::cuda {
 // What to try, for errors whose text leaves one guessing; empty for others.
 inline const char* hint_of(cudaError_t error) {
   switch (error) {
-    // A kernel's fault shows at a later call, whichever comes first, and at every call from then
-    // on.
+    // A kernel's fault shows at some later call and at every call from then on.
     case cudaErrorIllegalAddress:
     case cudaErrorAssert:
     case cudaErrorHardwareStackError:
@@ -31,9 +30,8 @@ inline const char* hint_of(cudaError_t error) {
       return "; GPUs behind NVSwitch wait for the fabric manager: `systemctl status "
              "nvidia-fabricmanager`";
     case cudaErrorSystemDriverMismatch:
-      return "; the driver was updated under a kernel module that is still loaded: load it anew, "
-             "or "
-             "restart the machine";
+      return "; the driver was updated under a kernel module that is still loaded: load that anew, "
+             "or restart the machine";
     default:
       return "";
   }

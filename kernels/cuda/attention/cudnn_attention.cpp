@@ -9,7 +9,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <map>
+#include <stdexcept>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -26,6 +28,25 @@ namespace seq1f1b::kernels::cuda {
 namespace {
 
 namespace fe = cudnn_frontend;
+
+// Where CUDA 12 and 13 are both installed the frontend takes its runtime functions from 12, whose
+// signatures are not those that it was compiled with, unless this variable names a library
+// (cudnn_frontend_shim.h, load_cudart_so).
+void name_cuda_runtime() {
+  const std::string library = concat("libcudart.so.", CUDART_VERSION / 1000);
+  setenv("CUDNN_FRONTEND_CUDART_LIB_NAME", library.c_str(), 0);
+}
+
+// What the frontend throws, such as a function that an older libcudnn does not have, is a status,
+// too.
+template <class Call>
+fe::error_t status_of(const Call& call) {
+  try {
+    return call();
+  } catch (const std::exception& fault) {
+    return {fe::error_code_t::CUDNN_BACKEND_API_FAILED, fault.what()};
+  }
+}
 
 bool load_cudnn(std::string& why) {
   if (!fe::cudnn_dlhandle) fe::cudnn_dlhandle = dlopen("libcudnn.so.9", RTLD_NOW | RTLD_LOCAL);
@@ -246,8 +267,10 @@ class CudnnAttention final : public AttentionLibrary {
   void finish(Plan& plan, std::shared_ptr<fe::graph::Graph> graph, const Shape& s,
               const char* direction) {
     std::int64_t bytes = 0;
-    auto status = graph->build(handle_, {fe::HeurMode_t::A});
-    if (status.is_good()) status = graph->get_workspace_size(bytes);
+    auto status = status_of([&] {
+      auto built = graph->build(handle_, {fe::HeurMode_t::A});
+      return built.is_good() ? graph->get_workspace_size(bytes) : built;
+    });
     if (status.is_bad())
       throw ConfigError(concat("cuDNN does not do the ", direction, " of attention for ", s[0],
                                " sequences, ", s[1], " queries, ", s[6], " keys, ", s[2],
@@ -283,7 +306,8 @@ class CudnnAttention final : public AttentionLibrary {
   }
 
   void run(const Plan& plan, Tensors tensors) {
-    if (auto status = plan.graph->execute(handle_, tensors, workspace_); status.is_bad())
+    auto status = status_of([&] { return plan.graph->execute(handle_, tensors, workspace_); });
+    if (status.is_bad())
       throw Error(kExitUnexpected, concat("cuDNN, running attention: ", status.get_message()));
   }
 
@@ -300,7 +324,13 @@ class CudnnAttention final : public AttentionLibrary {
 std::unique_ptr<AttentionLibrary> make_cudnn_attention(const Context& context) {
   std::string why;
   if (!load_cudnn(why)) throw ConfigError(concat("attention by cuDNN: ", why));
-  return std::make_unique<CudnnAttention>(context);
+  name_cuda_runtime();
+  try {
+    return std::make_unique<CudnnAttention>(context);
+  } catch (const std::runtime_error& fault) {
+    if (dynamic_cast<const Error*>(&fault)) throw;
+    throw ConfigError(concat("cuDNN does not start: ", fault.what()));
+  }
 }
 
 std::string cudnn_version() {

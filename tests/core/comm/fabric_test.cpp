@@ -129,6 +129,27 @@ TEST_CASE("a rank that does not come to connect is named") {
                  "waited 0.2 s for rank 1 while comparing what the ranks have to connect"));
 }
 
+TEST_CASE("members that do not find each other come with a hint") {
+  Machine machine(1);
+  auto worlds = make_in_process_worlds(2, with_deadline(0.2));
+  const auto failures = run_ranks(worlds, [&](World& world) {
+    QueuedDevice device(machine);
+    CommunicatorFactory factory = machine.factory(world.rank());
+    if (world.rank() == 1)  // is about to make its end when the other one's deadline expires
+      factory.make = [make = factory.make](const kernels::CommunicatorOptions& options) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(600));
+        return make(options);
+      };
+    DirectFabric fabric(world, device, std::move(factory));
+    const auto group = fabric.make_group(std::vector<int>{0, 1});
+    fabric.connect();
+  });
+  INFO(failures[0]);
+  CHECK(contains(failures[0],
+                 "waited 0.2 s for rank 1 while connecting the group of ranks 0, 1; look at the "
+                 "cables"));
+}
+
 TEST_CASE("a channel with one end only is refused by all ranks") {
   Machine machine(1);
   auto worlds = make_in_process_worlds(3, with_deadline(30));

@@ -281,6 +281,7 @@ bool Machine::wait_until(std::chrono::seconds limit, const std::function<bool()>
 
 CommunicatorFactory Machine::factory(int rank) {
   return {.name = "queued devices",
+          .hint = "look at the cables",
           .make_id =
               [this] {
                 const std::lock_guard lock(mutex_);

@@ -18,6 +18,7 @@ using testing::nccl_counts;
 
 comm::CommunicatorFactory factory(Device& device) {
   return {.name = "NCCL",
+          .hint = "",
           .make_id =
               [] {
                 CommunicatorId id;
