@@ -14,22 +14,22 @@ using schedule::Lifetime;
 
 namespace {
 
-constexpr std::size_t kFlows = 2;  // forward, backward
+constexpr std::size_t kFlows = 2;  // activations, gradients
 
+// What the lifetime table says that the action uses; null elsewhere.
 model::StageStorage storage_of(const schedule::Schedule& schedule, const Action& action,
                                std::size_t index, const schedule::MemoryPlan& memory,
                                std::byte* activations) {
-  const auto at = [&](const schedule::Block& block) { return activations + block.offset; };
-  const auto of = [&](Lifetime lifetime) {
-    return at(memory.find(lifetime, action.chunk, action.unit));
+  const auto of = [&](Lifetime lifetime) -> std::byte* {
+    if (!uses(schedule::row_of(lifetime), action.kind, schedule.split_backward)) return nullptr;
+    return activations + memory.find(lifetime, action.chunk, action.unit).offset;
   };
   model::StageStorage storage;
   storage.unit = of(Lifetime::kUnit);
-  if (action.kind != Kind::kWeightGrad) storage.carry = of(Lifetime::kCarry);
-  if (action.kind == Kind::kBackward) storage.carry_gradient = of(Lifetime::kCarryGradient);
-  if (action.kind != Kind::kForward && schedule.split_backward)
-    storage.stash = of(Lifetime::kStash);
-  storage.workspace = at(memory.workspace_of(index));
+  storage.carry = of(Lifetime::kCarry);
+  storage.carry_gradient = of(Lifetime::kCarryGradient);
+  storage.stash = of(Lifetime::kStash);
+  storage.workspace = activations + memory.workspace_of(index).offset;
   return storage;
 }
 
@@ -46,7 +46,7 @@ ModelRunner::ModelRunner(const JobPlan& job, const schedule::Schedule& schedule,
       backend_(backend),
       inputs_(inputs),
       segments_(schedule.spec.segments),
-      next_(static_cast<std::size_t>(schedule.spec.chunks) * kFlows) {
+      next_(static_cast<std::size_t>(schedule.spec.chunks) * schedule::kKinds) {
   std::int64_t start = 0;
   for (std::int64_t length : job.segment_lengths) {
     extents_.push_back({.micro_batch = job.config.training.micro_batch_size,
@@ -67,7 +67,7 @@ ModelRunner::ModelRunner(const JobPlan& job, const schedule::Schedule& schedule,
 
 void ModelRunner::take(const Action& action, std::size_t index, const std::byte* received) {
   const model::Stage& stage = stages_[static_cast<std::size_t>(action.chunk)];
-  if (action.kind == Kind::kForward)
+  if (schedule::row_of(action.kind).receives == Flow::kActivation)
     stage.take_activation(*backend_.ops, extent_of(action), storage_[index], received);
   else
     stage.take_gradient(*backend_.ops, extent_of(action), storage_[index], received);
@@ -75,7 +75,7 @@ void ModelRunner::take(const Action& action, std::size_t index, const std::byte*
 
 void ModelRunner::run(const Action& action, std::size_t index, std::byte* output) {
   expect_segment(action);
-  if (action.kind != Kind::kWeightGrad) inputs_.select(action.unit);
+  if (schedule::row_of(action.kind).reads_samples) inputs_.select(action.unit);
   backend_.device->replay(key_of(index, output), [&] { issue(action, index, output); });
 }
 
@@ -91,7 +91,7 @@ void ModelRunner::rehearse(std::span<const MessageBuffers> buffers) {
                                 : row.receives == Flow::kGradient ? of_chunk.gradient_in
                                                                   : nullptr;
     if (received) take(action, index, received);
-    if (action.kind != Kind::kWeightGrad) inputs_.select(action.unit);
+    if (row.reads_samples) inputs_.select(action.unit);
     std::vector<std::byte*> outputs;
     if (row.sends == Flow::kActivation) outputs = of_chunk.activation_out;
     if (row.sends == Flow::kGradient) outputs = of_chunk.gradient_out;
@@ -133,14 +133,15 @@ std::uint64_t ModelRunner::key_of(std::size_t index, const std::byte* output) {
 
 // A segment out of order gives silently wrong gradients: never go on.
 void ModelRunner::expect_segment(const Action& action) {
-  if (action.kind == Kind::kWeightGrad) return;
-  const bool forward = action.kind == Kind::kForward;
-  schedule::Unit& next = next_[static_cast<std::size_t>(action.chunk) * kFlows + (forward ? 0 : 1)];
-  const int first = forward ? 0 : segments_ - 1;
+  const schedule::KindRow& row = schedule::row_of(action.kind);
+  if (!row.ascending_segments && !row.descending_segments) return;
+  schedule::Unit& next = next_[static_cast<std::size_t>(action.chunk) * schedule::kKinds +
+                               static_cast<std::size_t>(action.kind)];
+  const int first = row.ascending_segments ? 0 : segments_ - 1;
   if (action.unit.segment == first) next = action.unit;
   SEQ1F1B_ASSERT(next == action.unit, schedule::to_string(action),
                  " comes out of the order of its segments");
-  next.segment += forward ? 1 : -1;
+  next.segment += row.ascending_segments ? 1 : -1;
 }
 
 }  // namespace seq1f1b::runtime

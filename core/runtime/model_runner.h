@@ -57,7 +57,7 @@ class ModelRunner final : public ActionRunner {
   int segments_;
   std::vector<model::Extent> extents_;        // by segment
   std::vector<model::StageStorage> storage_;  // by action
-  std::vector<schedule::Unit> next_;          // [chunk][forward, backward]
+  std::vector<schedule::Unit> next_;          // [chunk][kind], of kinds in the order of segments
   std::vector<const std::byte*> outputs_;     // send buffers seen
 };
 

@@ -115,6 +115,12 @@ void RankRuntime::connect(std::byte* rings) {
       (activation ? ends.previous_rank : ends.next_rank) = channel.from_rank;
     }
   }
+  // The schedule may have such an edge; what carries it would be planned and made here.
+  for (const int stage : job_.stages_of(pipeline_rank_))
+    SEQ1F1B_ASSERT(stage + 1 == job_.training.stages() ||
+                       schedule::place_of_stage(job_.training, stage + 1).rank != pipeline_rank_,
+                   "stage ", stage, " hands its output to stage ", stage + 1,
+                   " on the same rank, which nothing carries yet");
   // Every rank takes part in making every group, in the order of the table.
   for (const auto& row : job_.table) {
     std::vector<int> members;

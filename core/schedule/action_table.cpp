@@ -27,6 +27,7 @@ constexpr KindRow kActions[] = {
      .sends = Flow::kActivation,
      .ascending_segments = true,
      .descending_segments = false,
+     .reads_samples = true,
      .unit_cost = 1,
      .split_unit_cost = 1},
     {.kind = Kind::kBackward,
@@ -37,6 +38,7 @@ constexpr KindRow kActions[] = {
      .sends = Flow::kGradient,
      .ascending_segments = false,
      .descending_segments = true,
+     .reads_samples = true,
      .unit_cost = 2,
      .split_unit_cost = 1},
     {.kind = Kind::kWeightGrad,
@@ -47,6 +49,7 @@ constexpr KindRow kActions[] = {
      .sends = Flow::kNone,
      .ascending_segments = false,
      .descending_segments = false,
+     .reads_samples = false,
      .unit_cost = 0,
      .split_unit_cost = 1},
 };
@@ -81,6 +84,11 @@ static_assert(rows_are_in_order());
 
 std::span<const KindRow> action_table() { return kActions; }
 std::span<const LifetimeRow> lifetime_table() { return kStorage; }
+
+bool uses(const LifetimeRow& row, Kind kind, bool split_backward) {
+  return row.used_by[static_cast<std::size_t>(kind)] &&
+         (split_backward || !row.only_split_backward);
+}
 
 const KindRow& row_of(Kind kind) {
   SEQ1F1B_ASSERT(static_cast<int>(kind) < kKinds, "kind ", static_cast<int>(kind));

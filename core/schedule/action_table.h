@@ -46,6 +46,9 @@ struct LifetimeRow {
 };
 std::span<const LifetimeRow> lifetime_table();
 const LifetimeRow& row_of(Lifetime lifetime);
+// Whether an action of the kind uses storage of the row, in a schedule that splits the backward or
+// does not. Every action uses its workspace.
+bool uses(const LifetimeRow& row, Kind kind, bool split_backward);
 
 enum class Flow : std::uint8_t { kNone, kActivation, kGradient };
 
@@ -57,6 +60,7 @@ struct KindRow {
   Flow receives, sends;     // over the edge towards the sender / receiver; none at the ends
   bool ascending_segments;  // order of the segments of a micro-batch, where it matters
   bool descending_segments;
+  bool reads_samples;      // tokens or labels of its unit, where the stage has a use for them
   double unit_cost;        // in units of one forward, unsplit: F 1, B 2
   double split_unit_cost;  // with split backward: F 1, B 1, W 1
 };

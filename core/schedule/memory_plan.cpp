@@ -99,8 +99,7 @@ void MemoryPlan::number_records(const Schedule& schedule, const Order& order) {
       std::size_t& offset = record.second[static_cast<std::size_t>(row.lifetime)];
       if (row.scope == Scope::kAction)
         offset = workspace_of(index).offset;
-      else if (row.used_by[static_cast<std::size_t>(action.kind)] &&
-               (schedule.split_backward || !row.only_split_backward))
+      else if (uses(row, action.kind, schedule.split_backward))
         offset = find(row.lifetime, action.chunk, action.unit).offset;
       else
         offset = kNone;

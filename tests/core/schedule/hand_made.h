@@ -39,6 +39,32 @@ inline Schedule zero_bubble(int ranks, int micro_batches, int segments) {
   return schedule;
 }
 
+// `chunks` stages per rank, dealt out in turns (rank p has stages p, p + P, ...): every micro-batch
+// goes through all chunks before the next one begins, all forwards before all backwards. No edge is
+// inside a rank.
+inline Schedule interleaved(int ranks, int chunks, int micro_batches, int segments, bool trains) {
+  Schedule schedule{.spec = {"interleaved", ranks, chunks, micro_batches, segments},
+                    .split_backward = false,
+                    .placement = {},
+                    .orders = {}};
+  for (int rank = 0; rank < ranks; ++rank) {
+    Order order;
+    const auto add = [&](Kind kind, int chunk, int micro_batch, int segment) {
+      order.push_back({kind, static_cast<std::int16_t>(chunk), {micro_batch, segment}});
+    };
+    for (int m = 0; m < micro_batches; ++m)
+      for (int chunk = 0; chunk < chunks; ++chunk)
+        for (int s = 0; s < segments; ++s) add(Kind::kForward, chunk, m, s);
+    for (int m = 0; trains && m < micro_batches; ++m)
+      for (int chunk = chunks - 1; chunk >= 0; --chunk)
+        for (int s = segments - 1; s >= 0; --s) add(Kind::kBackward, chunk, m, s);
+    schedule.orders.push_back(order);
+    std::vector<int>& stages = schedule.placement.emplace_back();
+    for (int chunk = 0; chunk < chunks; ++chunk) stages.push_back(rank + chunk * ranks);
+  }
+  return schedule;
+}
+
 // Two chunks per rank in "V" placement (rank p has stages p and 2P-1-p), one micro-batch of
 // `segments`, all forwards then all backwards: an edge inside the last rank is a hand-over.
 inline Schedule v_placement(int ranks, int segments) {
