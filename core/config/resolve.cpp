@@ -2,6 +2,7 @@
 #include <string>
 
 #include "core/config/load.h"
+#include "core/config/schedule_names.h"
 #include "core/config/schema.h"
 
 namespace seq1f1b::config {
@@ -55,7 +56,7 @@ class Resolver {
     int segments = schedule.segments;
     if (!schedule.segment_lengths.empty())
       segments = static_cast<int>(schedule.segment_lengths.size());
-    else if (schedule.name == "gpipe" || schedule.name == "1f1b")
+    else if (!name_with_segments(schedule.name).empty())
       segments = 1;
     if (segments == schedule.segments) return;
     schedule.segments = segments;

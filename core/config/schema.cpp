@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/config/schedule_names.h"
 #include "kernels/common/limits.h"
 
 namespace seq1f1b::config {
@@ -148,7 +149,7 @@ void schedule_rows(std::vector<Field>& fields) {
   using S = ScheduleConfig;
   Rows<S> rows(fields, "schedule", &Config::schedule);
   rows.add("name", &S::name, "order of forwards and backwards")
-      .one_of({"gpipe", "1f1b", "terapipe", "seq1f1b"})
+      .one_of(schedule_names())
       .also_called({"schedule", "pp_engine", "type"});
   rows.add("segments", &S::segments, "k, segments per sequence; 1 for gpipe and 1f1b")
       .at_least(1)
@@ -277,7 +278,8 @@ void other_rows(std::vector<Field>& fields) {
       .one_of({"auto", "fp32", "fp64", "bf16"})
       .also_called({"dtype", "precision", "params_dtype", "bf16", "fp16"});
   rows.add("attention", &R::attention,
-           "on cuda: this program's kernels, or cuDNN's; auto: the faster for each length of segments, "
+           "on cuda: this program's kernels, or cuDNN's; auto: the faster for each length of "
+           "segments, "
            "timed before the first step")
       .one_of({"own", "cudnn", "auto"})
       .also_called(
@@ -293,7 +295,8 @@ void other_rows(std::vector<Field>& fields) {
       .at_least(0)
       .at_most(kMostThreads)
       .also_called({"num_threads", "omp_num_threads"});
-  rows.add("deadline_seconds", &R::deadline_seconds, "longest wait for a peer, a file or a driver, in seconds")
+  rows.add("deadline_seconds", &R::deadline_seconds,
+           "longest wait for a peer, a file or a driver, in seconds")
       .above(0)
       .at_most(kMostSeconds)
       .also_called({"timeout", "distributed_timeout_minutes"});

@@ -8,6 +8,7 @@
 #include "core/config/compute_dtype.h"
 #include "core/config/load.h"
 #include "core/config/problems.h"
+#include "core/config/schedule_names.h"
 #include "core/config/schema.h"
 #include "core/config/split.h"
 
@@ -152,11 +153,11 @@ class Validator {
     const ScheduleConfig& schedule = config_.schedule;
     const std::int64_t tokens = config_.training.seq_length;
     const int segments = schedule.segments;
-    if (segments > 1 && (schedule.name == "gpipe" || schedule.name == "1f1b")) {
+    const std::string with_segments = name_with_segments(schedule.name);
+    if (segments > 1 && !with_segments.empty())
       problems_.add("schedule.segments (", segments, ") must be 1 with schedule.name ",
                     schedule.name, ", which has whole sequences; with segments it is called ",
-                    schedule.name == "gpipe" ? "terapipe" : "seq1f1b");
-    }
+                    with_segments);
     if (schedule.partition == "lengths") {
       check_lengths();
       return;

@@ -16,6 +16,12 @@ namespace {
 using model::aligned;
 using schedule::Channel;
 
+schedule::SegmentCost cost_of(const model::ModelSpec& spec) {
+  return schedule::authors_cost(spec.layers, static_cast<int>(spec.hidden),
+                                static_cast<int>(spec.heads), static_cast<int>(spec.head_dim),
+                                spec.ffn, spec.vocab);
+}
+
 std::vector<std::int64_t> cut(const config::Config& config, const model::ModelSpec& spec) {
   const auto& wanted = config.schedule;
   const std::int64_t tokens = config.training.seq_length;
@@ -24,11 +30,7 @@ std::vector<std::int64_t> cut(const config::Config& config, const model::ModelSp
                                    wanted.alignment);
   if (wanted.partition == "even")
     return schedule::partition_even(tokens, wanted.segments, wanted.alignment);
-  return schedule::partition_flops(
-      tokens, wanted.segments, wanted.alignment,
-      schedule::authors_cost(spec.layers, static_cast<int>(spec.hidden),
-                             static_cast<int>(spec.heads), static_cast<int>(spec.head_dim),
-                             spec.ffn, spec.vocab));
+  return schedule::partition_flops(tokens, wanted.segments, wanted.alignment, cost_of(spec));
 }
 
 }  // namespace
@@ -90,11 +92,8 @@ std::vector<int> JobPlan::stages_of(int pipeline_rank) const {
 }
 
 double JobPlan::model_flops_per_step() const {
-  const auto cost = schedule::authors_cost(spec.layers, static_cast<int>(spec.hidden),
-                                           static_cast<int>(spec.heads),
-                                           static_cast<int>(spec.head_dim), spec.ffn, spec.vocab);
   const auto tokens = static_cast<double>(config.training.seq_length);
-  return 3.0 * config.training.global_batch_size * cost(tokens, tokens);
+  return 3.0 * config.training.global_batch_size * cost_of(spec)(tokens, tokens);
 }
 
 std::vector<simulate::StageFlops> JobPlan::stage_flops() const {
