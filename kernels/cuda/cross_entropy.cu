@@ -93,6 +93,9 @@ __global__ void __launch_bounds__(kThreads, 2)
                   (static_cast<double>(row_highest) - static_cast<double>(at_label));
   if (!write_gradient) return;
   const float factor = static_cast<float>(*scale), per_sum = factor / row_sum;
+  // Of a block of one warp, which met no barrier: the label's logit has been read before another
+  // lane writes its gradient there.
+  __syncwarp();
   for_packets<T, kWidth>(x, packets, [&](int packet, float(&values)[kWidth]) {
     const int column = packet * kWidth;
 #pragma unroll

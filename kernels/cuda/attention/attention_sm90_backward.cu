@@ -95,6 +95,9 @@ __global__ void __launch_bounds__(kGroup) finish(AttentionShape s, int padded_to
 }  // namespace
 
 bool attention_sm90_backward(Context& context, const AttentionBackward& operands) {
+  // Gradients of keys and values are written in pairs.
+  for (const float* gradient : {operands.grad_key, operands.grad_value})
+    if (reinterpret_cast<std::uintptr_t>(gradient) % sizeof(float2) != 0) return false;
   const AttentionShape& s = operands.shape;
   const TensorMapShape rows = query_map_shape(s), keys = key_map_shape(s, kBackwardKeys);
   if (!serves(context, s, kSm90MaxBackwardHeadDim) ||

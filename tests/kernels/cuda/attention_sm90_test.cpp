@@ -369,6 +369,15 @@ TEST_CASE("Hopper attention leaves other problems alone", "[attention]") {
   CHECK(refused([](AttentionShape& s) { s.head_dim = 264; }));
   CHECK(refused([](AttentionShape& s) { s.head_dim = 60; }));
   CHECK(refused([](AttentionShape& s) { s.scale = -1; }));
+  // What begins at an odd float, though it lies in a larger allocation.
+  alignas(16) float gradient[2] = {};
+  AttentionBackward back{};
+  back.shape = call.shape;
+  back.grad_key = gradient + 1;
+  CHECK_FALSE(attention_sm90_backward(context, back));
+  back.grad_key = gradient;
+  back.grad_value = gradient + 1;
+  CHECK_FALSE(attention_sm90_backward(context, back));
   context.architecture = 80;
   CHECK_FALSE(attention_sm90_forward(context, call));
 }
