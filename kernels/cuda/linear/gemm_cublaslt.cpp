@@ -168,7 +168,10 @@ Plan::Plan(cublasLtHandle_t library, const GemmProblem& p, bool deterministic)
   const cublasStatus_t status =
       cublasLtMatmulAlgoGetHeuristic(library, operation.handle, b.handle, a.handle, output.handle,
                                      output.handle, preference.handle, 1, &best, &found);
-  if (status == CUBLAS_STATUS_NOT_SUPPORTED) return;
+  // An epilogue that the library cannot do with these types is an invalid value to it, too
+  // (cublasLt.h, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE); linear.cpp does without.
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED || (p.aux && status == CUBLAS_STATUS_INVALID_VALUE))
+    return;
   check(status, "choosing an algorithm");
   if (found > 0 && best.state == CUBLAS_STATUS_SUCCESS) algorithm = best.algo;
 }

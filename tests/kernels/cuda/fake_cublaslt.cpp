@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <vector>
 
@@ -62,6 +63,34 @@ bool shapes_agree(const Description& op, const Matrix& a, const Matrix& b, const
   const bool tb = op.get(CUBLASLT_MATMUL_DESC_TRANSB, CUBLAS_OP_N) == CUBLAS_OP_T;
   return (ta ? a.columns : a.rows) == d.rows && (tb ? b.rows : b.columns) == d.columns &&
          (ta ? a.rows : a.columns) == (tb ? b.columns : b.rows);
+}
+
+// What an algorithm may count on of its pointers, as it was chosen for.
+constexpr int kAlignments[] = {
+    CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+    CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
+constexpr std::uint64_t kUnstatedAlignment = 256;  // cublasLt.h
+bool is_aligned(const void* pointer, std::uint64_t bytes) {
+  return reinterpret_cast<std::uintptr_t>(pointer) % bytes == 0;
+}
+
+// cublasLt.h, cublasLtEpilogue_t: what the epilogues ask of their operands.
+bool epilogue_is_well_formed(const Description& op, const Matrix& d, float beta) {
+  const auto epilogue = op.get(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_DEFAULT);
+  const bool biased = epilogue == CUBLASLT_EPILOGUE_BIAS ||
+                      epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS ||
+                      epilogue == CUBLASLT_EPILOGUE_BGRADB;
+  const bool has_aux = epilogue == CUBLASLT_EPILOGUE_GELU_AUX ||
+                       epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS ||
+                       epilogue == CUBLASLT_EPILOGUE_DGELU;
+  if (biased && !op.get<void*>(CUBLASLT_MATMUL_DESC_BIAS_POINTER)) return false;
+  if (biased && op.get<std::int32_t>(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, -1) !=
+                    static_cast<std::int32_t>(d.type))
+    return false;
+  if (!has_aux) return true;
+  const void* const aux = op.get<void*>(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER);
+  const auto leading = op.get<std::int64_t>(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD);
+  return aux && is_aligned(aux, 16) && leading % 8 == 0 && leading >= d.rows && beta == 0;
 }
 
 }  // namespace
@@ -147,8 +176,12 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
       !shapes_agree(real<Description>(op), real<Matrix>(a), real<Matrix>(b), real<Matrix>(d)))
     return CUBLAS_STATUS_INVALID_VALUE;
   if (state.refuse) return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (state.invalid) return CUBLAS_STATUS_INVALID_VALUE;
   results[0] = {};
   results[0].state = CUBLAS_STATUS_SUCCESS;
+  for (std::size_t i = 0; i < std::size(kAlignments); ++i)
+    results[0].algo.data[i] =
+        wishes.get<std::uint32_t>(kAlignments[i], std::uint32_t{kUnstatedAlignment});
   *found = 1;
   return CUBLAS_STATUS_SUCCESS;
 }
@@ -157,13 +190,18 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t op_handle, 
                               const void* a, cublasLtMatrixLayout_t a_handle, const void* b,
                               cublasLtMatrixLayout_t b_handle, const void* beta, const void* c,
                               cublasLtMatrixLayout_t c_handle, void* d,
-                              cublasLtMatrixLayout_t d_handle, const cublasLtMatmulAlgo_t*,
+                              cublasLtMatrixLayout_t d_handle, const cublasLtMatmulAlgo_t* algo,
                               void* workspace, size_t workspace_bytes, cudaStream_t) {
   const auto& op = real<Description>(op_handle);
   const auto &am = real<Matrix>(a_handle), &bm = real<Matrix>(b_handle),
              &cm = real<Matrix>(c_handle), &dm = real<Matrix>(d_handle);
   if (!shapes_agree(op, am, bm, dm) || !workspace ||
-      workspace_bytes < fake_cublaslt().workspace_bytes)
+      workspace_bytes < fake_cublaslt().workspace_bytes || !is_aligned(workspace, 16))
+    return CUBLAS_STATUS_INVALID_VALUE;
+  const void* const operands[] = {a, b, c, d};
+  for (std::size_t i = 0; i < std::size(operands); ++i)
+    if (!is_aligned(operands[i], algo->data[i])) return CUBLAS_STATUS_INVALID_VALUE;
+  if (!epilogue_is_well_formed(op, dm, *static_cast<const float*>(beta)))
     return CUBLAS_STATUS_INVALID_VALUE;
   const bool ta = op.get(CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_N) == CUBLAS_OP_T;
   const bool tb = op.get(CUBLASLT_MATMUL_DESC_TRANSB, CUBLAS_OP_N) == CUBLAS_OP_T;

@@ -9,7 +9,8 @@ struct FakeCublasLt {
   int choices = 0;                   // calls for an algorithm
   std::uint32_t reduction_mask = 0;  // of the last of them
   std::uint64_t workspace_bytes = 0;
-  bool refuse = false;  // finds no algorithm
+  bool refuse = false;   // finds no algorithm
+  bool invalid = false;  // calls every product invalid
 };
 FakeCublasLt& fake_cublaslt();
 

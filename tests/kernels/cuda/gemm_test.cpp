@@ -196,6 +196,14 @@ TEST_CASE("what the library cannot do is known before it is asked to") {
   problem.m = 8;
   CHECK_FALSE(fixture.gemm.supports(fixture.context, problem));
   CHECK_THROWS_AS(fixture.run(problem), Error);
+  testing::fake_cublaslt().refuse = false;
+  testing::fake_cublaslt().invalid = true;
+  problem.m = 12;
+  CHECK_FALSE(fixture.gemm.supports(fixture.context, problem));
+  GemmProblem plain = problem;
+  plain.epilogue = Epilogue::kNone;
+  plain.aux = nullptr;
+  CHECK_THROWS_AS(fixture.gemm.supports(fixture.context, plain), Error);
   problem.addend = problem.output;
   CHECK_THROWS_AS(fixture.run(problem), InternalError);
 }
