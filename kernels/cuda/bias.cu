@@ -19,7 +19,7 @@ template <class T, int kWidth>
 __global__ void __launch_bounds__(kRowWarps* kWarp)
     bias_partials_kernel(const T* grad_output, std::int64_t rows, std::int64_t width,
                          std::int64_t share, float* partials) {
-  __shared__ float sums[kRowWarps][kWidth][kWarp];
+  SEQ1F1B_SHARED(sums, float[kRowWarps][kWidth][kWarp]);
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const std::int64_t column = (static_cast<std::int64_t>(blockIdx.x) * kWarp + lane) * kWidth;
   const std::int64_t begin = blockIdx.y * share, end = min(rows, begin + share);

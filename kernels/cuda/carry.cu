@@ -126,7 +126,7 @@ __global__ void __launch_bounds__(kThreads)
     to_carry_kernel(const T* __restrict__ projected, const __grid_constant__ Turns turns,
                     Layout layout, T* __restrict__ query, T* __restrict__ key,
                     T* __restrict__ value) {
-  __shared__ RowTable table;
+  SEQ1F1B_SHARED(table, RowTable);
   const std::int64_t first_row = static_cast<std::int64_t>(blockIdx.x) * kRows;
   make_table(turns, layout, first_row, table);
   const int r = threadIdx.x / kRowThreads, head_packets = layout.head_dim / kWidth;
@@ -159,7 +159,7 @@ __global__ void __launch_bounds__(kThreads)
     from_carry_kernel(const T* __restrict__ grad_query, const float* __restrict__ grad_key,
                       const float* __restrict__ grad_value, const __grid_constant__ Turns turns,
                       Layout layout, T* __restrict__ grad_projected) {
-  __shared__ RowTable table;
+  SEQ1F1B_SHARED(table, RowTable);
   const std::int64_t first_row = static_cast<std::int64_t>(blockIdx.x) * kRows;
   make_table(turns, layout, first_row, table);
   const int r = threadIdx.x / kRowThreads, head_packets = layout.head_dim / kWidth;

@@ -62,7 +62,7 @@ template <class T, int kWidth>
 __global__ void __launch_bounds__(kThreads, 2)
     cross_entropy_kernel(T* logits, const std::int32_t* labels, const double* scale,
                          bool write_gradient, double* losses, int packets) {
-  __shared__ float shared[kMaxWarps];
+  SEQ1F1B_SHARED(shared, float[kMaxWarps]);
   const std::int64_t row = gridDim.x - 1 - blockIdx.x;
   const std::int64_t vocab = static_cast<std::int64_t>(packets) * kWidth;
   T* const x = logits + row * vocab;
@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(kThreads, 2)
 
 __global__ void __launch_bounds__(kThreads)
     add_losses_kernel(const double* losses, std::int64_t rows, double* loss_sum) {
-  __shared__ double shared[kMaxWarps];
+  SEQ1F1B_SHARED(shared, double[kMaxWarps]);
   double sum = 0;
   for (std::int64_t row = threadIdx.x; row < rows; row += kThreads) sum += losses[row];
   sum = block_sum(sum, shared);

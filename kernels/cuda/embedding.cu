@@ -76,8 +76,8 @@ __global__ void __launch_bounds__(kWordThreads)
     add_words_kernel(const std::int32_t* tokens, std::int64_t vocab, Occurrences where,
                      const T* grad_output, float* grad_weight, std::int64_t hidden) {
   // The word's rows among the next kWordThreads, in order.
-  __shared__ int found[kWordThreads];
-  __shared__ int counts[kWordThreads / kWarp];
+  SEQ1F1B_SHARED(found, int[kWordThreads]);
+  SEQ1F1B_SHARED(counts, int[kWordThreads / kWarp]);
   const int row = blockIdx.x;
   const std::int32_t token = tokens[row];
   if (token < 0 || token >= vocab || where.first[token] != row) return;

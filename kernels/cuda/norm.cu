@@ -35,7 +35,7 @@ template <bool kSaved, class T, int kWidth, int kHeld>
 __global__ void __launch_bounds__(kHeld ? kForwardThreads : kForwardThreads / 2)
     norm_forward_kernel(bool centred, const T* input, const T* weight, const T* bias, float epsilon,
                         T* output, float* statistics, std::int64_t rows, int packets) {
-  __shared__ float shared[kMaxWarps];
+  SEQ1F1B_SHARED(shared, float[kMaxWarps]);
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
   if (row >= rows) return;  // whole warps, in blocks that do not meet
   const std::int64_t width = static_cast<std::int64_t>(packets) * kWidth;
@@ -118,7 +118,7 @@ __global__ void __launch_bounds__(kBackwardThreads, kWidth > 1 && kHeld * kWidth
                          const float* statistics, const T* weight, const T* grad_residual,
                          T* grad_input, float* weight_partials, float* bias_partials,
                          std::int64_t rows, std::int64_t share, int packets) {
-  __shared__ float shared[2 * kMaxWarps];
+  SEQ1F1B_SHARED(shared, float[2 * kMaxWarps]);
   const std::int64_t width = static_cast<std::int64_t>(packets) * kWidth;
   const std::int64_t begin = blockIdx.x * share, end = min(rows, begin + share);
   NormGradientSums<kWidth, kHeld> sums(

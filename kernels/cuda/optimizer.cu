@@ -32,7 +32,7 @@ constexpr int kSquaresInFlight = 4;
 __global__ void __launch_bounds__(kThreads)
     squares_kernel(const float* input, std::int64_t count, std::int64_t share, bool aligned,
                    double* results) {
-  __shared__ double shared[kMaxWarps];
+  SEQ1F1B_SHARED(shared, double[kMaxWarps]);
   const std::int64_t begin = blockIdx.x * share, end = min(count, begin + share);
   constexpr std::int64_t kStride = kThreads * kWidth;
   double sum = 0;
@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kThreads)
 // *result = sum of values, by one block.
 __global__ void __launch_bounds__(kThreads)
     add_squares_kernel(const double* values, std::int64_t count, double* result) {
-  __shared__ double shared[kMaxWarps];
+  SEQ1F1B_SHARED(shared, double[kMaxWarps]);
   double sum = 0;
   for (std::int64_t n = threadIdx.x; n < count; n += kThreads) sum += values[n];
   sum = block_sum(sum, shared);
@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(kThreads)
 __global__ void __launch_bounds__(kThreads)
     clip_kernel(const double* squares, std::int64_t count, const double* loss_sum, double clip_norm,
                 AdamwStep* step) {
-  __shared__ double staged[kThreads];
+  SEQ1F1B_SHARED(staged, double[kThreads]);
   double sum = 0;
   for (std::int64_t begin = 0; begin < count; begin += kThreads) {
     const int here = static_cast<int>(min(static_cast<std::int64_t>(kThreads), count - begin));

@@ -52,6 +52,52 @@ struct Descriptor {
   }
 };
 
+// A product's 16 inner elements of `count` outer ones, of which the first and `count` are divisible
+// by 8: what `bytes(address)` finds at 16-byte chunks, to `put(outer, inner, bits)`.
+template <class Bytes, class Put>
+void for_elements(const Descriptor& descriptor, bool along_outer, std::uint32_t first,
+                  std::uint32_t count, const Bytes& bytes, const Put& put) {
+  std::uint16_t chunk[8];
+  const auto read = [&](std::uint32_t outer, std::uint32_t inner) {
+    std::memcpy(chunk, bytes(descriptor.element(outer, inner, along_outer)), sizeof chunk);
+  };
+  if (along_outer) {
+    for (std::uint32_t inner = 0; inner < 16; ++inner)
+      for (std::uint32_t outer = 0; outer < count; outer += 8) {
+        read(first + outer, inner);
+        for (std::uint32_t i = 0; i < 8; ++i) put(outer + i, inner, chunk[i]);
+      }
+  } else {
+    for (std::uint32_t outer = 0; outer < count; ++outer)
+      for (std::uint32_t inner = 0; inner < 16; inner += 8) {
+        read(first + outer, inner);
+        for (std::uint32_t i = 0; i < 8; ++i) put(outer, inner + i, chunk[i]);
+      }
+  }
+}
+
+// d += a b. Plain arithmetic, of which the sanitizers need not see each step.
+[[gnu::no_sanitize("address", "undefined")]] void multiply_add(const ProductOperands& operands,
+                                                               float (&d)[16][256],
+                                                               std::uint32_t columns) {
+  for (unsigned row = 0; row < 16; ++row)
+    for (unsigned k = 0; k < 16; ++k) {
+      const float factor = operands.a[row][k];
+      for (std::uint32_t column = 0; column < columns; column += 8)
+        for (unsigned i = 0; i < 8; ++i) d[row][column + i] += factor * operands.b[k][column + i];
+    }
+}
+
+// Registers may have gone out of scope since a product used them: no sanitizer looks here.
+[[gnu::no_sanitize("address", "undefined")]] void copy_registers(std::vector<float>& to,
+                                                                 const float* from,
+                                                                 std::size_t count) {
+  to.resize(count);
+  float* const place = to.data();
+  const volatile float* const registers = from;  // else the compiler makes it a call of memcpy
+  for (std::size_t i = 0; i < count; ++i) place[i] = registers[i];
+}
+
 // A lane at a product or at a wait for products.
 struct ProductCall {
   AsyncProxy* proxy;
@@ -66,9 +112,16 @@ AsyncProxy::AsyncProxy(Block& block)
     : block_(block),
       registers_((block.threads() + kWarpSize - 1) / kWarpSize,
                  registers_at_launch(block.threads())),
+      threads_(block.threads()),
       seen_(block.call.shared_bytes, std::byte{0xFF}),
       random_(block.draw()),
-      loads_land_early_(draw()) {}
+      loads_land_early_(draw()) {
+  const std::uint64_t choice = next_random(random_);
+  if (choice % 4 != 0) return;
+  block_.watch(static_cast<unsigned>((choice >> 8) % threads_.size()));
+  unfenced_.resize(seen_.size());
+  watched_goes_on();
+}
 
 AsyncProxy& AsyncProxy::get() {
   Block& block = current_block();
@@ -81,22 +134,81 @@ AsyncProxy::PerThread& AsyncProxy::mine() { return threads_[current_thread().lin
 // Writes memory and what the proxy has seen of it.
 void AsyncProxy::both(std::uint32_t shared, const void* from, int fill, std::size_t bytes) {
   const std::size_t offset = shared - kSharedBase;
-  for (std::byte* to : {block_.shared() + offset, seen_.data() + offset}) {
+  const auto write = [&](std::byte* to) {
     if (from)
       std::memcpy(to, from, bytes);
     else
       std::memset(to, fill, bytes);
+  };
+  write(block_.shared() + offset);
+  write(seen_.data() + offset);
+  if (!block_.watched) return;
+  write(before_.data() + offset);
+  for (std::size_t i = offset; unfenced_bytes_ > 0 && i < offset + bytes; ++i) {
+    unfenced_bytes_ -= unfenced_[i];
+    unfenced_[i] = 0;
   }
 }
 
 const std::byte* AsyncProxy::visible(std::uint32_t shared, std::size_t bytes, const Where& where) {
   const std::byte* memory = block_.at(shared, bytes, 1, where);
-  if (std::memcmp(memory, seen_.data() + (shared - kSharedBase), bytes) != 0)
+  const std::size_t offset = shared - kSharedBase;
+  if (fenced_) see_all();
+  if (std::memcmp(memory, seen_.data() + offset, bytes) != 0)
     block_.fail("reads shared memory that was written without fence_proxy_async", where);
+  for (std::size_t i = offset; unfenced_bytes_ > 0 && i < offset + bytes; ++i)
+    if (unfenced_[i] && block_.shared()[i] == before_[i])
+      block_.fail(concat("reads shared memory that thread ", block_.watched->linear,
+                         " wrote without a fence_proxy_async of its own"),
+                  where);
   return memory;
 }
 
-void AsyncProxy::fence() { std::memcpy(seen_.data(), block_.shared(), seen_.size()); }
+void AsyncProxy::fence() {
+  fenced_ = true;
+  if (&current_thread() != block_.watched) return;
+  std::fill(unfenced_.begin(), unfenced_.end(), std::uint8_t{0});
+  unfenced_bytes_ = 0;
+  watched_goes_on();
+}
+
+// What a fence makes visible is looked at when it matters: all that write and fence before the same
+// barrier cost one copy.
+void AsyncProxy::see_all() {
+  fenced_ = false;
+  std::memcpy(seen_.data(), block_.shared(), seen_.size());
+}
+void AsyncProxy::passing() {
+  if (fenced_) see_all();
+}
+
+void AsyncProxy::watched_stops() {
+  const std::byte* const now = block_.shared();
+  constexpr std::size_t kChunk = 256;
+  for (std::size_t begin = 0; begin < before_.size(); begin += kChunk) {
+    const std::size_t bytes = std::min(kChunk, before_.size() - begin);
+    if (std::memcmp(now + begin, before_.data() + begin, bytes) == 0) continue;
+    for (std::size_t i = begin; i < begin + bytes; ++i) {
+      if (now[i] == before_[i]) continue;
+      before_[i] = now[i];
+      unfenced_bytes_ += 1u - unfenced_[i];
+      unfenced_[i] = 1;
+    }
+  }
+}
+
+void AsyncProxy::watched_goes_on() {
+  // What others have overwritten is theirs.
+  for (auto at = unfenced_.begin(); unfenced_bytes_ > 0; ++at) {
+    at = std::find(at, unfenced_.end(), std::uint8_t{1});
+    if (at == unfenced_.end()) break;
+    const auto i = static_cast<std::size_t>(at - unfenced_.begin());
+    if (block_.shared()[i] == before_[i]) continue;
+    *at = 0;
+    --unfenced_bytes_;
+  }
+  before_.assign(block_.shared(), block_.shared() + seen_.size());
+}
 
 // ---- registers
 
@@ -149,6 +261,7 @@ void AsyncProxy::fence_init() {
 
 void AsyncProxy::check_complete(SharedBarrier& barrier) {
   if (barrier.pending > 0 || barrier.bytes != 0) return;
+  passing();
   ++barrier.phase;
   barrier.pending = barrier.count;
   block_.notify();
@@ -179,11 +292,18 @@ void AsyncProxy::load(std::vector<Piece> pieces, std::uint32_t barrier, const Wh
   if (!barrier_at(barrier, where).fenced)
     block_.fail("the barrier's initialisation was not fenced (fence_mbarrier_init)", where);
   std::uint32_t bytes = 0;
+  std::uint32_t first = ~0u, end = 0;
   for (const Piece& piece : pieces) {
     block_.at(piece.shared, piece.bytes, 1, where);
-    both(piece.shared, nullptr, 0xFF, piece.bytes);
+    first = std::min(first, piece.shared);
+    end = std::max(end, piece.shared + piece.bytes);
     bytes += piece.bytes;
   }
+  // Usually they are all bytes of a range.
+  if (end - first == bytes)
+    both(first, nullptr, 0xFF, bytes);
+  else
+    for (const Piece& piece : pieces) both(piece.shared, nullptr, 0xFF, piece.bytes);
   Load load{std::move(pieces), barrier, bytes};
   if (loads_land_early_ && draw())
     land(load);
@@ -213,7 +333,8 @@ std::string AsyncProxy::at_end() {
     if (barrier.bytes != 0)
       return concat("ended with ", barrier.bytes,
                     " bytes more expected than loaded at the barrier ", address - kSharedBase);
-  for (const auto& [linear, thread] : threads_) {
+  for (std::size_t linear = 0; linear < threads_.size(); ++linear) {
+    const PerThread& thread = threads_[linear];
     if (!thread.open_stores.empty() || !thread.stores.empty())
       return concat("ended before the stores of thread ", linear,
                     " had read its shared memory (bulk_commit, bulk_wait_read)");
@@ -228,6 +349,7 @@ std::string AsyncProxy::at_end() {
 void AsyncProxy::store(std::vector<Target> targets, Store kind, const Where& where) {
   const bool early = draw();
   std::vector<std::byte> read;
+  if (&current_thread() == block_.watched) watched_stops();
   for (const Target& target : targets) {
     const std::byte* from = visible(target.shared, target.bytes, where);
     if (early) read.insert(read.end(), from, from + target.bytes);
@@ -269,7 +391,34 @@ void AsyncProxy::wait_stores(std::size_t pending) {
 void AsyncProxy::fence_products(const Where& where) {
   block_.meet_warp(
       "wgmma_fence", ~0u, this, [](const Lanes&) {}, where);
-  mine().fenced = true;
+  PerThread& thread = mine();
+  thread.fenced = true;
+  const auto in_flight = [&](const float* registers) {
+    for (const Product& product : thread.open_products)
+      if (product.d == registers) return true;
+    for (const auto& group : thread.products)
+      for (const Product& product : group)
+        if (product.d == registers) return true;
+    return false;
+  };
+  for (Registers& known : thread.registers)
+    if (in_flight(known.begin))
+      known.at_fence.clear();
+    else
+      copy_registers(known.at_fence, known.begin, known.count);
+}
+
+void AsyncProxy::check_registers(PerThread& thread, const float* begin, std::size_t count,
+                                 const Where& where) {
+  for (Registers& known : thread.registers) {
+    if (known.begin != begin) continue;
+    if (known.at_fence.size() == count &&
+        std::memcmp(known.at_fence.data(), begin, count * sizeof(float)) != 0)
+      block_.fail("wgmma of registers that were written after the last wgmma_fence", where);
+    known.count = count;
+    return;
+  }
+  thread.registers.push_back({begin, count, {}});
 }
 
 // d is NaN from here to the wait; what it held is kept with the first product that has it.
@@ -289,7 +438,10 @@ void AsyncProxy::multiply(Product product) {
   for (const auto& group : thread.products)
     for (const Product& other : group) holds(other);
   const auto numbers = static_cast<std::size_t>(product.columns / 2);
+  if (product.a_registers)
+    check_registers(thread, reinterpret_cast<const float*>(product.a_registers), 4, product.where);
   if (!held) {
+    check_registers(thread, product.d, numbers, product.where);
     product.before.assign(product.d, product.d + numbers);
     std::memset(product.d, 0xFF, numbers * sizeof(float));
   }
@@ -358,34 +510,41 @@ void AsyncProxy::complete_products(const Lanes& lanes) {
   }
 }
 
-// The 64 rows of a product's a in shared memory, as bits.
-std::vector<std::uint16_t> AsyncProxy::group_a(const Product& product) {
-  std::vector<std::uint16_t> bits(64 * 16);
-  for (std::uint32_t i = 0; i < bits.size(); ++i)
-    std::memcpy(&bits[i],
-                block_.at(Descriptor(product.a).element(i / 16, i % 16, product.a_outer), 2, 2,
-                          product.where),
-                2);
-  return bits;
+// The 64 rows of a product's a in shared memory.
+std::vector<std::byte> AsyncProxy::group_a(const Product& product) {
+  std::vector<std::byte> bytes;
+  bytes.reserve(64 * 16 * 2);
+  for_elements(
+      Descriptor(product.a), product.a_outer, 0, 64,
+      [&](std::uint32_t address) {
+        const std::byte* const chunk = block_.at(address, 16, 16, product.where);
+        bytes.insert(bytes.end(), chunk, chunk + 16);
+        return chunk;
+      },
+      [](std::uint32_t, std::uint32_t, std::uint16_t) {});
+  return bytes;
 }
 
 // Of the 16 rows of the running thread's warp.
 void AsyncProxy::read_operands(const Product& product, ProductOperands& operands) {
+  if (&current_thread() == block_.watched) watched_stops();
   const std::uint32_t warp = current_thread().linear / kWarpSize % 4;
-  const auto read = [&](const Descriptor& descriptor, std::uint32_t outer, std::uint32_t inner,
-                        bool along_outer) {
+  const auto number = [](std::uint16_t bits) {
     Bf16 element;
-    std::memcpy(&element.bits,
-                visible(descriptor.element(outer, inner, along_outer), 2, product.where), 2);
+    element.bits = bits;
     return static_cast<float>(element);
   };
+  const auto bytes = [&](std::uint32_t address) { return visible(address, 16, product.where); };
   if (!product.a_registers)
-    for (std::uint32_t row = 0; row < 16; ++row)
-      for (std::uint32_t k = 0; k < 16; ++k)
-        operands.a[row][k] = read(Descriptor(product.a), 16 * warp + row, k, product.a_outer);
-  for (std::uint32_t column = 0; column < static_cast<std::uint32_t>(product.columns); ++column)
-    for (std::uint32_t k = 0; k < 16; ++k)
-      operands.b[k][column] = read(Descriptor(product.b), column, k, product.b_outer);
+    for_elements(Descriptor(product.a), product.a_outer, 16 * warp, 16, bytes,
+                 [&](std::uint32_t row, std::uint32_t k, std::uint16_t bits) {
+                   operands.a[row][k] = number(bits);
+                 });
+  for_elements(Descriptor(product.b), product.b_outer, 0,
+               static_cast<std::uint32_t>(product.columns), bytes,
+               [&](std::uint32_t column, std::uint32_t k, std::uint16_t bits) {
+                 operands.b[k][column] = number(bits);
+               });
 }
 
 // The 16 rows of one warp.
@@ -394,11 +553,12 @@ void AsyncProxy::run_products(const std::array<Product*, kWarpSize>& lanes) {
   const auto columns = static_cast<std::uint32_t>(first.columns);
   static thread_local ProductOperands late;
   static thread_local float d[16][256];
+  SEQ1F1B_ASSERT(columns % 8 == 0, "columns come in eights");
   ProductOperands& operands = first.read ? *first.read : late;
   if (!first.read) read_operands(first, operands);
   if (!first.a_registers && group_a(first) != first.group_a)
     block_.fail("an operand of wgmma changed between its issue and wgmma_wait", first.where);
-  auto& [a, b] = operands;
+  auto& a = operands.a;
   for (unsigned lane = 0; lane < kWarpSize; ++lane) {
     Product& product = *lanes[lane];
     if (product.a != first.a || product.b != first.b || product.columns != first.columns ||
@@ -416,10 +576,7 @@ void AsyncProxy::run_products(const std::array<Product*, kWarpSize>& lanes) {
           a[g + 8 * (i % 2)][2 * t + 8 * (i / 2) + static_cast<unsigned>(half)] =
               value(product.a_registers[i], half);
   }
-  for (unsigned row = 0; row < 16; ++row)
-    for (unsigned k = 0; k < 16; ++k)
-      for (std::uint32_t column = 0; column < columns; ++column)
-        d[row][column] += a[row][k] * b[k][column];
+  multiply_add(operands, d, columns);
   for (unsigned lane = 0; lane < kWarpSize; ++lane) {
     const unsigned g = lane / 4, t = lane % 4;
     for (std::uint32_t j = 0; j < columns / 8; ++j)

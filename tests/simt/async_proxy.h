@@ -13,12 +13,15 @@
 // overwritten too soon.
 //
 // Reading shared memory that plain code wrote without fence_proxy_async is reported: the proxy sees
-// the memory as it was at the last fence of any thread. (A fence by one thread is taken for a fence
-// by all, so a fence that some threads leave out may pass.)
+// the memory as it was at the last fence of any thread. Whether each writer has fenced what it
+// wrote itself is checked of one thread, drawn from the seed, in one block of four: what it writes
+// is found by comparing all of shared memory before and after each time it runs.
+//
+// So are registers of a product that plain code wrote between the fence and the product, where the
+// thread has used the same ones before.
 #include <array>
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <map>
 #include <memory>
 #include <vector>
@@ -50,7 +53,7 @@ struct Product {
   bool a_outer, b_outer;
   std::vector<float> before;  // d until now, where no earlier product of the thread holds it
   Where where;
-  std::vector<std::uint16_t> group_a{};  // lane 0's: the whole group's a in shared memory, at issue
+  std::vector<std::byte> group_a{};  // lane 0's: the whole group's a in shared memory, at issue
   std::unique_ptr<ProductOperands> read{};  // lane 0's, for its warp: what was read at the issue
 };
 
@@ -61,6 +64,9 @@ class AsyncProxy final : public Extension {
   static AsyncProxy& get();
 
   bool progress() override;
+  void passing() override;
+  void watched_stops() override;
+  void watched_goes_on() override;
   std::string at_end() override;
 
   // Barriers.
@@ -109,19 +115,29 @@ class AsyncProxy final : public Extension {
     Store kind;
     std::vector<std::byte> read;  // at its issue; empty: to be read at the wait
   };
+  struct Registers {
+    const float* begin;
+    std::size_t count;
+    std::vector<float> at_fence;
+  };
   struct PerThread {
     std::vector<StoreCall> open_stores;
     std::deque<std::vector<StoreCall>> stores;
     std::vector<Product> open_products;
     std::deque<std::vector<Product>> products;
     bool fenced = false;  // since its last wgmma_wait
+    // Registers of products so far, and what they held at the last fence; empty: in flight then.
+    std::vector<Registers> registers;
   };
   SharedBarrier& barrier_at(std::uint32_t shared, const Where& where);
   void check_complete(SharedBarrier& barrier);
   PerThread& mine();
   const std::byte* visible(std::uint32_t shared, std::size_t bytes, const Where& where);
   void both(std::uint32_t shared, const void* from, int fill, std::size_t bytes);
-  std::vector<std::uint16_t> group_a(const Product& product);
+  void see_all();
+  void check_registers(PerThread& thread, const float* begin, std::size_t count,
+                       const Where& where);
+  std::vector<std::byte> group_a(const Product& product);
   bool draw() { return next_random(random_) & 1; }
   void land(const Load& load);
   static void complete_issue(const Lanes& lanes);
@@ -136,10 +152,15 @@ class AsyncProxy final : public Extension {
   // Per thread, of each warp; and what warps have given up, per thread of a warp.
   std::vector<int> registers_;
   int spare_registers_ = 0;
-  std::vector<std::uint32_t> unfenced_;
   std::vector<Load> loads_;
-  std::map<unsigned, PerThread> threads_;
+  std::vector<PerThread> threads_;
   std::vector<std::byte> seen_;  // shared memory as the proxy sees it
+  bool fenced_ = false;          // by somebody, and not all seen yet
+  // Of the watched thread: shared memory when it last began or stopped, the bytes that it wrote and
+  // has not fenced, and how many.
+  std::vector<std::byte> before_;
+  std::vector<std::uint8_t> unfenced_;
+  std::size_t unfenced_bytes_ = 0;
   std::uint64_t random_;
   bool loads_land_early_;  // half of them
 };

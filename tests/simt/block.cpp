@@ -35,14 +35,23 @@ void run_threads(void* argument) {
   }
 }
 
+// Between variables in static shared memory, for the address sanitizer.
+constexpr std::size_t kMargin = 64;
+constexpr std::size_t kStaticsBytes = 2 * kDefaultSharedBytes;
+
 // What an OS thread keeps between kernels.
 struct Pool {
+  static std::byte* allocate(std::size_t bytes) {
+    return static_cast<std::byte*>(std::aligned_alloc(1024, bytes));
+  }
   std::deque<Thread> threads;
-  std::byte* shared = nullptr;
-  Pool() : shared(static_cast<std::byte*>(std::aligned_alloc(1024, kMaxSharedBytes))) {}
+  std::byte* shared = allocate(kMaxSharedBytes);
+  std::byte* statics = allocate(kStaticsBytes);
   ~Pool() {
     ASAN_UNPOISON_MEMORY_REGION(shared, kMaxSharedBytes);
+    ASAN_UNPOISON_MEMORY_REGION(statics, kStaticsBytes);
     std::free(shared);
+    std::free(statics);
   }
 };
 Pool& pool() {
@@ -98,7 +107,12 @@ std::string run_kernel(const KernelCall& call) {
 }
 
 Block::Block(const KernelCall& kernel, std::uint64_t random)
-    : call(kernel), barriers_(kBarriers), random_(random) {
+    : call(kernel),
+      shared_(pool().shared),
+      statics_(pool().statics),
+      ready_(std::size_t{kernel.block.x} * kernel.block.y * kernel.block.z),
+      barriers_(kBarriers),
+      random_(random) {
   const unsigned count = call.block.x * call.block.y * call.block.z;
   auto& threads = pool().threads;
   while (threads.size() < count) threads.emplace_back();
@@ -128,11 +142,14 @@ void Block::start(unsigned linear) {
 
 void Block::run(dim3 block_index) {
   index = block_index;
-  std::byte* arena = pool().shared;
-  ASAN_UNPOISON_MEMORY_REGION(arena, kMaxSharedBytes);
-  std::memset(arena, 0xFF, call.shared_bytes);  // NaN in every type
-  ASAN_POISON_MEMORY_REGION(arena + call.shared_bytes, kMaxSharedBytes - call.shared_bytes);
+  ASAN_UNPOISON_MEMORY_REGION(shared_, kMaxSharedBytes);
+  std::memset(shared_, 0xFF, call.shared_bytes);  // NaN in every type
+  ASAN_POISON_MEMORY_REGION(shared_ + call.shared_bytes, kMaxSharedBytes - call.shared_bytes);
+  declared_.clear();
+  static_bytes_ = statics_taken_ = 0;
+  ASAN_POISON_MEMORY_REGION(statics_, kStaticsBytes);
   extension.reset();
+  watched = nullptr;
   ballot = 0;
   std::fill(barriers_.begin(), barriers_.end(), Barrier{});
   live_ = static_cast<unsigned>(threads_.size());
@@ -164,11 +181,10 @@ void Block::run(dim3 block_index) {
   while (live_ > 0) {
     while (ready_.empty() && !wake_polls())
       if (!extension || !extension->progress()) deadlock();
-    if (any_next_) std::swap(ready_.front(), ready_[draw() % ready_.size()]);
-    Thread& thread = *ready_.front();
-    ready_.pop_front();
-    t_thread = &thread;
-    thread.fiber->resume();
+    t_thread = &next();
+    t_thread->fiber->resume();
+    // Whoever came back: it ended, or nobody was ready whom it could have handed over to.
+    Thread& thread = *t_thread;
     if (!report_.empty()) throw Fault{report_};
     if (thread.state == Thread::State::kDone) thread_ended(thread);
     if (!report_.empty()) throw Fault{report_};
@@ -178,11 +194,30 @@ void Block::run(dim3 block_index) {
     throw Fault{concat("kernel ", call.name, ", block ", text(index), ": ", left)};
 }
 
+// Takes a thread that is ready.
+Thread& Block::next() {
+  if (any_next_) std::swap(ready_[0], ready_[draw() % ready_.size()]);
+  return *ready_.pop();
+}
+
+// From inside the thread, whose new state is set: others run until it is resumed.
+void Block::suspend(Thread& thread) {
+  const bool seen = &thread == watched;
+  if (seen) extension->watched_stops();
+  if (ready_.empty()) {
+    Fiber::suspend();
+  } else if (Thread& other = next(); &other != &thread) {
+    t_thread = &other;
+    Fiber::hand_over(*other.fiber);
+  }
+  if (seen) extension->watched_goes_on();
+}
+
 void Block::wait(Thread& thread, Thread::State state, const char* operation, const Where& where) {
   thread.operation = operation;
   thread.where = where;
   thread.state = state;
-  Fiber::suspend();
+  suspend(thread);
 }
 
 void Block::release(Thread& thread) {
@@ -219,8 +254,8 @@ void Block::meet_warp(const char* operation, std::uint32_t mask, void* arguments
          where);
   const auto compare = [&](unsigned lane) {
     const Thread& other = *threads_[first + lane];
-    if (std::strcmp(other.operation, operation) == 0 && other.mask == mask &&
-        other.where.line() == where.line())
+    if ((other.operation == operation || std::strcmp(other.operation, operation) == 0) &&
+        other.mask == mask && other.where.line() == where.line())
       return;
     fail(concat("lanes diverge: lane ", self.lane(), " is at ", operation, " (", describe(where),
                 ", mask ", mask, "), lane ", lane, " at ", other.operation, " (",
@@ -251,6 +286,7 @@ void Block::meet_warp(const char* operation, std::uint32_t mask, void* arguments
 }
 
 void Block::finish_barrier(unsigned id) {
+  if (extension) extension->passing();
   barriers_[id] = {};
   for (unsigned linear : order_) {
     Thread& thread = *threads_[linear];
@@ -313,7 +349,7 @@ void Block::yield() {
   Thread& self = current_thread();
   self.state = Thread::State::kReady;
   ready_.push_back(&self);
-  Fiber::suspend();
+  suspend(self);
 }
 
 void Block::notify() {
@@ -376,18 +412,36 @@ void Block::deadlock() {
                      ": deadlock, every thread waits:", who_waits())};
 }
 
-std::byte* Block::shared() const { return pool().shared; }
+void* Block::static_shared(const void* place, std::size_t bytes, std::size_t alignment,
+                           const Where& where) {
+  for (const Static& known : declared_)
+    if (known.place == place) return known.data;
+  const auto up = [](std::size_t n, std::size_t multiple) {
+    return (n + multiple - 1) / multiple * multiple;
+  };
+  static_bytes_ = up(static_bytes_, alignment) + bytes;
+  const std::size_t begin = up(statics_taken_ + kMargin, std::max<std::size_t>(alignment, 16));
+  if (static_bytes_ + call.shared_bytes > call.shared_limit ||
+      begin + bytes + kMargin > kStaticsBytes)
+    fail(concat("static shared memory of ", static_bytes_, " bytes and ", call.shared_bytes,
+                " dynamic ones are more than ", call.shared_limit),
+         where);
+  statics_taken_ = begin + bytes;
+  ASAN_UNPOISON_MEMORY_REGION(statics_ + begin, bytes);
+  std::memset(statics_ + begin, 0xFF, bytes);
+  declared_.push_back({place, statics_ + begin});
+  return statics_ + begin;
+}
 
-std::byte* Block::at(std::uint32_t address, std::size_t bytes, std::size_t alignment,
-                     const Where& where) {
-  if (address < kSharedBase || address - kSharedBase + bytes > call.shared_bytes)
-    fail(concat("shared address ", static_cast<std::int64_t>(address) - kSharedBase, " + ", bytes,
-                " bytes is outside the ", call.shared_bytes, " bytes of the launch"),
+void Block::bad_address(std::uint32_t address, std::size_t bytes, std::size_t alignment,
+                        const Where& where) {
+  const auto offset = static_cast<std::int64_t>(address) - kSharedBase;
+  const auto end = static_cast<std::int64_t>(call.shared_bytes);
+  if (offset < 0 || offset + static_cast<std::int64_t>(bytes) > end)
+    fail(concat("shared address ", offset, " + ", bytes, " bytes is outside the ", end,
+                " bytes of the launch"),
          where);
-  if (address % alignment != 0)
-    fail(concat("shared address ", address - kSharedBase, " is not a multiple of ", alignment),
-         where);
-  return shared() + (address - kSharedBase);
+  fail(concat("shared address ", offset, " is not a multiple of ", alignment), where);
 }
 
 std::uint32_t Block::address_of(const void* pointer, const Where& where) {

@@ -5,6 +5,8 @@
 // Threads run one after the other until they wait. Which runs next is drawn per block from the seed
 // (SEQ1F1B_SIMT_SEED), so that what only works in one order fails in some runs: warps in turn, one
 // warp as far as it gets, or any thread.
+#include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -12,6 +14,7 @@
 #include <memory>
 #include <source_location>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "tests/simt/fiber.h"
@@ -23,6 +26,8 @@ using Where = std::source_location;
 
 inline constexpr unsigned kWarpSize = 32;
 inline constexpr std::size_t kMaxSharedBytes = 227 * 1024;
+inline constexpr std::size_t kDefaultSharedBytes =
+    48 * 1024;  // static and dynamic, unless asked for
 // Shared-space addresses start here, so that zero and small numbers are none; all fit the 18 bits
 // of a matrix descriptor.
 inline constexpr std::uint32_t kSharedBase = 1024;
@@ -31,7 +36,8 @@ struct KernelCall {
   const char* name;
   dim3 grid, block;
   std::size_t shared_bytes;
-  std::function<void()> body;  // run by every thread
+  std::function<void()> body;                      // run by every thread
+  std::size_t shared_limit = kDefaultSharedBytes;  // static and dynamic
 };
 
 // Runs all blocks. Empty, or the report of the first fault; the rest of the grid is then given up.
@@ -52,6 +58,11 @@ class Extension {
   virtual ~Extension() = default;
   // Brings something to its end; false when nothing is under way. Called when all threads wait.
   virtual bool progress() = 0;
+  // All that wait at a barrier are about to go on.
+  virtual void passing() = 0;
+  // The thread that Block::watched names has run until here, or is about to go on.
+  virtual void watched_stops() = 0;
+  virtual void watched_goes_on() = 0;
   // A report of what must not be under way when the block ends.
   virtual std::string at_end() = 0;
 };
@@ -121,15 +132,29 @@ class Block {
   unsigned threads() const { return static_cast<unsigned>(threads_.size()); }
 
   // Shared memory.
-  std::byte* shared() const;
+  std::byte* shared() const { return shared_; }
   // The `bytes` at a shared-space address; reports addresses outside and misaligned ones.
   std::byte* at(std::uint32_t address, std::size_t bytes, std::size_t alignment,
-                const Where& where);
+                const Where& where) {
+    const std::size_t offset = std::size_t{address} - kSharedBase;  // huge where it is below
+    if (offset > call.shared_bytes || bytes > call.shared_bytes - offset ||
+        address % alignment != 0)
+      bad_address(address, bytes, alignment, where);
+    return shared_ + offset;
+  }
   std::uint32_t address_of(const void* pointer, const Where& where);
+  // The variable declared at `place`, NaN when the first thread of the block comes to it.
+  template <class T>
+  T& static_shared(const void* place, const Where& where = Where::current()) {
+    static_assert(std::is_trivially_destructible_v<T>, "shared memory has no destructors");
+    return *static_cast<T*>(static_shared(place, sizeof(T), alignof(T), where));
+  }
 
   int ballot = 0;  // of __syncthreads_count
 
   std::unique_ptr<Extension> extension;
+  Thread* watched = nullptr;  // by the extension
+  void watch(unsigned linear) { watched = threads_[linear]; }
   // The next of this kernel's choices.
   std::uint64_t draw();
 
@@ -144,6 +169,34 @@ class Block {
     unsigned expected = 0, arrived = 0;
     Where first;
   };
+  // A queue of at most all threads.
+  class Queue {
+   public:
+    explicit Queue(std::size_t capacity)
+        : places_(std::bit_ceil(std::max<std::size_t>(capacity, 1))), mask_(places_.size() - 1) {}
+    bool empty() const { return size_ == 0; }
+    std::size_t size() const { return size_; }
+    void clear() { size_ = 0; }
+    Thread*& operator[](std::size_t i) { return places_[(front_ + i) & mask_]; }
+    void push_back(Thread* thread) { (*this)[size_++] = thread; }
+    void push_front(Thread* thread) {
+      front_ = (front_ - 1) & mask_;
+      ++size_;
+      (*this)[0] = thread;
+    }
+    Thread* pop() {
+      Thread* const thread = (*this)[0];
+      front_ = (front_ + 1) & mask_;
+      --size_;
+      return thread;
+    }
+
+   private:
+    std::vector<Thread*> places_;
+    std::size_t mask_, front_ = 0, size_ = 0;
+  };
+  void suspend(Thread& thread);
+  Thread& next();
   void wait(Thread& thread, Thread::State state, const char* operation, const Where& where);
   void release(Thread& thread);
   void finish_barrier(unsigned id);
@@ -151,13 +204,26 @@ class Block {
   void thread_ended(Thread& thread);
   void start(unsigned linear);
   bool wake_polls();
+  void* static_shared(const void* place, std::size_t bytes, std::size_t alignment,
+                      const Where& where);
+  [[noreturn]] void bad_address(std::uint32_t address, std::size_t bytes, std::size_t alignment,
+                                const Where& where);
   [[noreturn]] void deadlock();
   std::string who_waits() const;
   std::string place(const Thread& thread) const;
 
-  std::vector<Thread*> threads_;  // of this OS thread's pool
-  std::vector<unsigned> order_;   // in which threads start and are released
-  std::deque<Thread*> ready_;
+  std::byte* const shared_;       // of this OS thread's pool
+  std::byte* const statics_;      // likewise, for static shared memory
+  std::vector<Thread*> threads_;  // likewise
+  struct Static {
+    const void* place;
+    std::byte* data;
+  };
+  std::vector<Static> declared_;   // in this block so far
+  std::size_t static_bytes_ = 0;   // that they take on a GPU
+  std::size_t statics_taken_ = 0;  // of `statics_`, with what lies between them
+  std::vector<unsigned> order_;    // in which threads start and are released
+  Queue ready_;
   std::vector<Warp> warps_;
   std::vector<Barrier> barriers_;
   unsigned live_ = 0;
@@ -168,8 +234,9 @@ class Block {
   std::uint64_t random_;
 };
 
-// The running thread of a kernel.
-inline constinit thread_local Thread* t_thread = nullptr;
+// The running thread of a kernel. In the static block of thread-local memory also when loaded as a
+// module, whose code would else ask a function for the address each time.
+[[gnu::tls_model("initial-exec")]] inline constinit thread_local Thread* t_thread = nullptr;
 inline Thread& current_thread() { return *t_thread; }
 inline Block& current_block() { return *t_thread->block; }
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -34,6 +35,27 @@ __global__ void count_threads(int* out, int limit) {
   const int count = __syncthreads_count(static_cast<int>(threadIdx.x) < limit);
   const int again = __syncthreads_count(static_cast<int>(threadIdx.x) == limit);
   out[threadIdx.x] = 100 * count + again + 10 * __syncthreads_or(threadIdx.x == 1000);
+}
+
+// Sums of static shared memory that only the first block fills.
+template <class T>
+__global__ void reads_static_shared(float* out, bool every_block) {
+  SEQ1F1B_SHARED(numbers, T[8]);
+  SEQ1F1B_SHARED(more, T[4]);
+  if (every_block || blockIdx.x == 0) {
+    if (threadIdx.x < 8) numbers[threadIdx.x] = static_cast<T>(threadIdx.x);
+    if (threadIdx.x < 4) more[threadIdx.x] = static_cast<T>(1);
+  }
+  __syncthreads();
+  float sum = 0;
+  for (const T& number : numbers) sum += static_cast<float>(number);
+  for (const T& number : more) sum += static_cast<float>(number);
+  if (threadIdx.x == 0) out[blockIdx.x] = sum;
+}
+__global__ void large_static_shared(float* out) {
+  SEQ1F1B_SHARED(numbers, float[1024]);
+  numbers[threadIdx.x] = 1;
+  out[threadIdx.x] = numbers[threadIdx.x];
 }
 
 __global__ void barrier_in_one_branch() {
@@ -124,6 +146,30 @@ TEST_CASE("shared memory is whole after a barrier, and NaN shows where there is 
   CHECK(unguarded_read_shows(1));
   CHECK(unguarded_read_shows(-1));
   CHECK(unguarded_read_shows(32));
+}
+
+TEST_CASE("static shared memory is the block's, and NaN until it is written", "[simt]") {
+  std::vector<float> out(16);
+  const auto run = [&](auto kernel, bool every_block) {
+    SEQ1F1B_LAUNCH(kernel, 16, 32, 0, nullptr, out.data(), every_block);
+    return static_cast<int>(
+        std::count_if(out.begin(), out.end(), [](float sum) { return sum == 32.0f; }));
+  };
+  CHECK(run(reads_static_shared<float>, true) == 16);
+  CHECK(run(reads_static_shared<double>, true) == 16);
+  CHECK(run(reads_static_shared<float>, false) == 1);
+  CHECK(run(reads_static_shared<double>, false) == 1);
+}
+
+TEST_CASE("static and dynamic shared memory together keep to the limit", "[simt]") {
+  std::vector<float> out(32);
+  const auto with = [&](std::size_t dynamic_bytes) {
+    return report_of([&](cudaStream_t stream) {
+      SEQ1F1B_LAUNCH(large_static_shared, 1, 32, dynamic_bytes, stream, out.data());
+    });
+  };
+  CHECK(with(44 * 1024).empty());
+  CHECK(contains(with(44 * 1024 + 4), "4096 bytes and 45060 dynamic ones are more than 49152"));
 }
 
 TEST_CASE("barriers that count", "[simt]") {

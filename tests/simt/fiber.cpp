@@ -24,7 +24,9 @@ namespace {
 // margins between them.
 constexpr std::size_t kStackBytes = 256 << 10;
 
-constinit thread_local Fiber* t_running = nullptr;
+// In the static block of thread-local memory also when loaded as a module, whose code would else
+// ask a function for the address each time.
+[[gnu::tls_model("initial-exec")]] constinit thread_local Fiber* t_running = nullptr;
 
 std::size_t page_bytes() {
   static const auto bytes = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
@@ -87,7 +89,6 @@ Fiber::Fiber(Entry entry, void* argument) : entry_(entry), argument_(argument) {
   context->uc_link = nullptr;
   makecontext(context, &Fiber::begin, 0);
   context_ = context;
-  resumer_context_ = new ucontext_t;
 #endif
 #ifdef __SANITIZE_THREAD__
   thread_fiber_ = __tsan_create_fiber(0);
@@ -104,15 +105,37 @@ Fiber::~Fiber() {
 #endif
 #ifndef __x86_64__
   delete static_cast<ucontext_t*>(context_);
-  delete static_cast<ucontext_t*>(resumer_context_);
 #endif
   munmap(mapping_, page_bytes() + kStackBytes);
 }
 
-// First and again whenever control comes back into the fiber.
+// Whoever called resume(), as it was left.
+struct Fiber::Resumer {
+  void* context = nullptr;
+  void* fake_stack = nullptr;
+  const void* stack = nullptr;
+  std::size_t stack_bytes = 0;
+  void* thread_fiber = nullptr;
+};
+
+// First and again whenever control comes back into the fiber. The first to come is the one that was
+// resumed, and is told which stack it came from.
 void Fiber::arrived() {
 #ifdef __SANITIZE_ADDRESS__
-  __sanitizer_finish_switch_fiber(fake_stack_, &resumer_stack_, &resumer_stack_bytes_);
+  const void* stack = nullptr;
+  std::size_t bytes = 0;
+  __sanitizer_finish_switch_fiber(fake_stack_, &stack, &bytes);
+  if (resumer_->stack) return;
+  resumer_->stack = stack;
+  resumer_->stack_bytes = bytes;
+#endif
+}
+
+void Fiber::leave(void** from, void* to) {
+#ifdef __x86_64__
+  seq1f1b_simt_switch(from, to);
+#else
+  swapcontext(static_cast<ucontext_t*>(*from), static_cast<ucontext_t*>(to));
 #endif
 }
 
@@ -125,21 +148,23 @@ void Fiber::begin() {
 
 void Fiber::resume() {
   Fiber* outer = t_running;
+  Resumer resumer;
+#ifndef __x86_64__
+  ucontext_t context;
+  resumer.context = &context;
+#endif
+  resumer_ = &resumer;
   t_running = this;
 #ifdef __SANITIZE_ADDRESS__
-  __sanitizer_start_switch_fiber(&resumer_fake_stack_, mapping_ + page_bytes(), kStackBytes);
+  __sanitizer_start_switch_fiber(&resumer.fake_stack, mapping_ + page_bytes(), kStackBytes);
 #endif
 #ifdef __SANITIZE_THREAD__
-  resumer_thread_fiber_ = __tsan_get_current_fiber();
+  resumer.thread_fiber = __tsan_get_current_fiber();
   __tsan_switch_to_fiber(thread_fiber_, 0);
 #endif
-#ifdef __x86_64__
-  seq1f1b_simt_switch(&resumer_context_, context_);
-#else
-  swapcontext(static_cast<ucontext_t*>(resumer_context_), static_cast<ucontext_t*>(context_));
-#endif
+  leave(&resumer.context, context_);
 #ifdef __SANITIZE_ADDRESS__
-  __sanitizer_finish_switch_fiber(resumer_fake_stack_, nullptr, nullptr);
+  __sanitizer_finish_switch_fiber(resumer.fake_stack, nullptr, nullptr);
 #endif
   t_running = outer;
 }
@@ -147,17 +172,27 @@ void Fiber::resume() {
 void Fiber::suspend() {
   Fiber& self = *t_running;
 #ifdef __SANITIZE_ADDRESS__
-  __sanitizer_start_switch_fiber(&self.fake_stack_, self.resumer_stack_, self.resumer_stack_bytes_);
+  __sanitizer_start_switch_fiber(&self.fake_stack_, self.resumer_->stack,
+                                 self.resumer_->stack_bytes);
 #endif
 #ifdef __SANITIZE_THREAD__
-  __tsan_switch_to_fiber(self.resumer_thread_fiber_, 0);
+  __tsan_switch_to_fiber(self.resumer_->thread_fiber, 0);
 #endif
-#ifdef __x86_64__
-  seq1f1b_simt_switch(&self.context_, self.resumer_context_);
-#else
-  swapcontext(static_cast<ucontext_t*>(self.context_),
-              static_cast<ucontext_t*>(self.resumer_context_));
+  leave(&self.context_, self.resumer_->context);
+  self.arrived();
+}
+
+void Fiber::hand_over(Fiber& next) {
+  Fiber& self = *t_running;
+  next.resumer_ = self.resumer_;
+  t_running = &next;
+#ifdef __SANITIZE_ADDRESS__
+  __sanitizer_start_switch_fiber(&self.fake_stack_, next.mapping_ + page_bytes(), kStackBytes);
 #endif
+#ifdef __SANITIZE_THREAD__
+  __tsan_switch_to_fiber(next.thread_fiber_, 0);
+#endif
+  leave(&self.context_, next.context_);
   self.arrived();
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // A fiber: a stack of its own that runs until it suspends itself. One per CUDA thread. Whoever
-// resumes a fiber gets control back when it suspends; both happen on one OS thread.
+// resumes a fiber gets control back when it, or the one it handed over to, suspends; all of that
+// happens on one OS thread.
 #include <cstddef>
 
 namespace seq1f1b::simt {
@@ -17,23 +18,24 @@ class Fiber {
   void resume();
   // From inside a fiber: back to its resume().
   static void suspend();
+  // From inside a fiber: `next` goes on, and suspends to whoever resumed this one; half the way of
+  // a suspend and a resume.
+  static void hand_over(Fiber& next);
 
  private:
+  struct Resumer;
   static void begin();
   void arrived();
+  static void leave(void** from, void* to);
 
   Entry entry_;
   void* argument_;
   std::byte* mapping_ = nullptr;  // guard page, then the stack
   void* context_ = nullptr;       // saved stack pointer, or a ucontext_t
-  void* resumer_context_ = nullptr;
-  // What the sanitizers keep about either side; unused without them.
+  Resumer* resumer_ = nullptr;    // in the frame of the resume() to go back to
+  // What the sanitizers keep; unused without them.
   void* fake_stack_ = nullptr;
-  void* resumer_fake_stack_ = nullptr;
-  const void* resumer_stack_ = nullptr;
-  std::size_t resumer_stack_bytes_ = 0;
   void* thread_fiber_ = nullptr;
-  void* resumer_thread_fiber_ = nullptr;
 };
 
 }  // namespace seq1f1b::simt

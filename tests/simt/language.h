@@ -30,9 +30,6 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
-// One block at a time runs on an OS thread, so the thread's is the block's.
-#define __shared__ static thread_local
-
 #define threadIdx (::seq1f1b::simt::current_thread().index)
 #define blockIdx (::seq1f1b::simt::current_block().index)
 #define blockDim (::seq1f1b::simt::current_block().call.block)
@@ -44,6 +41,11 @@ inline constexpr int warpSize = 32;
       ::seq1f1b::simt::launch(#kernel, kernel, (grid), (block), (shared_bytes), \
                               (stream)__VA_OPT__(, ) __VA_ARGS__),              \
       "launching " #kernel)
+// The address of `name##_place` says which declaration it is.
+#define SEQ1F1B_SHARED(name, ...)                                                                 \
+  static char name##_place;                                                                       \
+  auto& name = ::seq1f1b::simt::current_block().static_shared<std::type_identity_t<__VA_ARGS__>>( \
+      &name##_place)
 #define SEQ1F1B_DYNAMIC_SHARED(name)           \
   [[maybe_unused]] unsigned char* const name = \
       reinterpret_cast<unsigned char*>(::seq1f1b::simt::current_block().shared())

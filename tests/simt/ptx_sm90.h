@@ -26,7 +26,7 @@ std::vector<Piece> tensor_pieces(std::uint32_t shared, const kernels::cuda::Tens
               std::int64_t{coordinates[0]} + i0, std::int64_t{coordinates[1]} + i1,
               std::int64_t{coordinates[2]} + i2, std::int64_t{coordinates[3]} + i3};
           bool outer_inside = true;
-          std::int64_t element = 0;
+          std::int64_t element = 0;  // of this row's first
           for (unsigned d = 1; d < 4; ++d) {
             outer_inside =
                 outer_inside && at[d] >= 0 && at[d] < static_cast<std::int64_t>(shape.extent[d]);
@@ -34,12 +34,19 @@ std::vector<Piece> tensor_pieces(std::uint32_t shared, const kernels::cuda::Tens
           }
           const std::uint32_t logical = shared + offset;
           const std::uint32_t place = logical ^ (logical >> 7 & 7) << 4;
+          const auto extent = static_cast<std::int64_t>(shape.extent[0]);
+          auto* const row = static_cast<std::uint16_t*>(map.base) + element;
+          if (outer_inside && at[0] >= 0 && at[0] + 8 <= extent) {
+            pieces.push_back({place, row + at[0], 16});
+            continue;
+          }
+          if (!outer_inside) {
+            pieces.push_back({place, nullptr, 16});
+            continue;
+          }
           for (std::uint32_t e = 0; e < 8; ++e) {
             const std::int64_t first = at[0] + e;
-            const bool inside =
-                outer_inside && first >= 0 && first < static_cast<std::int64_t>(shape.extent[0]);
-            auto* global =
-                inside ? static_cast<std::uint16_t*>(map.base) + element + first : nullptr;
+            auto* global = first >= 0 && first < extent ? row + first : nullptr;
             if (!pieces.empty() && e > 0 &&
                 (pieces.back().global == nullptr) == (global == nullptr))
               pieces.back().bytes += 2;

@@ -286,6 +286,47 @@ __global__ void store_of_all(float* global, bool barrier, bool wait) {
   if (threadIdx.x == 0) cuda::bulk_wait_read<0>();
 }
 
+// Every thread writes what thread 0 then stores; threads from `first` until `end` fence.
+__global__ void some_fence(float* global, unsigned first, unsigned end) {
+  SEQ1F1B_DYNAMIC_SHARED(memory);
+  if (threadIdx.x == 0) {
+    cuda::mbarrier_init(cuda::shared_address(memory) + 512, 1);
+    cuda::fence_mbarrier_init();
+  }
+  __syncthreads();
+  reinterpret_cast<float*>(memory)[threadIdx.x] = 1;
+  if (threadIdx.x >= first && threadIdx.x < end) cuda::fence_proxy_async();
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  cuda::bulk_reduce_add_f32(global, cuda::shared_address(memory), 512);
+  cuda::bulk_commit();
+  cuda::bulk_wait_read<0>();
+}
+
+// Two products of zeros; before the second, plain code writes one of its registers in front of its
+// fence or behind it.
+enum class Touch { kNothing, kSumBefore, kSumBehind, kFactorBefore, kFactorBehind };
+__global__ void touch_registers(Touch touch) {
+  SEQ1F1B_DYNAMIC_SHARED(memory);
+  for (unsigned i = threadIdx.x; i < 64 * 32; i += blockDim.x)
+    reinterpret_cast<float*>(memory)[i] = 0;
+  cuda::fence_proxy_async();
+  __syncthreads();
+  const std::uint64_t panel = cuda::panel_descriptor(cuda::shared_address(memory));
+  float sum[32] = {};
+  std::uint32_t factor[4] = {};
+  for (int round = 0; round < 2; ++round) {
+    if (round == 1 && touch == Touch::kSumBefore) sum[5] = 1;
+    if (round == 1 && touch == Touch::kFactorBefore) factor[3] = 1;
+    cuda::wgmma_fence();
+    if (round == 1 && touch == Touch::kSumBehind) sum[5] = 1;
+    if (round == 1 && touch == Touch::kFactorBehind) factor[3] = 1;
+    cuda::wgmma_rs<64, Along::kInner, true>(sum, factor, panel);
+    cuda::wgmma_commit();
+    cuda::wgmma_wait<0>();
+  }
+}
+
 __global__ void expects_too_little(const float* in) {
   SEQ1F1B_DYNAMIC_SHARED(memory);
   const std::uint32_t barrier = cuda::shared_address(memory) + 512;
@@ -511,6 +552,35 @@ TEST_CASE("stores read their source at any time from issue to wait", "[simt]") {
   CHECK(wrong_blocks(true, true) == 0);
   CHECK(wrong_blocks(true, false) > 0);
   CHECK(wrong_blocks(false, true) > 0);
+}
+
+TEST_CASE("every thread fences for the asynchronous proxy what it wrote", "[simt]") {
+  constexpr unsigned kThreads = 128;
+  alignas(16) float global[kThreads] = {};
+  // One thread of one block in four is watched, so that of a warp that leaves the fence out is
+  // missed by 256 blocks with a probability of (15 / 16) ^ 256, or 7e-8.
+  const auto report = [&](unsigned first, unsigned end) {
+    return report_of([&](cudaStream_t stream) {
+      SEQ1F1B_LAUNCH(some_fence, 256, kThreads, 520, stream, global, first, end);
+    });
+  };
+  CHECK(report(0, kThreads).empty());
+  CHECK(contains(report(0, 1), "wrote without a fence_proxy_async of its own"));
+  CHECK(contains(report(32, kThreads), "wrote without a fence_proxy_async of its own"));
+  CHECK(contains(report(kThreads, kThreads), "without fence_proxy_async"));
+}
+
+TEST_CASE("registers of a product stay as they are from the fence on", "[simt]") {
+  const auto report = [](Touch touch) {
+    return report_of([&](cudaStream_t stream) {
+      SEQ1F1B_LAUNCH(touch_registers, 1, 128, 64 * 128, stream, touch);
+    });
+  };
+  CHECK(report(Touch::kNothing).empty());
+  CHECK(report(Touch::kSumBefore).empty());
+  CHECK(report(Touch::kFactorBefore).empty());
+  CHECK(contains(report(Touch::kSumBehind), "written after the last wgmma_fence"));
+  CHECK(contains(report(Touch::kFactorBehind), "written after the last wgmma_fence"));
 }
 
 TEST_CASE("a barrier that expects fewer bytes than are loaded is reported", "[simt]") {

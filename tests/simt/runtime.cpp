@@ -134,8 +134,10 @@ cudaError_t enqueue_kernel(KernelCall call, const void* kernel, cudaStream_t str
     return fail(cudaErrorInvalidConfiguration);
   const auto allowed = runtime.allowed_shared_bytes.find(kernel);
   const std::size_t limit =
-      allowed == runtime.allowed_shared_bytes.end() ? 48 * 1024 : allowed->second;
+      allowed == runtime.allowed_shared_bytes.end() ? kDefaultSharedBytes : allowed->second;
   if (call.shared_bytes > limit) return fail(cudaErrorInvalidValue);
+  if (allowed != runtime.allowed_shared_bytes.end())
+    call.shared_limit = static_cast<std::size_t>(shared_bytes_optin());
   return runtime.submit(stream, {[call = std::move(call)] {
                                    if (const std::string report = run_kernel(call); !report.empty())
                                      Runtime::get().fault(report);

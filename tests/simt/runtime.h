@@ -97,6 +97,7 @@ cudaError_t fail(cudaError_t error);
 
 std::size_t device_memory_bytes();
 int device_architecture();
+int shared_bytes_optin();  // a block's most
 
 }  // namespace seq1f1b::simt
 

@@ -15,10 +15,10 @@ std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
   return text && *text ? std::strtoull(text, nullptr, 10) : otherwise;
 }
 
+}  // namespace
+
 // Opt-in limits of a block: CUDA C++ Programming Guide, "Compute Capabilities".
 int shared_bytes_optin() { return device_architecture() >= 90 ? 227 * 1024 : 163 * 1024; }
-
-}  // namespace
 
 std::size_t device_memory_bytes() { return number_from("SEQ1F1B_SIMT_MEMORY_MB", 4096) << 20; }
 int device_architecture() { return static_cast<int>(number_from("SEQ1F1B_SIMT_ARCH", 80)); }

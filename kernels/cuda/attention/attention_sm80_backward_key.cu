@@ -183,7 +183,7 @@ __global__ void __launch_bounds__(BackwardKey<kHeadDim, kGradients, kWithQuery>:
     backward_key_kernel(const BackwardArguments arguments) {
   using B = BackwardKey<kHeadDim, kGradients, kWithQuery>;
   SEQ1F1B_DYNAMIC_SHARED(memory);
-  __shared__ Part part;
+  SEQ1F1B_SHARED(part, Part);
   if (threadIdx.x == 0) part = part_of<B>(arguments);
   __syncthreads();
   const AttentionBackward& operands = arguments.operands;

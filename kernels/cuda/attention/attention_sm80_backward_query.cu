@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(BackwardQuery<kHeadDim>::kThreads,
     backward_query_kernel(const BackwardArguments arguments) {
   using B = BackwardQuery<kHeadDim>;
   SEQ1F1B_DYNAMIC_SHARED(memory);
-  __shared__ Part part;
+  SEQ1F1B_SHARED(part, Part);
   if (threadIdx.x == 0) part = part_of<B>(arguments);
   __syncthreads();
   const AttentionBackward& operands = arguments.operands;

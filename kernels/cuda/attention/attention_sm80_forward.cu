@@ -175,7 +175,7 @@ __global__ void __launch_bounds__(Forward<kHeadDim>::kThreads, Forward<kHeadDim>
     forward_kernel(const Arguments arguments) {
   using F = Forward<kHeadDim>;
   SEQ1F1B_DYNAMIC_SHARED(memory);
-  __shared__ Part part;
+  SEQ1F1B_SHARED(part, Part);
   if (threadIdx.x == 0) part = part_of<kHeadDim>(arguments);
   __syncthreads();
   const AttentionShape& shape = arguments.operands.shape;

@@ -20,7 +20,7 @@ template <int kRanges>
 __global__ void __launch_bounds__(kWarp* kRanges)
     add_columns_kernel(ColumnSums first, ColumnSums second, std::int64_t count,
                        std::int64_t width) {
-  __shared__ float sums[kRanges][kWarp];
+  SEQ1F1B_SHARED(sums, float[kRanges][kWarp]);
   const ColumnSums job = blockIdx.y == 0 ? first : second;
   const int lane = threadIdx.x % kWarp, range = threadIdx.x / kWarp;
   const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * kWarp + lane;

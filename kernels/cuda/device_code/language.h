@@ -13,10 +13,14 @@
 //   access_as<Access>(pointer)
 //       the memory there as one Access (uint4, float2, ...); the address must be a multiple of its
 //       size, which the emulator checks.
+//   SEQ1F1B_SHARED(name, type)
+//       declares `name` of a type without constructor in the block's static shared memory.
 #ifdef SEQ1F1B_SIMT
 #include "tests/simt/language.h"
 #else
 #include <cuda_runtime.h>
+
+#include <type_traits>
 
 #include "kernels/cuda/check.h"
 
@@ -25,6 +29,7 @@
     kernel<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__);        \
     ::seq1f1b::kernels::cuda::check(cudaGetLastError(), "launching " #kernel); \
   } while (false)
+#define SEQ1F1B_SHARED(name, ...) __shared__ std::type_identity_t<__VA_ARGS__> name
 #define SEQ1F1B_DYNAMIC_SHARED(name) extern __shared__ __align__(1024) unsigned char name[]
 
 namespace seq1f1b::kernels::cuda {
