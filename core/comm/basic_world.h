@@ -20,6 +20,7 @@ class BasicWorld : public World {
                   const Describe& what) override {
     transport_.wait_until(over, whom, what);
   }
+  std::unique_ptr<Watch> watch(const std::string& what) override { return transport_.watch(what); }
   [[noreturn]] void break_off(const std::string& why, const Describe& what) override {
     transport_.break_off(why, what());
   }

@@ -46,6 +46,8 @@ class World {
   // with growing pauses until it says true. `whom` is asked when the deadline has expired.
   virtual void wait_until(const std::function<bool()>& over, const Describe& whom,
                           const Describe& what) = 0;
+  // Group::watch.
+  virtual std::unique_ptr<Watch> watch(const std::string& what) = 0;
   // Throws DeadlineError, "rank 2 (host): WHY while WHAT", as an expired deadline does.
   [[noreturn]] virtual void break_off(const std::string& why, const Describe& what) = 0;
 

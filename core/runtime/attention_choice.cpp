@@ -155,6 +155,8 @@ std::string agreed_refusal(Trial& trial, kernels::Backend& backend, comm::Group&
                            const AttentionLength& length, std::size_t reserved_bytes) {
   std::string mine = backend.ops->attention_library_refusal();
   if (mine.empty()) {
+    const auto watch = all.watch(concat("preparing cuDNN for attention of ", length.tokens,
+                                        " tokens over ", length.keys, " keys"));
     choose(backend, length, AttentionProvider::kLibrary);
     mine = refusal_of([&] { trial.prepare(reserved_bytes); });
   }
@@ -314,7 +316,11 @@ AttentionChoice choose_attention(const JobPlan& job, kernels::Backend& backend, 
                                refusal));
       length.refusal = refusal;
     } else {
-      if (all.rank() == 0) measure(trial, backend, length);
+      if (all.rank() == 0) {
+        const auto watch = all.watch(
+            concat("timing attention of ", length.tokens, " tokens over ", length.keys, " keys"));
+        measure(trial, backend, length);
+      }
       take_from_rank_0(all, length);
       if (length.refusal.empty() && length.library_seconds < length.own_seconds)
         length.provider = AttentionProvider::kLibrary;

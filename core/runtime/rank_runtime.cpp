@@ -144,12 +144,17 @@ void RankRuntime::connect(std::byte* rings) {
 }
 
 // With samples of zeros, and before any message is announced: nothing waits for another rank yet.
+// Watched, since a kernel that never ends would be waited for without a deadline.
 void RankRuntime::rehearse() {
   const auto& training = job_.config.training;
+  const auto watch = fabric_.world().watch("rehearsing its actions on the device");
   inputs_->upload(std::vector<std::int32_t>(static_cast<std::size_t>(
       job_.derived.micro_batches * training.micro_batch_size * (training.seq_length + 1))));
-  for (const Pass* pass : {&training_, &evaluation_}) pass->runner->rehearse(message_buffers_);
-  backend_.device->synchronize();  // its own work alone
+  for (const Pass* pass : {&training_, &evaluation_}) {
+    pass->runner->rehearse(message_buffers_);
+    backend_.device->synchronize();  // its own work alone
+    watch->next("evaluation");
+  }
 }
 
 PassResult RankRuntime::run(Pass& pass, std::span<const std::int32_t> samples, std::int64_t step) {
