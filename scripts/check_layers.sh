@@ -50,7 +50,7 @@ heavy='yaml-cpp/ CLI/ nlohmann/json.hpp oneapi/ dnnl mpi.h sentencepiece xxhash.
 
 find "${folders[@]}" \( -name '*.h' -o -name '*.inc' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -print | sort |
   TABLE=$table HEAVY=$heavy awk '
-    # apps/main.cpp -> apps, core/comm/mpi/world.cpp -> core/comm, kernels/ops.h -> kernels
+    # apps/main.cpp -> apps, core/comm/fabric.h -> core/comm, kernels/ops.h -> kernels
     function folder_of(path,   parts, count) {
       if (path ~ /^kernels\/cuda\/(backend|module|scratch)\.h$/) return "kernels/cuda/doors"
       count = split(path, parts, "/")

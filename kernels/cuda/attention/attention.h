@@ -53,9 +53,9 @@ void attention_backward(Context& context, const Tensor& grad_output, const Tenso
                         const Tensor& grad_query, const Tensor& grad_key, const Tensor& grad_value,
                         Accumulate mode);
 
-// attention_sm80_forward.cu, attention_sm80_backward.cu: bf16 on tensor cores by mma.sync. False,
-// and nothing is done, where the problem is not one of theirs: head_dim no multiple of 8 or above
-// 256, an operand that is not aligned to 16 bytes, or a scale that is not positive.
+// attention_sm80_forward.cu, attention_sm80_backward_query.cu: bf16 on tensor cores by mma.sync.
+// False, and nothing is done, where the problem is not one of theirs: head_dim no multiple of 8 or
+// above 256, an operand that is not aligned to 16 bytes, or a scale that is not positive.
 bool attention_sm80_forward(Context& context, const AttentionForward& operands);
 bool attention_sm80_backward(Context& context, const AttentionBackward& operands);
 
