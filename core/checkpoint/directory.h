@@ -23,8 +23,9 @@ struct TrainingState {
   std::int64_t step = 0;  // optimizer steps done
   std::int64_t consumed_samples = 0;
   std::int64_t consumed_tokens = 0;
-  std::string model_json = "{}";  // the resolved model section: compared on load
-  std::string extra_json = "{}";  // measured and tuned choices, for later versions
+  // Objects that this folder carries and does not read; see train/checkpoint_json.h.
+  std::string model_json = "{}";
+  std::string extra_json = "{}";
 };
 
 // Small files stored beside the tensors, by name, e.g. {"config.resolved.yaml", ...}.

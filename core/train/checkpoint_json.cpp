@@ -1,30 +1,24 @@
 #include "core/train/checkpoint_json.h"
 
 #include <nlohmann/json.hpp>
+#include <variant>
 
+#include "core/config/schema.h"
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::train {
 namespace {
 
+// By the schema, so that a key of the section cannot be forgotten here; but for what is of no
+// account once there are weights.
 nlohmann::ordered_json to_json(const config::ModelConfig& model) {
-  return {{"family", model.family},
-          {"num_layers", model.num_layers},
-          {"hidden_size", model.hidden_size},
-          {"num_attention_heads", model.num_attention_heads},
-          {"num_query_groups", model.num_query_groups},
-          {"kv_channels", model.kv_channels},
-          {"ffn_hidden_size", model.ffn_hidden_size},
-          {"vocab_size", model.vocab_size},
-          {"max_position_embeddings", model.max_position_embeddings},
-          {"normalization", model.normalization},
-          {"position_embedding", model.position_embedding},
-          {"activation", model.activation},
-          {"add_bias_linear", model.add_bias_linear},
-          {"tie_embeddings", model.tie_embeddings},
-          {"norm_epsilon", model.norm_epsilon},
-          {"rotary_base", model.rotary_base},
-          {"rotary_percent", model.rotary_percent}};
+  config::Config config;
+  config.model = model;
+  nlohmann::ordered_json object;
+  for (const config::Field& field : config::schema())
+    if (field.section == "model" && field.key != "init_method_std")
+      std::visit([&](const auto* value) { object[field.key] = *value; }, field.value(config));
+  return object;
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #pragma once
-// The model section as JSON, stored in checkpoints and compared when one is loaded.
+// What a checkpoint's index says beside its tensors, as JSON and back: the model, which is compared
+// when one is loaded, and the state of the run (docs/checkpoint.md).
 #include <string>
 
 #include "core/config/config.h"
@@ -8,6 +9,8 @@
 
 namespace seq1f1b::train {
 
+// The keys of the model section in their order but init_method_std, which only initial weights
+// know.
 std::string model_json(const config::ModelConfig& model);
 // Sentences about fields that differ, "hidden_size is 64 in the checkpoint and 128 in the
 // configuration"; empty when none does. Throws DataError when `stored` is not such an object.

@@ -234,6 +234,15 @@ TEST_CASE("tokens are drawn from the kept ones by their probabilities", "[genera
   CHECK(train::choose_token(logits, {.vocabulary = 1}, 0.999) == 0);
 }
 
+TEST_CASE("a checkpoint holds every key of the model but one, in their order", "[checkpoint]") {
+  CHECK(train::model_json(tiny_config("llama").model) ==
+        R"({"family":"llama","num_layers":4,"hidden_size":16,"num_attention_heads":4,)"
+        R"("num_query_groups":2,"kv_channels":4,"ffn_hidden_size":24,"vocab_size":37,)"
+        R"("max_position_embeddings":0,"normalization":"rmsnorm","position_embedding":"rotary",)"
+        R"("activation":"swiglu","add_bias_linear":"false","tie_embeddings":"false",)"
+        R"("norm_epsilon":1e-05,"rotary_base":10000.0,"rotary_percent":1.0})");
+}
+
 TEST_CASE("a checkpoint of another model is told by its fields", "[checkpoint]") {
   const config::Config config = tiny_config("llama");
   config::ModelConfig other = config.model;
