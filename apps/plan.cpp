@@ -9,7 +9,7 @@
 #include "core/base/text.h"
 #include "core/config/load.h"
 #include "core/runtime/backend_choice.h"
-#include "core/runtime/job_plan.h"
+#include "core/runtime/rank_plan.h"
 #include "core/schedule/json.h"
 #include "core/simulate/timeline.h"
 #include "core/train/set_up.h"
@@ -41,22 +41,11 @@ std::string choose_device(config::Loaded& loaded) {
     choice = !wish.empty() ? runtime::DeviceChoice{"cuda", "auto, and " + wish}
              : refusal.empty()
                  ? runtime::DeviceChoice{"cuda", "auto, this machine has a GPU"}
-                 : runtime::DeviceChoice{"cpu", concat("auto: ", refusal,
-                                                       "; runtime.device=cuda plans for GPUs")};
+                 : runtime::DeviceChoice{
+                       "cpu", concat("auto: ", refusal, "; runtime.device=cuda plans for GPUs")};
   }
   runtime::apply_choice(choice, loaded);
   return choice.reason;
-}
-
-std::string title_of(const JobPlan& job) {
-  const schedule::Spec& spec = job.training.spec;
-  const auto count = [](int number, const char* one, const char* many) {
-    return concat(number, ' ', number == 1 ? one : many);
-  };
-  const std::string title = concat(spec.name, ": ", count(spec.ranks, "rank", "ranks"), ", ",
-                                   count(spec.micro_batches, "micro-batch", "micro-batches"));
-  if (spec.segments == 1) return title;
-  return concat(title, " of ", spec.segments, " segments");
 }
 
 // What the segments alone would give; the head works on one stage and no partition evens that out.
@@ -78,7 +67,7 @@ void print_schedule(const JobPlan& job, const std::string& device_origin) {
             parallel.pipeline_model_parallel_size, " * dp ", job.derived.data_parallel_size);
   print_row("device", job.config.runtime.device, ", computes in ", job.config.runtime.compute_dtype,
             " (", device_origin, ")");
-  print_row("order", title_of(job), ", each micro-batch ", config.training.micro_batch_size, " x ",
+  print_row("order", job.title(), ", each micro-batch ", config.training.micro_batch_size, " x ",
             config.training.seq_length, " tokens");
   std::vector<std::string> lengths;
   for (const std::int64_t length : job.segment_lengths) lengths.push_back(std::to_string(length));
@@ -237,7 +226,7 @@ int run_plan(const PlanArguments& arguments) {
   }
   if (!arguments.svg.empty()) {
     base::atomic_write_file(arguments.svg,
-                            simulate::to_svg(job.training, job.simulated(false), title_of(job)));
+                            simulate::to_svg(job.training, job.simulated(false), job.title()));
     std::cout << "\nwrote " << arguments.svg << "\n";
   }
   return kExitComplete;

@@ -77,17 +77,13 @@ std::size_t Stage::forward_workspace_bytes(const Extent& extent, Mode mode) cons
   return bytes;
 }
 
-schedule::ChunkDemand Stage::demand(Mode mode, std::int64_t micro_batch,
-                                    std::span<const std::int64_t> segment_lengths) const {
+schedule::ChunkDemand Stage::demand(Mode mode, std::span<const Extent> segments) const {
   using schedule::Kind;
   schedule::ChunkDemand demand;
-  Extent extent{.micro_batch = micro_batch};
-  for (std::int64_t length : segment_lengths) extent.capacity += length;
   const auto workspace = [&](Kind kind) -> std::vector<std::size_t>& {
     return demand.workspace[static_cast<std::size_t>(kind)];
   };
-  for (std::int64_t length : segment_lengths) {
-    extent.tokens = length;
+  for (const Extent& extent : segments) {
     demand.unit.push_back(unit_bytes(extent));
     workspace(Kind::kForward).push_back(forward_workspace_bytes(extent, mode));
     Carver stash, scratch, weight_scratch;
@@ -100,10 +96,11 @@ schedule::ChunkDemand Stage::demand(Mode mode, std::int64_t micro_batch,
     demand.stash.push_back(stash.used());
     workspace(Kind::kBackward).push_back(scratch.used());
     workspace(Kind::kWeightGrad).push_back(weight_scratch.used());
-    extent.start += length;
   }
-  demand.carry = carry_bytes(extent);
-  for (const Block& block : blocks_) demand.carry_gradient += block.carry_gradient_bytes(extent);
+  // Of the whole sequence, whatever the segment.
+  demand.carry = carry_bytes(segments.front());
+  for (const Block& block : blocks_)
+    demand.carry_gradient += block.carry_gradient_bytes(segments.front());
   return demand;
 }
 

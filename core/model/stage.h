@@ -35,9 +35,8 @@ class Stage {
   Stage(const ModelSpec& spec, const StageLayers& layers, Precision precision, bool split_backward,
         const parameters::Store* store = nullptr);
 
-  // Bytes by lifetime for every segment of a micro-batch of `micro_batch` sequences.
-  schedule::ChunkDemand demand(Mode mode, std::int64_t micro_batch,
-                               std::span<const std::int64_t> segment_lengths) const;
+  // Bytes by lifetime for every segment of a micro-batch.
+  schedule::ChunkDemand demand(Mode mode, std::span<const Extent> segments) const;
   // Of an activation or a gradient sent between stages.
   std::size_t message_bytes(const Extent& extent) const;
 

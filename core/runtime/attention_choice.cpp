@@ -230,12 +230,10 @@ AttentionChoice attention_of(const JobPlan& job, const std::string& device) {
                           .compute_dtype = config::compute_dtype(job.config.runtime),
                           .deterministic = job.config.runtime.deterministic == "true",
                           .micro_batch_size = job.config.training.micro_batch_size};
-  std::int64_t keys = 0;
-  for (const std::int64_t tokens : job.segment_lengths) {
-    keys += tokens;
+  for (const model::Extent& extent : job.extents()) {
     AttentionLength length;
-    length.tokens = tokens;
-    length.keys = keys;
+    length.tokens = extent.tokens;
+    length.keys = extent.start + extent.tokens;
     choice.lengths.push_back(length);
   }
   return choice;

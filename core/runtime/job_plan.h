@@ -1,16 +1,15 @@
 #pragma once
-// Everything that follows from a configuration before anything starts: model, schedules, segments,
-// memory of every rank. Pure; the `plan` command prints it, the runtime allocates exactly it.
+// What follows from a configuration for the whole job before anything starts: model, segments,
+// schedules, costs. Pure; rank_plan.h goes on with the memory of every rank.
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "core/comm/mesh.h"
 #include "core/config/config.h"
 #include "core/model/spec.h"
 #include "core/model/stage.h"
-#include "core/optimizer/optimizer.h"
-#include "core/parameters/store.h"
-#include "core/schedule/memory_plan.h"
+#include "core/parameters/table.h"
 #include "core/schedule/schedule.h"
 #include "core/simulate/timeline.h"
 
@@ -27,7 +26,12 @@ struct JobPlan {
   schedule::ChannelDepth depth;
 
   bool on_cuda() const { return config.runtime.device == "cuda"; }
-  std::int64_t parameters() const;  // of the whole model, tied tensors once
+  std::int64_t parameters() const;             // of the whole model, tied tensors once
+  std::vector<model::Extent> extents() const;  // of the units, by segment
+  std::int64_t longest_segment() const;        // tokens
+  std::int64_t sequences() const;              // of a step, of one replica
+  // For people: "seq1f1b: 4 ranks, 8 micro-batches of 4 segments".
+  std::string title() const;
   model::StageLayers layers_of(int stage) const;
   std::vector<int> stages_of(int pipeline_rank) const;  // by chunk
   // METHOD section 5: 3 * global_batch * (L H (4d+3) n^2 / 2 + Bc n).
@@ -46,40 +50,5 @@ comm::Mesh mesh_of(const JobPlan& job);
 // `config` is resolved and validated, its vocabulary known. Throws ConfigError when the schedule or
 // the partition does not fit.
 JobPlan plan_job(const config::Config& config, const config::Derived& derived);
-
-// The rows of the table that a pipeline rank holds.
-parameters::Layout layout_of(const JobPlan& job, int pipeline_rank);
-
-// Device memory of one pipeline rank, in the order in which the arena holds it.
-struct RankPlan {
-  parameters::StoreBytes parameters;
-  // Of a step, over all ranks: with norms and loss travel the busy seconds of a pass and, in a
-  // place per rank, its length.
-  optimizer::StepSums sums;
-  std::size_t scalars = 0;   // those sums, loss, step constants
-  std::size_t inputs = 0;    // tokens and labels of one step and of one unit
-  std::size_t channels = 0;  // rings of all channel ends
-  std::size_t scratch = 0;   // of operations; none on devices that compute on the host
-  schedule::MemoryPlan training, evaluation;
-
-  std::size_t activations() const;  // packed: training or evaluation, whichever is larger
-  std::size_t planned_bytes() const;
-  std::size_t live_bytes() const;  // as planned_bytes, with the live maximum for the packed size
-  // Beside the plan, by the device's library: see record_estimate.h. 0 where nothing is recorded.
-  std::size_t record_bytes = 0;
-  std::size_t cudnn_bytes = 0;  // likewise, an estimate; 0 where attention is our own
-  // The largest checkpoint file staged; the samples of a step; pinned memory of a GPU.
-  std::size_t host_bytes = 0;
-};
-RankPlan plan_rank(const JobPlan& job, int pipeline_rank);
-
-// Ends of the channels of one rank: ring sizes and peers, in a fixed order.
-struct ChannelEnd {
-  schedule::Channel channel;
-  bool sends = false;
-  int buffers = 0;
-  std::size_t buffer_bytes = 0;  // of one buffer, aligned
-};
-std::vector<ChannelEnd> channel_ends(const JobPlan& job, int pipeline_rank);
 
 }  // namespace seq1f1b::runtime

@@ -5,6 +5,7 @@
 
 #include "core/base/text.h"
 #include "core/config/load.h"
+#include "core/runtime/rank_plan.h"
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::runtime {

@@ -46,15 +46,8 @@ ModelRunner::ModelRunner(const JobPlan& job, const schedule::Schedule& schedule,
       backend_(backend),
       inputs_(inputs),
       segments_(schedule.spec.segments),
+      extents_(job.extents()),
       next_(static_cast<std::size_t>(schedule.spec.chunks) * schedule::kKinds) {
-  std::int64_t start = 0;
-  for (std::int64_t length : job.segment_lengths) {
-    extents_.push_back({.micro_batch = job.config.training.micro_batch_size,
-                        .start = start,
-                        .tokens = length,
-                        .capacity = job.config.training.seq_length});
-    start += length;
-  }
   for (const model::Stage& stage : stages)
     for (const model::Extent& extent : extents_) stage.prepare(*backend.ops, extent);
   storage_.reserve(order_.size());

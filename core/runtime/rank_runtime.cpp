@@ -48,9 +48,8 @@ RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fa
   if (before_actions) before_actions(plan_, activation_arena());
 
   std::vector<std::size_t> message_bytes;
-  for (std::int64_t length : job.segment_lengths)
-    message_bytes.push_back(stages_.front().message_bytes(
-        {.micro_batch = job.config.training.micro_batch_size, .tokens = length}));
+  for (const model::Extent& extent : job.extents())
+    message_bytes.push_back(stages_.front().message_bytes(extent));
   ActionRing* ring = ring_ ? &*ring_ : nullptr;
   const auto make = [&](Pass& pass, const schedule::Schedule& schedule,
                         const schedule::MemoryPlan& memory, model::Mode mode) {
@@ -146,10 +145,9 @@ void RankRuntime::connect(std::byte* rings) {
 // With samples of zeros, and before any message is announced: nothing waits for another rank yet.
 // Watched, since a kernel that never ends would be waited for without a deadline.
 void RankRuntime::rehearse() {
-  const auto& training = job_.config.training;
   const auto watch = fabric_.world().watch("rehearsing its actions on the device");
-  inputs_->upload(std::vector<std::int32_t>(static_cast<std::size_t>(
-      job_.derived.micro_batches * training.micro_batch_size * (training.seq_length + 1))));
+  inputs_->upload(std::vector<std::int32_t>(
+      static_cast<std::size_t>(job_.sequences() * (job_.config.training.seq_length + 1))));
   for (const Pass* pass : {&training_, &evaluation_}) {
     pass->runner->rehearse(message_buffers_);
     backend_.device->synchronize();  // its own work alone

@@ -13,8 +13,8 @@
 #include "core/comm/mesh.h"
 #include "core/optimizer/optimizer.h"
 #include "core/runtime/action_ring.h"
-#include "core/runtime/job_plan.h"
 #include "core/runtime/model_runner.h"
+#include "core/runtime/rank_plan.h"
 #include "core/runtime/stage_loop.h"
 #include "core/runtime/step_inputs.h"
 #include "kernels/device.h"
@@ -49,8 +49,8 @@ class RankRuntime {
   // Of the last pass, nats, in device memory; null where the head is not.
   const double* loss_sum() const { return has_head() ? loss_sum_ : nullptr; }
 
-  // Forward and backward of one step. samples: int32 [micro_batches *
-  // micro_batch_size][seq_length+1] of this replica, in order; -1 is padding that the loss ignores.
+  // Forward and backward of one step. samples: int32 [JobPlan::sequences][seq_length + 1] of this
+  // replica, in order; -1 is padding that the loss ignores.
   // Gradients are zeroed first and complete on this rank afterwards; tied tensors are not exchanged
   // yet. Collective over the pipeline.
   PassResult train_pass(std::span<const std::int32_t> samples, std::int64_t step);

@@ -11,10 +11,7 @@ using kernels::Dtype;
 using kernels::Tensor;
 
 std::size_t step_tokens(const JobPlan& job) {
-  const auto& training = job.config.training;
-  return static_cast<std::size_t>(training.seq_length) *
-         static_cast<std::size_t>(training.micro_batch_size) *
-         static_cast<std::size_t>(job.derived.micro_batches);
+  return static_cast<std::size_t>(job.sequences() * job.config.training.seq_length);
 }
 
 std::size_t step_bytes(const JobPlan& job) {
@@ -22,9 +19,9 @@ std::size_t step_bytes(const JobPlan& job) {
 }
 
 std::size_t unit_bytes(const JobPlan& job) {
-  const std::int64_t longest = *std::ranges::max_element(job.segment_lengths);
-  return model::aligned(static_cast<std::size_t>(longest * job.config.training.micro_batch_size) *
-                        sizeof(std::int32_t));
+  return model::aligned(
+      static_cast<std::size_t>(job.longest_segment() * job.config.training.micro_batch_size) *
+      sizeof(std::int32_t));
 }
 
 }  // namespace
@@ -45,7 +42,12 @@ std::size_t StepInputs::bytes(const JobPlan& job, const InputNeeds& needs) {
 
 StepInputs::StepInputs(const JobPlan& job, const InputNeeds& needs, kernels::Device& device,
                        std::byte* memory, double* loss_sum, double* loss_scale)
-    : job_(job), needs_(needs), device_(device), loss_sum_(loss_sum), loss_scale_(loss_scale) {
+    : job_(job),
+      needs_(needs),
+      device_(device),
+      loss_sum_(loss_sum),
+      loss_scale_(loss_scale),
+      extents_(job.extents()) {
   const auto take = [&](std::size_t bytes) {
     auto* piece = reinterpret_cast<std::int32_t*>(memory);
     memory += bytes;
@@ -60,11 +62,6 @@ StepInputs::StepInputs(const JobPlan& job, const InputNeeds& needs, kernels::Dev
     unit_labels_ = take(unit_bytes(job));
   }
   if (needs.any()) staging_.resize(step_tokens(job));
-  std::int64_t start = 0;
-  for (const std::int64_t length : job.segment_lengths) {
-    starts_.push_back(start);
-    start += length;
-  }
 }
 
 // Units lie one behind the other, [micro_batch, tokens] each, so that every unit is contiguous.
@@ -72,26 +69,23 @@ void StepInputs::arrange(std::span<const std::int32_t> samples, std::int64_t shi
                          std::int32_t* device) {
   const auto& training = job_.config.training;
   const std::int64_t window = training.seq_length + 1;
-  const std::int64_t sequences = job_.derived.micro_batches * training.micro_batch_size;
   std::int32_t* target = staging_.data();
-  for (std::int64_t first = 0; first < sequences; first += training.micro_batch_size)
-    for (std::size_t segment = 0; segment < starts_.size(); ++segment)
+  for (std::int64_t first = 0; first < job_.sequences(); first += training.micro_batch_size)
+    for (const model::Extent& extent : extents_)
       for (std::int64_t i = 0; i < training.micro_batch_size; ++i) {
-        const std::int32_t* source =
-            samples.data() + (first + i) * window + starts_[segment] + shift;
+        const std::int32_t* source = samples.data() + (first + i) * window + extent.start + shift;
         // Padding (-1) is no label; as a token that is read it stands for any.
-        target = std::transform(
-            source, source + job_.segment_lengths[segment], target,
-            [&](std::int32_t token) { return shift == 0 ? std::max(token, 0) : token; });
+        target = std::transform(source, source + extent.tokens, target, [&](std::int32_t token) {
+          return shift == 0 ? std::max(token, 0) : token;
+        });
       }
   device_.upload(device, staging_.data(), staging_.size() * sizeof(std::int32_t));
 }
 
 void StepInputs::upload(std::span<const std::int32_t> samples) {
   if (!needs_.any()) return;
-  const auto& training = job_.config.training;
-  const std::int64_t sequences = job_.derived.micro_batches * training.micro_batch_size;
-  SEQ1F1B_ASSERT(static_cast<std::int64_t>(samples.size()) == sequences * (training.seq_length + 1),
+  SEQ1F1B_ASSERT(static_cast<std::int64_t>(samples.size()) ==
+                     job_.sequences() * (job_.config.training.seq_length + 1),
                  "samples of a step: ", samples.size(), " tokens");
   if (needs_.labels) {
     // Labels are shifted over the whole sequence before it is cut: the last token of a segment
@@ -109,12 +103,10 @@ void StepInputs::upload(std::span<const std::int32_t> samples) {
 
 void StepInputs::select(schedule::Unit unit) {
   const auto& training = job_.config.training;
-  const auto segment = static_cast<std::size_t>(unit.segment);
+  const model::Extent& extent = extents_[static_cast<std::size_t>(unit.segment)];
   const std::int64_t offset =
-      training.micro_batch_size * (unit.micro_batch * training.seq_length + starts_[segment]);
-  const auto bytes =
-      static_cast<std::size_t>(training.micro_batch_size * job_.segment_lengths[segment]) *
-      sizeof(std::int32_t);
+      training.micro_batch_size * (unit.micro_batch * training.seq_length + extent.start);
+  const auto bytes = static_cast<std::size_t>(extent.rows()) * sizeof(std::int32_t);
   if (needs_.tokens) device_.copy(unit_tokens_, tokens_ + offset, bytes);
   if (needs_.labels) device_.copy(unit_labels_, labels_ + offset, bytes);
 }

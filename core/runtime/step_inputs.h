@@ -29,8 +29,8 @@ class StepInputs {
   StepInputs(const JobPlan& job, const InputNeeds& needs, kernels::Device& device,
              std::byte* memory, double* loss_sum, double* loss_scale);
 
-  // samples: int32 [micro_batches * micro_batch_size][seq_length + 1], -1 is padding. Sets
-  // the loss to zero and its scale to 1 / (number of labels).
+  // samples: int32 [JobPlan::sequences][seq_length + 1], -1 is padding. Sets the loss to zero and
+  // its scale to 1 / (number of labels).
   void upload(std::span<const std::int32_t> samples);
   // Makes the unit's tokens and labels those that of() gives, in queue order.
   void select(schedule::Unit unit);
@@ -46,8 +46,8 @@ class StepInputs {
   // Of the step, [micro_batch][segment][mb, tokens]; of one unit.
   std::int32_t *tokens_ = nullptr, *labels_ = nullptr;
   std::int32_t *unit_tokens_ = nullptr, *unit_labels_ = nullptr;
-  std::vector<std::int64_t> starts_;   // by segment
-  std::vector<std::int32_t> staging_;  // host, of one upload
+  std::vector<model::Extent> extents_;  // by segment
+  std::vector<std::int32_t> staging_;   // host, of one upload
 };
 
 }  // namespace seq1f1b::runtime

@@ -14,7 +14,7 @@
 namespace seq1f1b::train {
 namespace {
 
-std::string three_digits(double value) {
+std::string three_decimals(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%.3f", value);
   return text;
@@ -58,7 +58,7 @@ void Report::start(const Provenance& provenance, const RunState& state,
     directory_.write("config.resolved.yaml", config::to_yaml(loaded_.config, &loaded_.origins));
     if (state.attention) directory_.write("attention.json", attention_json(*state.attention));
     directory_.write("schedule.svg",
-                     simulate::to_svg(job_.training, job_.simulated(false), title()));
+                     simulate::to_svg(job_.training, job_.simulated(false), job_.title()));
     directory_.open_metrics();
     tell_plan(memory, provenance.world_size);
     if (!state.checkpoint.empty()) {
@@ -77,11 +77,11 @@ void Report::tell_plan(const std::vector<std::string>& memory, int world_size) {
                          compute_.backend.device->description()));
   std::vector<std::string> lengths;
   for (const std::int64_t length : job_.segment_lengths) lengths.push_back(std::to_string(length));
-  directory_.show(
-      concat("schedule ", config.schedule.name, ": ", config.parallel.pipeline_model_parallel_size,
-             " stages, ", job_.derived.micro_batches, " micro-batches of ",
-             config.training.micro_batch_size, " x ", base::join(lengths, "+"),
-             " tokens, simulated bubble ", three_digits(100 * job_.simulated(false).bubble), " %"));
+  directory_.show(concat(
+      "schedule ", config.schedule.name, ": ", config.parallel.pipeline_model_parallel_size,
+      " stages, ", job_.derived.micro_batches, " micro-batches of ",
+      config.training.micro_batch_size, " x ", base::join(lengths, "+"),
+      " tokens, simulated bubble ", three_decimals(100 * job_.simulated(false).bubble), " %"));
   directory_.show(concat("planned memory by rank: ", base::join(memory)));
 }
 
@@ -90,13 +90,6 @@ std::map<std::string, std::string> Report::libraries() const {
   if (const auto* module = runtime::module_of(loaded_.config.runtime))
     names["cuda"] = module->libraries();
   return names;
-}
-
-std::string Report::title() const {
-  const config::Config& config = loaded_.config;
-  return concat(config.schedule.name, ", ", config.parallel.pipeline_model_parallel_size,
-                " ranks, ", job_.derived.micro_batches, " micro-batches of ",
-                job_.segment_lengths.size(), " segments");
 }
 
 void Report::memory(const runtime::RankPlan& plan) {
@@ -126,27 +119,28 @@ void Report::measured(const runtime::StageLoop& loop, std::int64_t step) {
     directory_.write(
         "measured.svg",
         simulate::to_svg(job_.training, timeline,
-                         concat(title(), ", step ", step, " as measured",
+                         concat(job_.title(), ", step ", step, " as measured",
                                 compute_.shared ? " (ranks share their cores or GPU)" : "")));
     directory_.show(concat("as measured       ", directory_.path(), "/measured.svg"));
   });
 }
 
 void report_evaluation(const Evaluation& evaluation, std::int64_t step, RunDirectory& directory) {
-  directory.show(concat("step ", step, ": validation loss ", three_digits(evaluation.loss),
-                        evaluation.bits_per_byte > 0
-                            ? concat(", ", three_digits(evaluation.bits_per_byte), " bits per byte")
-                            : ""));
+  directory.show(
+      concat("step ", step, ": validation loss ", three_decimals(evaluation.loss),
+             evaluation.bits_per_byte > 0
+                 ? concat(", ", three_decimals(evaluation.bits_per_byte), " bits per byte")
+                 : ""));
   directory.event("evaluation", concat("{\"step\": ", step,
                                        ", \"evaluation\": ", evaluation_json(evaluation), "}"));
 }
 
 void report_end(const RunState& state, RunDirectory& directory) {
   if (state.evaluation) {
-    directory.show(concat("validation loss   ", three_digits(state.evaluation->loss), " over ",
+    directory.show(concat("validation loss   ", three_decimals(state.evaluation->loss), " over ",
                           state.evaluation->tokens, " tokens"));
     if (state.evaluation->bits_per_byte > 0)
-      directory.show(concat("validation        ", three_digits(state.evaluation->bits_per_byte),
+      directory.show(concat("validation        ", three_decimals(state.evaluation->bits_per_byte),
                             " bits per byte"));
   }
   directory.show(concat("schedule picture  ", directory.path(), "/schedule.svg"));

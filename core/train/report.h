@@ -35,7 +35,6 @@ class Report {
 
  private:
   std::map<std::string, std::string> libraries() const;
-  std::string title() const;
   void tell_plan(const std::vector<std::string>& memory, int world_size);
 
   const config::Loaded& loaded_;

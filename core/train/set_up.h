@@ -7,7 +7,7 @@
 #include "core/comm/fabric.h"
 #include "core/config/load.h"
 #include "core/data/tokenizer.h"
-#include "core/runtime/job_plan.h"
+#include "core/runtime/rank_plan.h"
 #include "core/train/run_directory.h"
 #include "core/train/run_state.h"
 #include "kernels/device.h"
