@@ -43,10 +43,11 @@ else()
   elseif(NOT TARGET CUDA::cublasLt)
     set(cuda_missing "cublasLt.h and libcublasLt.so (package libcublas-dev-13-0)")
   else()
-    # 2.17 has the limit of multiprocessors, 2.14 the mode that does not block (its user guide).
-    find_package(Nccl 2.18 QUIET)
+    # 2.17 has the limit of multiprocessors, 2.14 the mode that does not block (its user guide); from 2.19
+    # on another thread may abort what is under way (init.cc, ncclCommEnsureReady).
+    find_package(Nccl 2.19 QUIET)
     if(NOT Nccl_FOUND)
-      set(cuda_missing "nccl.h and libnccl.so of NCCL 2.18 or newer (package libnccl-dev, or set Nccl_ROOT)")
+      set(cuda_missing "nccl.h and libnccl.so of NCCL 2.19 or newer (package libnccl-dev, or set Nccl_ROOT)")
     endif()
   endif()
 endif()

@@ -36,7 +36,9 @@ class Communicator {
   // Nothing will be issued any more: begins to part from the other members.
   virtual void finish() = 0;
   virtual std::string failure() = 0;  // empty while all is well
-  virtual void abort() noexcept = 0;  // ends whatever is under way; nothing works afterwards
+  // Begins to end whatever is under way, and does not wait: that may need others to be aborted,
+  // too. Nothing works afterwards.
+  virtual void abort() noexcept = 0;
 };
 
 struct CommunicatorOptions {

@@ -13,7 +13,9 @@
 
 #include <chrono>
 #include <cstring>
+#include <future>
 #include <thread>
+#include <utility>
 
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/device.h"
@@ -23,7 +25,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// For a member that has not come to close yet. What is lost afterwards is only good manners.
+// For a member that has not come to close yet, and for an abort. What is lost afterwards is only
+// good manners.
 constexpr std::chrono::seconds kClosingTime{3};
 
 bool is_fine(ncclResult_t result) { return result == ncclSuccess || result == ncclInProgress; }
@@ -51,6 +54,7 @@ class NcclCommunicator final : public Communicator {
     ncclUniqueId id;
     static_assert(sizeof id == sizeof options.id);
     std::memcpy(&id, options.id.data(), sizeof id);
+    check(cudaGetDevice(&gpu_), "asking for the current GPU");
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
 #if NCCL_VERSION_CODE >= 22700  // 2.27: names it in NCCL's own messages
@@ -63,6 +67,8 @@ class NcclCommunicator final : public Communicator {
 
   ~NcclCommunicator() override {
     if (!close()) abort();
+    // A stream that is still waited for is left behind.
+    if (aborted_.valid() && aborted_.wait_for(kClosingTime) != std::future_status::ready) return;
     cudaStreamDestroy(stream_);
   }
   NcclCommunicator(const NcclCommunicator&) = delete;
@@ -108,9 +114,22 @@ class NcclCommunicator final : public Communicator {
     return failure_;
   }
 
+  // On a thread of its own. ncclCommAbort makes kernels end that run and then waits for all of the
+  // communicator's work (commDestroySync in NCCL's init.cc), some of which may stand behind the
+  // main queue, and that behind a kernel of another communicator, which has to be aborted, too.
   void abort() noexcept override {
-    if (communicator_) ncclCommAbort(communicator_);
-    communicator_ = nullptr;
+    if (!communicator_) return;
+    try {
+      std::packaged_task<void()> task([gpu = gpu_, communicator = communicator_] {
+        cudaSetDevice(gpu);
+        ncclCommAbort(communicator);
+      });
+      communicator_ = nullptr;
+      aborted_ = task.get_future();
+      std::thread(std::move(task)).detach();
+    } catch (const std::exception&) {
+      // No thread to be had: the end of the process, which is near, ends it.
+    }
   }
 
  private:
@@ -153,9 +172,11 @@ class NcclCommunicator final : public Communicator {
   }
 
   cudaStream_t stream_;
+  int gpu_ = 0;
   ncclComm_t communicator_ = nullptr;
   bool finishing_ = false;
   std::string failure_;
+  std::future<void> aborted_;  // valid from abort() on
 };
 
 }  // namespace

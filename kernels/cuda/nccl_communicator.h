@@ -1,5 +1,5 @@
 #pragma once
-// Communicators by NCCL 2.18 or later (cmake/Cuda.cmake). The two functions are those of the
+// Communicators by NCCL 2.19 or later (cmake/Cuda.cmake). The two functions are those of the
 // module's table: they do not throw, an error crosses as text.
 #include <memory>
 #include <string>

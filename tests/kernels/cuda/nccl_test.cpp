@@ -117,6 +117,32 @@ TEST_CASE("an operation that NCCL never enqueues ends the wait with the deadline
   CHECK(nccl_counts().misused == 0);
 }
 
+// An abort waits for its communicator's work. Here the send stands behind the action that reads the
+// message, and that behind a receive of another communicator, which only the latter's abort ends.
+TEST_CASE("aborting one communicator does not wait for work that another one holds up") {
+  const auto failures = run_ranks(2, 0.3, [](comm::testing::Site& site) {
+    const comm::testing::DeviceRing in(site.device, 1, 64), out(site.device, 1, 64);
+    const int rank = site.world.rank(), peer = 1 - rank;
+    // Connections are aborted in the order of their members: rank 0's send comes first.
+    const auto sender = site.fabric.make_sender(peer, 0, out.buffers());
+    const auto receiver = site.fabric.make_receiver(peer, 0, in.buffers());
+    site.fabric.connect();
+    const auto both = site.world.make_group(std::vector<int>{0, 1});
+    both->barrier(comm::testing::nothing_special);
+    if (rank == 1) return both->barrier(comm::testing::nothing_special);  // in vain
+    receiver->expect(std::vector<std::size_t>{64});
+    receiver->wait([] { return std::string("backward of micro-batch 1, segment 0"); });
+    sender->acquire(comm::testing::nothing_special);
+    sender->commit(64);
+    comm::testing::settle(site);
+  });
+  INFO(failures[0]);
+  CHECK(
+      contains(failures[0], "waited 0.3 s for rank 1 while backward of micro-batch 1, segment 0"));
+  CHECK(nccl_counts().hung == 0);
+  CHECK(nccl_counts().misused == 0);
+}
+
 // What a kernel leaves behind that fails in the first rehearsal: every call of CUDA fails, also in
 // the destructors that run while its error is on its way to whoever prints it.
 TEST_CASE("the error of a device that has failed is not lost on the way out") {

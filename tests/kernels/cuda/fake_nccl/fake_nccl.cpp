@@ -1,10 +1,13 @@
 // A stand-in for NCCL whose ranks are threads and whose operations are work on emulated streams. Of
 // NCCL's non-blocking mode it keeps what callers trip over: a communicator is in progress until all
 // members have come; an operation is in the stream only some polls after its call, and calling
-// another one or recording an event before is a mistake; a send is done when it is received.
+// another one or recording an event before is a mistake; a send is done when it is received. An
+// abort ends kernels that run and then waits for all of its own work, also for what stands behind
+// work of others in the stream (commDestroySync in NCCL's init.cc).
 #include "tests/kernels/cuda/fake_nccl/fake_nccl.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <deque>
 #include <functional>
@@ -12,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -25,6 +29,7 @@ using seq1f1b::testing::NcclCounts;
 
 namespace {
 
+constexpr std::chrono::seconds kLongestAbort{2};
 constexpr int kPollsToEnqueue = 2, kPollsOfAStall = std::numeric_limits<int>::max();
 
 // One matched pair of operations: each side waits for the other to have come.
@@ -89,11 +94,17 @@ struct ncclComm {
   // Of its work on the device: what it waits for, and whether it is to end without.
   std::vector<std::shared_ptr<EventState>> awaited;
   std::shared_ptr<bool> aborted = std::make_shared<bool>(false);
+  std::shared_ptr<EventState> finished = std::make_shared<EventState>();  // its work, in its stream
 
   void wait(cudaStream_t stream, const std::shared_ptr<EventState>& event) {
     awaited.push_back(event);
     Runtime::get().submit(stream, waits(event));
+    finish_kernel(stream);
   }
+  void finish_kernel(cudaStream_t stream) {
+    Runtime::get().submit(stream, {nullptr, nullptr, finished, ++finished->issued});
+  }
+  bool is_finished() const { return finished->done >= finished->issued; }
 
   bool in_progress() const {
     return meeting->joined < meeting->size || enqueue ||
@@ -185,7 +196,9 @@ ncclResult_t ncclCommDestroy(ncclComm_t communicator) {
 }
 
 ncclResult_t ncclCommAbort(ncclComm_t communicator) {
-  const std::scoped_lock lock(Runtime::get().mutex);
+  using Clock = std::chrono::steady_clock;
+  Runtime& runtime = Runtime::get();
+  std::unique_lock lock(runtime.mutex);
   ++g_counts.aborted;
   *communicator->aborted = true;
   for (const auto& event : communicator->awaited) event->done = 1;
@@ -193,8 +206,19 @@ ncclResult_t ncclCommAbort(ncclComm_t communicator) {
     if (route.first == communicator->rank) messages.clear();
   for (auto& [route, messages] : communicator->meeting->unmatched_receives)
     if (route.second == communicator->rank) messages.clear();
+  const Clock::time_point end = Clock::now() + kLongestAbort;
+  while (!communicator->is_finished() && runtime.sticky == cudaSuccess) {
+    if (Clock::now() > end) {
+      ++g_counts.hung;
+      return ncclSystemError;  // NCCL would wait for ever
+    }
+    if (runtime.step()) continue;
+    lock.unlock();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    lock.lock();
+  }
   delete communicator;
-  return ncclInProgress;
+  return ncclSuccess;
 }
 
 const char* ncclGetErrorString(ncclResult_t result) {
@@ -246,6 +270,7 @@ ncclResult_t ncclRecv(void* data, std::size_t count, ncclDataType_t, int peer,
                                                       std::min(count, message->bytes));
                                       },
                                       message->received));
+    communicator->finish_kernel(stream);
   });
 }
 

@@ -11,6 +11,7 @@ void stall_next_operation();
 struct NcclCounts {
   int made = 0, destroyed = 0, aborted = 0;  // communicators
   int misused = 0;                           // calls that NCCL forbids
+  int hung = 0;                              // aborts that would never have returned
 };
 NcclCounts nccl_counts();
 
