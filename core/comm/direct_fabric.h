@@ -54,7 +54,6 @@ class DirectFabric final : public Fabric {
   std::unique_ptr<TensorGroup> make_group(std::span<const int> members) override;
   void connect() override;
   void settle(kernels::Event& event, const Describe& what) override;
-  // The world's, and what the device's free memory lost while connecting, where it tells.
   std::size_t library_bytes() const override { return world_.library_bytes(); }
 
   // For channels and groups.

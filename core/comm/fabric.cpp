@@ -1,8 +1,10 @@
 #include "core/comm/fabric.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <numeric>
+#include <string_view>
 
 #include "core/comm/direct_fabric.h"
 #include "core/comm/host_fabric.h"
@@ -11,6 +13,28 @@
 
 namespace seq1f1b::comm {
 namespace {
+
+// Whether a launch returns when its kernel is done, which is for finding the one that fails (CUDA
+// programming guide, environment variables). A receive's is when its message has come: the host
+// would wait before it has issued what the peer is waiting for.
+bool launches_block() {
+  const char* const value = std::getenv("CUDA_LAUNCH_BLOCKING");
+  return value && *value && std::string_view(value) != "0";
+}
+
+// Every rank's string, by rank.
+std::vector<std::string> of_all_ranks(World& world, const std::string& mine,
+                                      const std::string& what) {
+  std::vector<int> everyone(static_cast<std::size_t>(world.size()));
+  std::iota(everyone.begin(), everyone.end(), 0);
+  return world.make_group(everyone)->all_gather(mine, [&] { return what; });
+}
+
+bool launches_block_anywhere(World& world) {
+  const auto blocking = of_all_ranks(world, launches_block() ? "yes" : "no",
+                                     "comparing the environments of the ranks");
+  return std::ranges::find(blocking, "yes") != blocking.end();
+}
 
 // Equal for all processes of one machine, also in containers with names of their own.
 std::string machine() {
@@ -52,11 +76,9 @@ void check_summable(const kernels::Tensor& values) {
 
 std::vector<int> sharing_ranks(World& world, const kernels::Device& device,
                                const kernels::cuda::Module& module) {
-  std::vector<int> everyone(static_cast<std::size_t>(world.size()));
-  std::iota(everyone.begin(), everyone.end(), 0);
-  const std::vector<std::string> devices = world.make_group(everyone)->all_gather(
-      concat(machine(), " ", module.identity(device).bus_id),
-      [] { return std::string("comparing the devices of the ranks"); });
+  const std::vector<std::string> devices =
+      of_all_ranks(world, concat(machine(), " ", module.identity(device).bus_id),
+                   "comparing the devices of the ranks");
   std::vector<int> sharing;
   for (const std::string& device_of_rank : devices)
     sharing.push_back(static_cast<int>(std::ranges::count(devices, device_of_rank)));
@@ -68,6 +90,8 @@ std::unique_ptr<Fabric> connect_devices(World& world, kernels::Device& device,
   if (device.is_host()) return std::make_unique<HostFabric>(world);
   if (module && std::ranges::max(sharing_ranks(world, device, *module)) > 1)
     return make_staged_fabric(world, device, "ranks share a GPU");
+  if (module && launches_block_anywhere(world))
+    return make_staged_fabric(world, device, "CUDA_LAUNCH_BLOCKING is set");
   if (module) return std::make_unique<DirectFabric>(world, device, nccl(device, *module));
   return make_staged_fabric(world, device);
 }

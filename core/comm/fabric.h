@@ -4,7 +4,7 @@
 //
 // Three kinds, described in docs/communication.md: the world itself, where the device computes on
 // the host; NCCL, where every rank has a GPU of its own; the world with messages staged through
-// pinned host memory, for several ranks on one GPU.
+// pinned host memory, for several ranks on one GPU and where launches block.
 //
 // The interfaces are those of channel.h, read in queue order (kernels/device.h): a buffer that
 // acquire() or wait() returns may be used by work issued on the device's main queue from then on;

@@ -11,6 +11,10 @@ bool may_use_cuda(const config::RuntimeConfig& runtime) {
   return runtime.device == "auto" || runtime.device == "cuda";
 }
 
+void prepare_environment(const config::RuntimeConfig& runtime) {
+  if (may_use_cuda(runtime)) kernels::cuda::ask_for_work_queues();
+}
+
 std::string cuda_refusal() {
   std::string why;
   return kernels::cuda::device_count(&why) > 0 ? "" : why;

@@ -11,6 +11,8 @@ namespace seq1f1b::runtime {
 
 // Whether the configuration leaves room for a GPU: only then one is looked for.
 bool may_use_cuda(const config::RuntimeConfig& runtime);
+// What has to be in the environment for one, before the world starts its threads.
+void prepare_environment(const config::RuntimeConfig& runtime);
 // Why this process cannot use a GPU; empty: it can.
 std::string cuda_refusal();
 

@@ -2,6 +2,7 @@
 
 #include <iostream>
 
+#include "core/runtime/backend_choice.h"
 #include "core/train/agreement.h"
 #include "kernels/common/errors.h"
 
@@ -25,6 +26,7 @@ int run(const Request& request) {
   options.on_deadline = [&](const std::string& message) {
     if (logging) logging->log("error: " + message);
   };
+  runtime::prepare_environment(runtime);
   const std::unique_ptr<comm::World> world = comm::connect_mpi(options);
   Trainer trainer(request, *world);
   logging = &trainer;

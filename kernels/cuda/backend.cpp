@@ -54,7 +54,10 @@ const Module* load_module_file(const std::string& path, int abi, const char* bui
   return nullptr;
 }
 
+void ask_for_work_queues() { setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 1); }
+
 const Module* load_module(std::string* why) {
+  ask_for_work_queues();
   struct Loaded {
     std::string why;
     const Module* module = load_module_file(module_path(), kModuleAbi, build_identity(), why);

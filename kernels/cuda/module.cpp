@@ -1,7 +1,6 @@
 // The one door of the module: everything behind it is reached through the table it returns.
 #include "kernels/cuda/module.h"
 
-#include <cstdlib>
 #include <cstring>
 #include <exception>
 
@@ -93,13 +92,7 @@ extern "C" __attribute__((visibility("default"))) const Module* seq1f1b_cuda_mod
   static const std::string message =
       concat("it is of another build, [", build_identity(), "] with interface ", kModuleAbi,
              "; build and install both together");
-  if (abi == kModuleAbi && std::strcmp(build, build_identity()) == 0) {
-    // Before the driver starts. Streams beyond its 8 work queues share them (CUDA programming guide,
-    // environment variables), and a receive that waits for a peer could then hold up the very send
-    // that the peer waits for; every channel has a stream.
-    setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
-    return &kModule;
-  }
+  if (abi == kModuleAbi && std::strcmp(build, build_identity()) == 0) return &kModule;
   *refusal = message.c_str();
   return nullptr;
 }

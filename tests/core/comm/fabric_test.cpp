@@ -1,5 +1,6 @@
 // Device memory between ranks, over every fabric there is without a GPU.
 #include <array>
+#include <cstdlib>
 #include <set>
 
 #include "core/comm/direct_fabric.h"
@@ -214,6 +215,14 @@ TEST_CASE("the fabric is chosen by what the ranks compute on") {
   CHECK(descriptions({"0:1", "0:2", "0:1"}, true) ==
         std::set<std::string>{
             "threads of one process, staged through host memory (ranks share a GPU)"});
+  // A launch that blocks, of a receive, would keep the host from issuing what its peer waits for.
+  setenv("CUDA_LAUNCH_BLOCKING", "1", 1);
+  CHECK(descriptions({"0:1", "0:2"}, true) ==
+        std::set<std::string>{
+            "threads of one process, staged through host memory (CUDA_LAUNCH_BLOCKING is set)"});
+  setenv("CUDA_LAUNCH_BLOCKING", "0", 1);
+  CHECK(descriptions({"0:1", "0:2"}, true) == std::set<std::string>{"NCCL"});
+  unsetenv("CUDA_LAUNCH_BLOCKING");
   Machine machine(1);
   auto worlds = make_in_process_worlds(3, with_deadline(30));
   const auto failures = run_ranks(worlds, [&](World& world) {

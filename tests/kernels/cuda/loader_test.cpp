@@ -63,6 +63,13 @@ TEST_CASE("without a module there are no devices and a hint") {
   contains(text, "runtime.device=cpu");
 }
 
+TEST_CASE("every stream gets a work queue of its own, whatever others have asked the driver for") {
+  setenv("SEQ1F1B_CUDA_MODULE", SEQ1F1B_FAKE_MODULE, 1);
+  setenv("CUDA_DEVICE_MAX_CONNECTIONS", "1", 1);  // as scripts for other trainers do
+  load_module();
+  CHECK(std::string(std::getenv("CUDA_DEVICE_MAX_CONNECTIONS")) == "32");
+}
+
 TEST_CASE("a back end comes through the module and works") {
   setenv("SEQ1F1B_CUDA_MODULE", SEQ1F1B_FAKE_MODULE, 1);
   std::string why = "unset";
