@@ -111,8 +111,11 @@ struct Softmax {
       for (int i = 0; i < kCount; i += 4)
         block_highest = fmaxf(block_highest, fmaxf(s[i + 2 * r], s[i + 2 * r + 1]));
       const float now = fmaxf(highest[r], row_max(block_highest));
-      const float base = kMasked && now == -INFINITY ? 0 : now * scale_log2;
-      correction[r] = exp2_approx(highest[r] * scale_log2 - base);
+      const float reference = kMasked && now == -INFINITY ? 0 : now;
+      const float base = reference * scale_log2;
+      // The difference first: it must be one while the highest stays, and a product that is fused
+      // with the subtraction of its own rounded value is not zero.
+      correction[r] = exp2_approx((highest[r] - reference) * scale_log2);
       highest[r] = now;
       float block_sum = 0;
 #pragma unroll

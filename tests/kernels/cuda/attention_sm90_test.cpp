@@ -348,6 +348,32 @@ TEST_CASE("Hopper attention of sharp scores", "[attention]") {
   check({1, 67, 1, 1, 64, 100, 2, false, 0, 100});
 }
 
+// Equal keys: all scores of a query are the same, and so large that they are known to a hundredth
+// only. What was summed up over a tile weighs as much as the next one, however many there are.
+TEST_CASE("Hopper attention of many tiles whose largest score stays", "[attention]") {
+  for (int head_dim : {64, 128}) {
+    const int tokens = 64, keys = 2048, d = head_dim;
+    const AttentionShape shape{1, tokens, 1, 1, d, keys, keys - tokens, 0, keys, nullptr, 3.7f};
+    const Input query(std::size_t{1} * tokens * d, 1, 50);
+    Buffer<Bf16> key(std::size_t{1} * keys * d), value(key.count), output(query.exact.size());
+    for (std::size_t i = 0; i < key.count; ++i) {
+      key.data[i] = Bf16(41.0f);
+      value.data[i] = Bf16(i < key.count / 2 ? 1.0f : -1.0f);
+    }
+    Buffer<float> log_sum_exp(tokens);
+    Context context;
+    context.architecture = 90;
+    REQUIRE(attention_sm90_forward(
+        context, {shape, query.bf16.data, key.data, value.data, output.data, log_sum_exp.data}));
+    cuda::check(cudaDeviceSynchronize(), "running attention");
+    for (int i = 0; i < tokens; ++i) {
+      const int seen = keys - tokens + i + 1;
+      INFO("query " << i << " of " << d << " columns: " << static_cast<float>(output.data[i * d]));
+      REQUIRE(std::abs(static_cast<float>(output.data[i * d]) - (keys - seen) * 1.0 / seen) < 1e-3);
+    }
+  }
+}
+
 // Blocks, warps and copies run in another order each time.
 TEST_CASE("Hopper attention repeats its bits", "[attention]") {
   for (int head_dim : {64, 80, 96, 128}) {
