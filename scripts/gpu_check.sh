@@ -303,6 +303,12 @@ step() {
 # ---- the steps, what matters most first -------------------------------------------------------------
 # Seconds on one H200 are estimates, none measured yet, and add up to about 490.
 if wanted tests; then
+  # First what all kernels rest on: where it fails, this print says which instruction.
+  if [[ -n $emulated ]]; then
+    skip fragments "the probe asks the GPU itself, not the module named by SEQ1F1B_CUDA_MODULE"
+  elif [[ -x $bin/cuda_probe ]]; then  # 2
+    check fragments 30 bash -c "'$bin/cuda_probe' >'$output/fragments.txt' && diff '$root/tests/kernels/cuda/fragments.txt' '$output/fragments.txt'"
+  fi
   found=0
   for name in kernels cudnn; do  # 40 and 20: mostly the reference on the CPU
     program=$bin/test_${name}_gpu
@@ -312,11 +318,6 @@ if wanted tests; then
       { tail -1 "$checks" | grep -q FAILED && apart "$program"; }
   done
   ((found)) || skip tests "no test_kernels_gpu in $bin"
-  if [[ -n $emulated ]]; then
-    skip fragments "the probe asks the GPU itself, not the module named by SEQ1F1B_CUDA_MODULE"
-  elif [[ -x $bin/cuda_probe ]]; then  # 2
-    check fragments 30 bash -c "'$bin/cuda_probe' >'$output/fragments.txt' && diff '$root/tests/kernels/cuda/fragments.txt' '$output/fragments.txt'"
-  fi
 fi
 # 15 and 15: contexts are made three and five times, 20 steps take a second.
 if wanted parity; then check parity 90 bash -c "small=($small_text); parity"; fi

@@ -72,6 +72,7 @@ void print_mma() {
 }  // namespace
 
 int main() {
+  std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // nothing is lost where a kernel never ends
   try {
     print_ldmatrix(false);
     print_ldmatrix(true);
