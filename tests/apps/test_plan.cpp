@@ -24,7 +24,7 @@ bool contains(const Outcome& outcome, const std::string& text) {
 }  // namespace
 
 TEST_CASE("plan prints what a run would do") {
-  const Outcome outcome = plan("gpt3_2.7b_32k.yaml", "");
+  const Outcome outcome = plan("gpt3_2.7b_32k.yaml", "schedule.alignment=1");
   INFO(outcome.output);
   REQUIRE(outcome.code == 0);
   CHECK(contains(outcome, "11944 8268 6731 5825 tokens"));  // METHOD section 4
