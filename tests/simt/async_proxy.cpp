@@ -547,14 +547,21 @@ void AsyncProxy::read_operands(const Product& product, ProductOperands& operands
                });
 }
 
+// Not in thread-local memory itself: a module that is loaded into a running program has the little
+// of it that the program's start left free (fiber.cpp).
+struct ProductScratch {
+  ProductOperands late;
+  float d[16][256];
+};
+
 // The 16 rows of one warp.
 void AsyncProxy::run_products(const std::array<Product*, kWarpSize>& lanes) {
   const Product& first = *lanes[0];
   const auto columns = static_cast<std::uint32_t>(first.columns);
-  static thread_local ProductOperands late;
-  static thread_local float d[16][256];
+  static thread_local const auto scratch = std::make_unique<ProductScratch>();
+  auto& d = scratch->d;
   SEQ1F1B_ASSERT(columns % 8 == 0, "columns come in eights");
-  ProductOperands& operands = first.read ? *first.read : late;
+  ProductOperands& operands = first.read ? *first.read : scratch->late;
   if (!first.read) read_operands(first, operands);
   if (!first.a_registers && group_a(first) != first.group_a)
     block_.fail("an operand of wgmma changed between its issue and wgmma_wait", first.where);
