@@ -305,9 +305,12 @@ step() {
 if wanted tests; then
   # First what all kernels rest on: where it fails, this print says which instruction.
   if [[ -n $emulated ]]; then
-    skip fragments "the probe asks the GPU itself, not the module named by SEQ1F1B_CUDA_MODULE"
-  elif [[ -x $bin/cuda_probe ]]; then  # 2
+    for name in fragments queues; do
+      skip $name "the probe asks the GPU itself, not the module named by SEQ1F1B_CUDA_MODULE"
+    done
+  elif [[ -x $bin/cuda_probe ]]; then  # 2 and 2
     check fragments 30 bash -c "'$bin/cuda_probe' >'$output/fragments.txt' && diff '$root/tests/kernels/cuda/fragments.txt' '$output/fragments.txt'"
+    check queues 40 "$bin/cuda_queues"
   fi
   found=0
   for name in kernels cudnn; do  # 40 and 20: mostly the reference on the CPU
@@ -320,7 +323,10 @@ if wanted tests; then
   ((found)) || skip tests "no test_kernels_gpu in $bin"
 fi
 # 15 and 15: contexts are made three and five times, 20 steps take a second.
-if wanted parity; then check parity 90 bash -c "small=($small_text); parity"; fi
+if wanted parity && check parity 90 bash -c "small=($small_text); parity"; then
+  # From outside: whether the device's free memory was the same after the first step and at the end.
+  check steady 5 grep "at the end: .* hold what they held after the first step$" "$work/cuda_bf16/logs/rank_00000.log"
+fi
 if wanted pipeline; then check pipeline 90 bash -c "small=($small_text); pipeline"; fi
 gpus=$(sed -n 's/^devices\t//p' "$output/gpu.log")
 if wanted nccl; then

@@ -31,7 +31,7 @@ rm -rf "$output"
 mkdir -p "$output"/{bin,lib/pmix,share,etc/openmpi,scripts,benchmarks,docs,tests/kernels/cuda}
 output=$(cd "$output" && pwd)
 programs=(seq1f1b cuda_kernels)
-for program in "$build"/test_*_gpu "$build"/cuda_probe; do
+for program in "$build"/test_*_gpu "$build"/cuda_{probe,queues}; do
   [[ -x $program ]] && programs+=("$(basename "$program")")
 done
 for program in "${programs[@]}"; do install -m755 -s "$build/$program" "$output/bin/"; done

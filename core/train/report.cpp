@@ -97,6 +97,7 @@ void Report::memory(const runtime::RankPlan& plan) {
   const kernels::Device::Records records = device.records();
   const std::size_t of_operations = compute_.backend.ops->library_bytes();
   const std::size_t of_messages = compute_.fabric->library_bytes();
+  after_first_step_ = of_operations;
   if (device.is_host())
     return directory_.log(concat(
         "after the first step: planned ", base::bytes_text(plan.planned_bytes()),
@@ -110,6 +111,15 @@ void Report::memory(const runtime::RankPlan& plan) {
                           records.bytes > 0 ? base::bytes_text(records.bytes) : "of unknown size",
                           " (planned: ", plan.training.records() + plan.evaluation.records(),
                           " records, estimated at ", base::bytes_text(plan.record_bytes), ")"));
+}
+
+void Report::growth() const {
+  if (compute_.backend.device->is_host()) return;
+  const std::size_t now = compute_.backend.ops->library_bytes();
+  directory_.log(concat("at the end: kernels, libraries, communicators and records hold ",
+                        now > after_first_step_ ? concat(base::bytes_text(now - after_first_step_),
+                                                         " more than after the first step")
+                                                : "what they held after the first step"));
 }
 
 void Report::measured(const runtime::StageLoop& loop, std::int64_t step) {

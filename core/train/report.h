@@ -30,6 +30,8 @@ class Report {
              bool evaluates);
   // What the device holds beside the plan, once everything has run; for the log.
   void memory(const runtime::RankPlan& plan);
+  // Whether it holds more now, since nothing is to be allocated after the first step; for the log.
+  void growth() const;
   // Draws the last step as it was beside the picture of how it should be. Collective.
   void measured(const runtime::StageLoop& loop, std::int64_t step);
 
@@ -42,6 +44,7 @@ class Report {
   const Compute& compute_;
   comm::Group& all_;
   RunDirectory& directory_;
+  std::size_t after_first_step_ = 0;  // bytes beside the plan
 };
 
 // What came out of it, and where it lies.

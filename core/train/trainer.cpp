@@ -41,6 +41,7 @@ int Trainer::run() {
       save(state_, loaded_.config, tokenizer_.get(), runtime_->store(), *compute_->backend.device,
            *all_, directory_);
   }
+  report_->growth();
   report_end(state_, directory_);
   report_->measured(runtime_->training_loop(), state_.step);
   return kExitComplete;
