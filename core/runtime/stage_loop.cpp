@@ -128,14 +128,20 @@ void StageLoop::issue(ActionRunner& runner, std::size_t index, std::int64_t step
     });
   }
   record(Phase::kRuns);
+  // Launches into a queue that is full wait for the device, out of reach of the fabric's deadline.
+  const auto watched = [&](const auto& launches) {
+    const auto watch =
+        device_.is_host() ? nullptr : fabric_.world().watch(describe_stuck(action, step));
+    launches();
+  };
   const bool timed = index % timed_every_ == 0;
   const int stamp = static_cast<int>(index / timed_every_ * 2);
   if (timed) device_.stamp(stamp);
   if (receiver) {
-    runner.take(action, index, received);
+    watched([&] { runner.take(action, index, received); });
     receiver->release();
   }
-  runner.run(action, index, output);
+  watched([&] { runner.run(action, index, output); });
   if (timed) device_.stamp(stamp + 1);
   if (sender) sender->commit(message_bytes_.at(static_cast<std::size_t>(action.unit.segment)));
   device_.pop_range();

@@ -49,8 +49,8 @@ struct ActionTimes {
 class StageLoop {
  public:
   // Actions issued and not known to be done. Enough that the device always has work while the host
-  // looks, few enough that launches of a device that waits for a peer never fill its queue, where
-  // the host would block out of reach of the deadline (a CUDA queue takes about a thousand).
+  // looks, few enough that records never fill the queue of a device that waits for a peer, where
+  // the host would block. Single launches may (a CUDA queue takes about a thousand).
   static constexpr std::size_t kMostAhead = 4;
 
   // `message_bytes` by segment. Schedule, fabric and device outlive the loop.

@@ -209,6 +209,33 @@ TEST_CASE("a device that waits for a peer that stays away is named with its olde
   for (const auto& entry : read_action_ring(ring_path)) CHECK(entry.phase != Phase::kDone);
 }
 
+// A queue that is full lets a launch wait for the device, and the device may wait for a peer.
+TEST_CASE("an action that does not get into the device's queue ends with the deadline",
+          "[runtime]") {
+  class BlockedRunner final : public ActionRunner {
+   public:
+    void take(const Action&, std::size_t, const std::byte*) override {}
+    void run(const Action& action, std::size_t, std::byte*) override {
+      if (action.kind == Kind::kBackward) std::this_thread::sleep_for(std::chrono::seconds(1));
+    }
+  } runner;
+  const auto schedule = schedule::make_schedule(
+      {.name = "seq1f1b", .ranks = 1, .chunks = 1, .micro_batches = 1, .segments = 1});
+  std::string message;
+  comm::WorldOptions options = comm::testing::with_deadline(0.2);
+  options.on_deadline = [&](const std::string& text) { message = text; };
+  auto worlds = comm::make_in_process_worlds(1, options);
+  comm::testing::Machine machine(1);
+  comm::testing::QueuedDevice device(machine);
+  const auto fabric = comm::make_staged_fabric(*worlds[0], device);
+  StageLoop loop(schedule, 0, {ChunkChannels{}}, {64}, *fabric, device, nullptr);
+  CHECK_THROWS_AS(loop.run(runner, 7), DeadlineError);
+  INFO(message);
+  CHECK(comm::testing::contains(message,
+                                "made no progress for 0.2 s while running the backward of "
+                                "micro-batch 0, segment 0, chunk 0 (step 7, schedule seq1f1b)"));
+}
+
 TEST_CASE("an order longer than a device has stamps is timed in part", "[runtime]") {
   const int micro_batches = kernels::Device::kTimeStamps / 2;  // twice as many actions
   const auto schedule = schedule::make_schedule(
