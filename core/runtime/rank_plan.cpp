@@ -57,7 +57,8 @@ kernels::cuda::ScratchShape scratch_shape(const JobPlan& job, const parameters::
     shape.largest_tensor = std::max(shape.largest_tensor, row.row.elements());
   shape.fp32 = job.precision.compute == kernels::Dtype::kF32;
   shape.deterministic = job.config.runtime.deterministic == "true";
-  shape.cudnn = job.config.runtime.attention != "own";  // auto may choose it
+  shape.own_attention = job.config.runtime.attention != "cudnn";
+  shape.cudnn = job.config.runtime.attention != "own";  // auto may choose either
   return shape;
 }
 

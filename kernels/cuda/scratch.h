@@ -18,7 +18,7 @@ struct ScratchShape {
   std::int64_t largest_tensor = 0;  // elements of the largest gradient
   bool fp32 = false;                // compute type; else bf16
   bool deterministic = true;
-  bool cudnn = false;  // attention by cuDNN
+  bool own_attention = true, cudnn = false;  // whose kernels may compute attention
 };
 
 std::size_t scratch_bytes(const ScratchShape& shape);

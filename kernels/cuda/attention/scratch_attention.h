@@ -61,10 +61,13 @@ inline std::size_t cudnn_gradient_bytes(std::int64_t micro_batch, std::int64_t k
 }
 
 inline std::size_t attention_scratch(const ScratchShape& shape) {
+  std::size_t bytes = 0;
+  if (shape.own_attention)
+    bytes = std::max(attention_forward_scratch(shape), attention_backward_scratch(shape));
   if (shape.cudnn)
-    return 2 * cudnn_gradient_bytes(shape.micro_batch, shape.kv_heads, shape.seq_length,
-                                    shape.head_dim);
-  return std::max(attention_forward_scratch(shape), attention_backward_scratch(shape));
+    bytes = std::max(bytes, 2 * cudnn_gradient_bytes(shape.micro_batch, shape.kv_heads,
+                                                     shape.seq_length, shape.head_dim));
+  return bytes;
 }
 
 }  // namespace seq1f1b::kernels::cuda

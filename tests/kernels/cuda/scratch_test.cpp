@@ -62,6 +62,16 @@ TEST_CASE("scratch holds the gradients that cuDNN leaves of all keys") {
   CHECK(cudnn_workspace_estimate(shape, 4096, 16384) == 0);
 }
 
+TEST_CASE("where a length may go to either attention scratch serves both") {
+  ScratchShape shape = example();
+  shape.deterministic = false;
+  const std::size_t own = scratch_bytes(shape);
+  shape.cudnn = true;
+  CHECK(scratch_bytes(shape) > own);  // as many key heads as heads
+  shape.kv_heads = 1;
+  CHECK(scratch_bytes(shape) == own);
+}
+
 TEST_CASE("scratch is the largest need, not the sum of all") {
   ScratchShape shape = example();
   const std::size_t bytes = scratch_bytes(shape);
