@@ -73,10 +73,7 @@ void ModelRunner::run(const Action& action, std::size_t index, std::byte* output
 }
 
 void ModelRunner::rehearse(std::span<const MessageBuffers> buffers) {
-  std::int32_t next = 0;  // records are numbered in the order in which they first run
-  for (std::size_t index = 0; index < order_.size(); ++index) {
-    if (memory_.record_of(index) != next) continue;
-    ++next;
+  for (const std::size_t index : memory_.first_of_record()) {
     const Action& action = order_[index];
     const MessageBuffers& of_chunk = buffers[static_cast<std::size_t>(action.chunk)];
     const schedule::KindRow& row = schedule::row_of(action.kind);

@@ -42,7 +42,9 @@ RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fa
                                          loss_sum_, loss_scale_);
 
   if (!ring_path.empty()) ring_.emplace(ring_path);
-  connect(take(plan_.channels));
+  make_channels(take(plan_.channels));
+  make_tied_groups();
+  fabric.connect();
   if (plan_.scratch > 0) backend.ops->use_scratch(take(plan_.scratch), plan_.scratch);
   activations_ = take(plan_.activations());
   if (before_actions) before_actions(plan_, activation_arena());
@@ -77,14 +79,14 @@ std::span<std::byte> RankRuntime::activation_arena() const {
   return {activations_, plan_.activations()};
 }
 
-void RankRuntime::connect(std::byte* rings) {
+int RankRuntime::world_rank(int pipeline_rank) const {
   const comm::Mesh mesh = mesh_of(job_);
-  const comm::Mesh::Coordinate here = mesh.coordinate_of(fabric_.world().rank());
-  const auto world_rank = [&](int pipeline_rank) {
-    comm::Mesh::Coordinate at = here;
-    at.pp = pipeline_rank;
-    return mesh.rank_of(at);
-  };
+  comm::Mesh::Coordinate at = mesh.coordinate_of(fabric_.world().rank());
+  at.pp = pipeline_rank;
+  return mesh.rank_of(at);
+}
+
+void RankRuntime::make_channels(std::byte* rings) {
   channels_.resize(stages_.size());
   message_buffers_.resize(stages_.size());
   for (const ChannelEnd& end : channel_ends(job_, pipeline_rank_)) {
@@ -93,9 +95,7 @@ void RankRuntime::connect(std::byte* rings) {
     std::vector<std::span<std::byte>> buffers;
     for (int i = 0; i < end.buffers; ++i, rings += end.buffer_bytes)
       buffers.emplace_back(rings, end.buffer_bytes);
-    const int id = channel.producing_stage * 2 + (activation ? 0 : 1);
-    const int consuming_stage = channel.producing_stage + (activation ? 1 : -1);
-    const int own_stage = end.sends ? channel.producing_stage : consuming_stage;
+    const int own_stage = end.sends ? channel.producing_stage : channel.consuming_stage();
     const auto chunk =
         static_cast<std::size_t>(schedule::place_of_stage(job_.training, own_stage).chunk);
     ChunkChannels& ends = channels_[chunk];
@@ -103,13 +103,14 @@ void RankRuntime::connect(std::byte* rings) {
     if (end.sends) {
       for (const auto& buffer : buffers)
         (activation ? memory.activation_out : memory.gradient_out).push_back(buffer.data());
-      senders_.push_back(fabric_.make_sender(world_rank(channel.to_rank), id, std::move(buffers)));
+      senders_.push_back(
+          fabric_.make_sender(world_rank(channel.to_rank), channel.id(), std::move(buffers)));
       (activation ? ends.activation_out : ends.gradient_out) = senders_.back().get();
       (activation ? ends.next_rank : ends.previous_rank) = channel.to_rank;
     } else {
       (activation ? memory.activation_in : memory.gradient_in) = buffers.front().data();
       receivers_.push_back(
-          fabric_.make_receiver(world_rank(channel.from_rank), id, std::move(buffers)));
+          fabric_.make_receiver(world_rank(channel.from_rank), channel.id(), std::move(buffers)));
       (activation ? ends.activation_in : ends.gradient_in) = receivers_.back().get();
       (activation ? ends.previous_rank : ends.next_rank) = channel.from_rank;
     }
@@ -120,7 +121,10 @@ void RankRuntime::connect(std::byte* rings) {
                        schedule::place_of_stage(job_.training, stage + 1).rank != pipeline_rank_,
                    "stage ", stage, " hands its output to stage ", stage + 1,
                    " on the same rank, which nothing carries yet");
-  // Every rank takes part in making every group, in the order of the table.
+}
+
+// Every rank takes part in making every group, in the order of the table.
+void RankRuntime::make_tied_groups() {
   for (const auto& row : job_.table) {
     std::vector<int> members;
     for (const auto& use : row.uses)
@@ -139,7 +143,6 @@ void RankRuntime::connect(std::byte* rings) {
     });
     tied_.push_back({std::move(group), static_cast<std::size_t>(local - rows.begin())});
   }
-  fabric_.connect();
 }
 
 // With samples of zeros, and before any message is announced: nothing waits for another rank yet.

@@ -71,7 +71,9 @@ class RankRuntime {
     std::unique_ptr<StageLoop> loop;
     std::unique_ptr<ModelRunner> runner;
   };
-  void connect(std::byte* rings);
+  int world_rank(int pipeline_rank) const;  // of the ranks that share this one's other coordinates
+  void make_channels(std::byte* rings);
+  void make_tied_groups();
   void rehearse();
   PassResult run(Pass& pass, std::span<const std::int32_t> samples, std::int64_t step);
 

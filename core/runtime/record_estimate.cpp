@@ -51,10 +51,7 @@ std::size_t estimated_record_bytes(const JobPlan& job, int pipeline_rank,
                       model::Mode mode) {
     const auto& order = schedule.orders[static_cast<std::size_t>(pipeline_rank)];
     std::size_t launches = 0;
-    std::int32_t next = 0;  // records are numbered in the order in which they first run
-    for (std::size_t index = 0; index < order.size(); ++index) {
-      if (memory.record_of(index) != next) continue;
-      ++next;
+    for (const std::size_t index : memory.first_of_record()) {
       const int stage = stages[static_cast<std::size_t>(order[index].chunk)];
       launches += estimated_launches(job, stage, order[index], mode);
     }

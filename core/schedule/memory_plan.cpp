@@ -105,9 +105,10 @@ void MemoryPlan::number_records(const Schedule& schedule, const Order& order) {
         offset = kNone;
     }
     const auto next = static_cast<std::int32_t>(numbers.size());
-    record_.push_back(numbers.try_emplace(record, next).first->second);
+    const auto [place, is_new] = numbers.try_emplace(record, next);
+    record_.push_back(place->second);
+    if (is_new) first_of_record_.push_back(index);
   }
-  records_ = static_cast<int>(numbers.size());
 }
 
 int MemoryPlan::peak_count(Lifetime lifetime) const {

@@ -43,7 +43,9 @@ class MemoryPlan {
   // the same offsets: they do the same work on other contents. Numbered from 0 in the order in
   // which they first run.
   std::int32_t record_of(std::size_t action_index) const;
-  int records() const { return records_; }
+  int records() const { return static_cast<int>(first_of_record_.size()); }
+  // Index of the action in which each record first runs, by record.
+  std::span<const std::size_t> first_of_record() const { return first_of_record_; }
   // Micro-batches after which places come again; see placement.h.
   int period() const { return period_; }
   // Most blocks of a lifetime alive at once, e.g. KV slots in use.
@@ -57,7 +59,8 @@ class MemoryPlan {
   std::vector<std::int32_t> index_;      // dense (lifetime, chunk, micro_batch, segment) -> block
   std::vector<std::int32_t> workspace_;  // action -> block
   std::vector<std::int32_t> record_;     // action -> record
-  int records_ = 0, period_ = 1;
+  std::vector<std::size_t> first_of_record_;
+  int period_ = 1;
   int micro_batches_ = 0, segments_ = 0;
   std::size_t live_ = 0, packed_ = 0;
 };

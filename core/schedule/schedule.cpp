@@ -21,6 +21,34 @@ Place place_of_stage(const Schedule& schedule, int stage) {
   throw InternalError(concat("stage ", stage, " is placed on no rank"));
 }
 
+int stage_of(const Schedule& schedule, std::size_t rank, const Action& action) {
+  return schedule.placement[rank][static_cast<std::size_t>(action.chunk)];
+}
+
+std::optional<Needed> needed_for(const Schedule& schedule, const Dependency& dependency, int stage,
+                                 Unit unit) {
+  switch (dependency.where) {
+    case Where::kSameUnit:
+      break;
+    case Where::kPreviousStage:
+      --stage;
+      break;
+    case Where::kNextStage:
+      ++stage;
+      break;
+    case Where::kPreviousSegment:
+      --unit.segment;
+      break;
+    case Where::kNextSegment:
+      ++unit.segment;
+      break;
+  }
+  if (stage < 0 || stage >= schedule.stages() || unit.segment < 0 ||
+      unit.segment >= schedule.spec.segments)
+    return std::nullopt;
+  return Needed{stage, unit};
+}
+
 std::vector<Channel> channels_of(const Schedule& schedule) {
   const std::array<bool, kKinds> kinds = kinds_of(schedule);
   const auto flows = [&](Flow flow) {

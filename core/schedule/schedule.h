@@ -4,6 +4,7 @@
 // Seq1F1B (Sun et al., NAACL 2025, arXiv 2406.03488); see generators.cpp for each.
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -59,6 +60,17 @@ struct Place {
   int rank = 0, chunk = 0;
 };
 Place place_of_stage(const Schedule& schedule, int stage);
+// The stage that an action of a rank's order works on.
+int stage_of(const Schedule& schedule, std::size_t rank, const Action& action);
+
+// What must have run before a unit of a stage: the unit, on the stage, of the dependency's kind.
+// Nothing beyond the ends of the pipeline and of the sequence.
+struct Needed {
+  int stage = 0;
+  Unit unit;
+};
+std::optional<Needed> needed_for(const Schedule& schedule, const Dependency& dependency, int stage,
+                                 Unit unit);
 
 // "F1.2": letter of the kind, micro-batch and segment from 1; chunk c adds c times "'".
 std::string to_string(const Action& action);
@@ -76,6 +88,12 @@ struct Channel {
   int producing_stage = 0;
   Direction direction = Direction::kActivation;
   int from_rank = 0, to_rank = 0;
+
+  int consuming_stage() const {
+    return producing_stage + (direction == Direction::kActivation ? 1 : -1);
+  }
+  // No two channels of a schedule have the same.
+  int id() const { return 2 * producing_stage + (direction == Direction::kActivation ? 0 : 1); }
 };
 std::vector<Channel> channels_of(const Schedule& schedule);
 

@@ -56,9 +56,6 @@ class Validator {
     }
   }
 
-  int stage_of(std::size_t rank, const Action& action) const {
-    return schedule_.placement[rank][static_cast<std::size_t>(action.chunk)];
-  }
   // Dense number of an action of the step.
   std::size_t number(int stage, Kind kind, Unit unit) const {
     return (static_cast<std::size_t>(stage) * kKinds + static_cast<std::size_t>(kind)) * units_ +
@@ -77,7 +74,7 @@ class Validator {
 
   void link_channels();
   const Link& link(std::size_t rank, const Action& action) const {
-    return links_[static_cast<std::size_t>(stage_of(rank, action)) * kKinds +
+    return links_[static_cast<std::size_t>(stage_of(schedule_, rank, action)) * kKinds +
                   static_cast<std::size_t>(action.kind)];
   }
 
@@ -150,7 +147,8 @@ void Validator::check_once() {
   units_ = static_cast<std::size_t>(schedule_.spec.micro_batches) * segments_;
   position_.assign(static_cast<std::size_t>(schedule_.stages()) * kKinds * units_, kAbsent);
   for_each_action([&](std::size_t rank, std::size_t index, const Action& action) {
-    std::int32_t& position = position_[number(stage_of(rank, action), action.kind, action.unit)];
+    std::int32_t& position =
+        position_[number(stage_of(schedule_, rank, action), action.kind, action.unit)];
     if (position != kAbsent)
       report_action(Rule::kOnce, rank, index, "the same action has run already as action ",
                     position);
@@ -198,23 +196,17 @@ void Validator::check_missing() {
 // What a rank needs of itself must come earlier in its own order.
 void Validator::check_dependencies() {
   for_each_action([&](std::size_t rank, std::size_t index, const Action& action) {
-    const int stage = stage_of(rank, action);
+    const int stage = stage_of(schedule_, rank, action);
     for (const Dependency& dependency : row_of(action.kind).dependencies) {
-      int needed_stage = stage;
-      if (dependency.where == Where::kPreviousStage)
-        --needed_stage;
-      else if (dependency.where == Where::kNextStage)
-        ++needed_stage;
-      else if (dependency.where != Where::kSameUnit)
-        continue;  // check_segment_order's
-      if (needed_stage < 0 || needed_stage >= schedule_.stages()) continue;
-      if (rank_of_stage_[static_cast<std::size_t>(needed_stage)] != static_cast<int>(rank))
+      const auto needed = needed_for(schedule_, dependency, stage, action.unit);
+      if (!needed || needed->unit != action.unit) continue;  // segments are check_segment_order's
+      if (rank_of_stage_[static_cast<std::size_t>(needed->stage)] != static_cast<int>(rank))
         continue;  // arrives over a channel, whose reader waits
-      const std::int32_t needed = position_[number(needed_stage, dependency.kind, action.unit)];
-      if (needed > static_cast<std::int32_t>(index)) {
-        const Action& late = schedule_.orders[rank][static_cast<std::size_t>(needed)];
+      const std::int32_t position = position_[number(needed->stage, dependency.kind, needed->unit)];
+      if (position > static_cast<std::int32_t>(index)) {
+        const Action& late = schedule_.orders[rank][static_cast<std::size_t>(position)];
         report_action(Rule::kDependency, rank, index, "needs ", to_string(late),
-                      ", which the same rank runs later, as action ", needed);
+                      ", which the same rank runs later, as action ", position);
       }
     }
   });
@@ -228,8 +220,8 @@ void Validator::check_segment_order() {
     const int step = row.ascending_segments ? -1 : row.descending_segments ? 1 : 0;
     const std::int32_t before = action.unit.segment + step;
     if (step == 0 || before < 0 || before >= schedule_.spec.segments) return;
-    const std::int32_t needed =
-        position_[number(stage_of(rank, action), action.kind, {action.unit.micro_batch, before})];
+    const std::int32_t needed = position_[number(stage_of(schedule_, rank, action), action.kind,
+                                                 {action.unit.micro_batch, before})];
     if (needed > static_cast<std::int32_t>(index)) {
       const Action& late = schedule_.orders[rank][static_cast<std::size_t>(needed)];
       report_action(Rule::kSegmentOrder, rank, index, row.name,
@@ -249,8 +241,7 @@ void Validator::link_channels() {
   for (std::size_t c = 0; c < channels_.size(); ++c) {
     const bool activation = channels_[c].direction == Direction::kActivation;
     const Flow flow = activation ? Flow::kActivation : Flow::kGradient;
-    const int producer = channels_[c].producing_stage;
-    const int consumer = producer + (activation ? 1 : -1);
+    const int producer = channels_[c].producing_stage, consumer = channels_[c].consuming_stage();
     for (const KindRow& row : action_table()) {
       const auto kind = static_cast<std::size_t>(row.kind);
       if (row.sends == flow)

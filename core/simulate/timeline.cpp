@@ -13,7 +13,6 @@ using schedule::Action;
 using schedule::Dependency;
 using schedule::Kind;
 using schedule::Schedule;
-using schedule::Where;
 
 constexpr double kNotYet = -1;
 
@@ -21,17 +20,15 @@ constexpr double kNotYet = -1;
 class Ends {
  public:
   explicit Ends(const Schedule& schedule)
-      : segments_(schedule.spec.segments),
-        units_(static_cast<std::size_t>(schedule.spec.micro_batches) *
-               static_cast<std::size_t>(segments_)),
-        stages_(schedule.stages()),
-        ends_(static_cast<std::size_t>(stages_) * schedule::kKinds * units_, kNotYet) {}
+      : schedule_(schedule),
+        segments_(static_cast<std::size_t>(schedule.spec.segments)),
+        units_(static_cast<std::size_t>(schedule.spec.micro_batches) * segments_),
+        ends_(static_cast<std::size_t>(schedule.stages()) * schedule::kKinds * units_, kNotYet) {}
 
   double& at(int stage, Kind kind, schedule::Unit unit) {
     const auto row =
         static_cast<std::size_t>(stage) * schedule::kKinds + static_cast<std::size_t>(kind);
-    return ends_[row * units_ +
-                 static_cast<std::size_t>(unit.micro_batch) * static_cast<std::size_t>(segments_) +
+    return ends_[row * units_ + static_cast<std::size_t>(unit.micro_batch) * segments_ +
                  static_cast<std::size_t>(unit.segment)];
   }
 
@@ -39,28 +36,9 @@ class Ends {
   double ready(const Action& action, int stage) {
     double latest = 0;
     for (const Dependency& dependency : schedule::row_of(action.kind).dependencies) {
-      int needed_stage = stage;
-      schedule::Unit unit = action.unit;
-      switch (dependency.where) {
-        case Where::kSameUnit:
-          break;
-        case Where::kPreviousStage:
-          --needed_stage;
-          break;
-        case Where::kNextStage:
-          ++needed_stage;
-          break;
-        case Where::kPreviousSegment:
-          --unit.segment;
-          break;
-        case Where::kNextSegment:
-          ++unit.segment;
-          break;
-      }
-      if (needed_stage < 0 || needed_stage >= stages_ || unit.segment < 0 ||
-          unit.segment >= segments_)
-        continue;
-      const double end = at(needed_stage, dependency.kind, unit);
+      const auto needed = schedule::needed_for(schedule_, dependency, stage, action.unit);
+      if (!needed) continue;
+      const double end = at(needed->stage, dependency.kind, needed->unit);
       if (end == kNotYet) return kNotYet;
       latest = std::max(latest, end);
     }
@@ -68,16 +46,10 @@ class Ends {
   }
 
  private:
-  int segments_;
-  std::size_t units_;
-  int stages_;
+  const Schedule& schedule_;
+  std::size_t segments_, units_;
   std::vector<double> ends_;
 };
-
-// The stage that the rank's chunk is.
-int stage_of(const Schedule& schedule, std::size_t rank, const Action& action) {
-  return schedule.placement[rank][static_cast<std::size_t>(action.chunk)];
-}
 
 // A unit lives from its forward to the last of the kinds that use its activations.
 Kind last_use_of_unit(const Schedule& schedule) {
@@ -127,7 +99,7 @@ Timeline simulate(const Schedule& schedule, const Cost& cost) {
       std::vector<Timeline::Span>& spans = timeline.spans[rank];
       while (spans.size() < order.size()) {
         const Action& action = order[spans.size()];
-        const int stage = stage_of(schedule, rank, action);
+        const int stage = schedule::stage_of(schedule, rank, action);
         const double ready = ends.ready(action, stage);
         if (ready == kNotYet) break;
         const double duration = cost(action, stage);

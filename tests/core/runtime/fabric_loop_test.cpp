@@ -18,6 +18,7 @@
 #include "tests/core/comm/queued_device.h"
 #include "tests/core/comm/rank_threads.h"
 #include "tests/core/comm/world_bodies.h"
+#include "tests/core/runtime/channel_ends.h"
 
 namespace seq1f1b::runtime {
 namespace {
@@ -79,8 +80,7 @@ class QueuedRunner final : public ActionRunner {
 
  private:
   int stage_of(const Action& action) const {
-    return schedule_
-        .placement[static_cast<std::size_t>(rank_)][static_cast<std::size_t>(action.chunk)];
+    return schedule::stage_of(schedule_, static_cast<std::size_t>(rank_), action);
   }
   static Message message_of(const Action& action, int stage) {
     return {stage, action.unit.micro_batch, action.unit.segment, static_cast<int>(action.kind)};
@@ -94,42 +94,17 @@ class QueuedRunner final : public ActionRunner {
   const std::unique_ptr<kernels::Event> issued_;
 };
 
-// One rank's ends of all channels.
+// One rank's ends of all channels, connected.
 struct Ends {
   std::vector<std::unique_ptr<comm::testing::DeviceRing>> rings;
-  std::vector<std::unique_ptr<comm::Sender>> senders;
-  std::vector<std::unique_ptr<comm::Receiver>> receivers;
-  std::vector<ChunkChannels> channels;
+  testing::ChannelEnds of_rank;
 
   Ends(comm::Fabric& fabric, QueuedDevice& device, const schedule::Schedule& schedule)
-      : channels(static_cast<std::size_t>(schedule.spec.chunks)) {
-    const auto ring = [&](int buffers) {
-      rings.push_back(std::make_unique<comm::testing::DeviceRing>(
-          device, static_cast<std::size_t>(buffers), kMessageBytes));
-      return rings.back()->buffers();
-    };
-    const auto of_stage = [&](int stage) -> ChunkChannels& {
-      return channels[static_cast<std::size_t>(schedule::place_of_stage(schedule, stage).chunk)];
-    };
-    const int rank = fabric.world().rank();
-    const schedule::ChannelDepth depth;
-    for (const auto& channel : schedule::channels_of(schedule)) {
-      const bool activation = channel.direction == schedule::Direction::kActivation;
-      const int id = channel.producing_stage * 2 + (activation ? 0 : 1);
-      if (channel.from_rank == rank) {
-        senders.push_back(fabric.make_sender(channel.to_rank, id, ring(depth.send_buffers)));
-        ChunkChannels& ends = of_stage(channel.producing_stage);
-        (activation ? ends.activation_out : ends.gradient_out) = senders.back().get();
-        (activation ? ends.next_rank : ends.previous_rank) = channel.to_rank;
-      }
-      if (channel.to_rank == rank) {
-        receivers.push_back(
-            fabric.make_receiver(channel.from_rank, id, ring(depth.receive_buffers)));
-        ChunkChannels& ends = of_stage(channel.producing_stage + (activation ? 1 : -1));
-        (activation ? ends.activation_in : ends.gradient_in) = receivers.back().get();
-        (activation ? ends.previous_rank : ends.next_rank) = channel.from_rank;
-      }
-    }
+      : of_rank(fabric, fabric.world().rank(), schedule, [&](int buffers) {
+          rings.push_back(std::make_unique<comm::testing::DeviceRing>(
+              device, static_cast<std::size_t>(buffers), kMessageBytes));
+          return rings.back()->buffers();
+        }) {
     fabric.connect();
   }
 };
@@ -150,7 +125,7 @@ void run_schedule(const schedule::Schedule& schedule, bool direct, bool in_step,
     QueuedRunner runner(schedule, world.rank(), device, *fabric, in_step);
     Ends ends(*fabric, device, schedule);
     StageLoop loop(
-        schedule, world.rank(), ends.channels,
+        schedule, world.rank(), ends.of_rank.channels,
         std::vector<std::size_t>(static_cast<std::size_t>(schedule.spec.segments), kMessageBytes),
         *fabric, device, nullptr);
     for (int step = 1; step <= 2; ++step) loop.run(runner, step);
@@ -201,8 +176,8 @@ TEST_CASE("a rank that hangs is named with what its neighbours need of it, over 
       const auto fabric = make_fabric(direct, world, device, machine);
       QueuedRunner runner(schedule, world.rank(), device, *fabric, false);
       Ends ends(*fabric, device, schedule);
-      StageLoop loop(schedule, world.rank(), ends.channels, {kMessageBytes, kMessageBytes}, *fabric,
-                     device, nullptr);
+      StageLoop loop(schedule, world.rank(), ends.of_rank.channels, {kMessageBytes, kMessageBytes},
+                     *fabric, device, nullptr);
       if (world.rank() == 2) runner.hangs_at = Kind::kBackward;
       loop.run(runner, 12);
     });

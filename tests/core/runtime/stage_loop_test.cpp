@@ -1,6 +1,8 @@
 #include "core/runtime/stage_loop.h"
 
+#include <array>
 #include <cstring>
+#include <deque>
 #include <thread>
 
 #include "core/comm/world.h"
@@ -11,6 +13,7 @@
 #include "tests/core/comm/queued_device.h"
 #include "tests/core/comm/rank_threads.h"
 #include "tests/core/comm/world_bodies.h"
+#include "tests/core/runtime/channel_ends.h"
 
 namespace seq1f1b::runtime {
 namespace {
@@ -67,38 +70,15 @@ class CountingRunner final : public ActionRunner {
 
 // One rank's ends of all channels, over rings of its own.
 struct Ends {
-  std::vector<std::vector<std::byte>> memory;
-  std::vector<std::unique_ptr<comm::Sender>> senders;
-  std::vector<std::unique_ptr<comm::Receiver>> receivers;
-  ChunkChannels channels;
+  std::deque<std::array<std::byte, 64>> memory;
+  testing::ChannelEnds of_rank;
 
-  Ends(comm::World& world, const schedule::Schedule& schedule) {
-    const auto ring = [&](int buffers) {
-      std::vector<std::span<std::byte>> spans;
-      for (int i = 0; i < buffers; ++i) {
-        memory.emplace_back(64);
-        spans.emplace_back(memory.back());
-      }
-      return spans;
-    };
-    memory.reserve(16);
-    const schedule::ChannelDepth depth;
-    for (const auto& channel : schedule::channels_of(schedule)) {
-      const bool activation = channel.direction == schedule::Direction::kActivation;
-      const int id = channel.producing_stage * 2 + (activation ? 0 : 1);
-      if (channel.from_rank == world.rank()) {
-        senders.push_back(world.make_sender(channel.to_rank, id, ring(depth.send_buffers)));
-        (activation ? channels.activation_out : channels.gradient_out) = senders.back().get();
-        (activation ? channels.next_rank : channels.previous_rank) = channel.to_rank;
-      }
-      if (channel.to_rank == world.rank()) {
-        receivers.push_back(
-            world.make_receiver(channel.from_rank, id, ring(depth.receive_buffers)));
-        (activation ? channels.activation_in : channels.gradient_in) = receivers.back().get();
-        (activation ? channels.previous_rank : channels.next_rank) = channel.from_rank;
-      }
-    }
-  }
+  Ends(comm::World& world, const schedule::Schedule& schedule)
+      : of_rank(world, world.rank(), schedule, [this](int buffers) {
+          std::vector<std::span<std::byte>> ring;
+          for (int i = 0; i < buffers; ++i) ring.emplace_back(memory.emplace_back());
+          return ring;
+        }) {}
 };
 
 }  // namespace
@@ -121,7 +101,7 @@ TEST_CASE("the loop brings every message of every schedule to the right action",
           kernels::HostDevice device("host");
           const auto fabric = comm::connect_devices(*worlds[at], device);
           StageLoop loop(
-              schedule, rank, {ends.channels},
+              schedule, rank, ends.of_rank.channels,
               std::vector<std::size_t>(static_cast<std::size_t>(segments), sizeof(Message)),
               *fabric, device, nullptr);
           for (int step = 1; step <= 2; ++step) loop.run(runners[at], step);
@@ -144,8 +124,8 @@ TEST_CASE("a peer that stays away ends the wait with rank, action, unit and peer
   Ends ends(*worlds[1], schedule);
   kernels::HostDevice device("host");
   const auto fabric = comm::connect_devices(*worlds[1], device);
-  StageLoop loop(schedule, 1, {ends.channels}, {sizeof(Message), sizeof(Message)}, *fabric, device,
-                 nullptr);
+  StageLoop loop(schedule, 1, ends.of_rank.channels, {sizeof(Message), sizeof(Message)}, *fabric,
+                 device, nullptr);
   CheckingRunner runner(1, 2);
   std::string message;
   try {
