@@ -5,7 +5,7 @@
 // met. Bound by memory, and by latency where one word is most of the text.
 // Mapping: forward, a block per row. Backward: atomic minima and maxima (of integers, so in any
 // order the same) find the first and last row of every word; the block of a word's first row walks
-// to the last, collects the word's rows in order and adds them, kTileColumns columns per block.
+// to the last, collects the word's rows in order and adds them, kWordThreads packets per block.
 // Positions: a block per position adds the rows of the micro-batch.
 // Deterministic: every sum is in row order. Limits: fewer than 2^31 rows. A token outside the
 // vocabulary gives a row of NaN and no gradient.

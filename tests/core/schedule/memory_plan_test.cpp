@@ -7,6 +7,7 @@
 #include "core/schedule/partition.h"
 #include "kernels/common/errors.h"
 #include "tests/catch.h"
+#include "tests/core/schedule/demands.h"
 #include "tests/core/schedule/hand_made.h"
 
 using namespace seq1f1b;
@@ -17,30 +18,6 @@ namespace {
 using Lengths = std::vector<std::int64_t>;
 
 const SegmentCost kGpt2p7b = authors_cost(32, 2560, 32, 80, 4 * 2560, 50304);
-
-ChunkDemand units_only(const Lengths& lengths, std::size_t bytes_per_token) {
-  ChunkDemand demand;
-  for (const std::int64_t length : lengths)
-    demand.unit.push_back(static_cast<std::size_t>(length) * bytes_per_token);
-  return demand;
-}
-
-// A transformer stage, in proportion: activations, K and V, their fp32 gradients, scratch.
-ChunkDemand transformer(const Lengths& lengths) {
-  ChunkDemand demand = units_only(lengths, 34 * 64);
-  std::size_t tokens = 0;
-  for (const std::int64_t length : lengths) {
-    const auto segment = static_cast<std::size_t>(length);
-    tokens += segment;
-    demand.stash.push_back(segment * 8 * 64);
-    demand.workspace[0].push_back(segment * 12 * 64);
-    demand.workspace[1].push_back(segment * 20 * 64);
-    demand.workspace[2].push_back(segment * 6 * 64);
-  }
-  demand.carry = tokens * 4 * 64;
-  demand.carry_gradient = tokens * 8 * 64;
-  return demand;
-}
 
 double overhead(const MemoryPlan& plan) {
   return static_cast<double>(plan.packed_bytes()) / static_cast<double>(plan.live_bytes());

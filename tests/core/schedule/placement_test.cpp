@@ -5,6 +5,7 @@
 
 #include "core/schedule/partition.h"
 #include "tests/catch.h"
+#include "tests/core/schedule/demands.h"
 #include "tests/core/schedule/hand_made.h"
 
 using namespace seq1f1b;
@@ -36,21 +37,6 @@ ChunkDemand random_demand(Random& random, int segments) {
   for (auto& workspace : demand.workspace) fill(workspace);
   demand.carry = random.below(300) * 64;
   demand.carry_gradient = random.below(300) * 64;
-  return demand;
-}
-
-ChunkDemand transformer(const std::vector<std::int64_t>& lengths) {
-  ChunkDemand demand;
-  std::size_t tokens = 0;
-  for (const std::int64_t length : lengths) {
-    const auto segment = static_cast<std::size_t>(length);
-    tokens += segment;
-    demand.unit.push_back(segment * 34 * 64);
-    demand.workspace[0].push_back(segment * 12 * 64);
-    demand.workspace[1].push_back(segment * 20 * 64);
-  }
-  demand.carry = tokens * 4 * 64;
-  demand.carry_gradient = tokens * 8 * 64;
   return demand;
 }
 
