@@ -5,15 +5,15 @@
 #include <cstddef>
 #include <initializer_list>
 
+#include "kernels/common/alignment.h"
+#include "kernels/common/precision.h"
 #include "kernels/common/tensor.h"
 
 namespace seq1f1b::model {
 
-inline constexpr std::size_t kTensorAlignment = 256;  // bytes
-
-inline std::size_t aligned(std::size_t bytes) {
-  return (bytes + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment;
-}
+using kernels::aligned;
+using kernels::kTensorAlignment;
+using kernels::Precision;  // what a stage computes in
 
 class Carver {
  public:
@@ -38,12 +38,6 @@ class Carver {
  private:
   std::byte* memory_;
   std::size_t used_ = 0;
-};
-
-// The types a stage computes in.
-struct Precision {
-  kernels::Dtype compute = kernels::Dtype::kF32;
-  kernels::Dtype accumulate = kernels::Dtype::kF32;
 };
 
 // Rows of one unit: a segment of a micro-batch.

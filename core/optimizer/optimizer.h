@@ -29,7 +29,7 @@ class Optimizer {
   // Device bytes for the sums and the step's constants.
   static std::size_t scratch_bytes(const StepSums& sums);
 
-  // `scratch`: scratch_bytes of device memory, aligned to 256.
+  // `scratch`: scratch_bytes of device memory, aligned as tensors are.
   Optimizer(const config::OptimizerConfig& config, const parameters::Store& store,
             const StepSums& sums, kernels::Backend& backend, std::byte* scratch);
   ~Optimizer();

@@ -1,5 +1,6 @@
 #include "core/parameters/store.h"
 
+#include "kernels/common/alignment.h"
 #include "kernels/common/errors.h"
 #include "kernels/ops.h"
 
@@ -11,7 +12,7 @@ using kernels::Tensor;
 namespace {
 
 std::size_t padded_bytes(std::int64_t elements, Dtype dtype) {
-  return (static_cast<std::size_t>(elements) * kernels::dtype_bytes(dtype) + 255) / 256 * 256;
+  return kernels::aligned(static_cast<std::size_t>(elements) * kernels::dtype_bytes(dtype));
 }
 
 }  // namespace

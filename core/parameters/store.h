@@ -26,7 +26,7 @@ StoreBytes store_bytes(const Layout& layout, kernels::Dtype compute, kernels::Dt
 
 class Store {
  public:
-  // `memory`: store_bytes(...).total() bytes of device memory, aligned to 256. Contents are
+  // `memory`: store_bytes(...).total() bytes of device memory, aligned as tensors are. Contents are
   // undefined until initialised or loaded.
   Store(Layout layout, kernels::Dtype compute, kernels::Dtype accumulate, Purpose purpose,
         std::byte* memory);

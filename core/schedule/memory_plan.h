@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/schedule/schedule.h"
+#include "kernels/common/alignment.h"
 
 namespace seq1f1b::schedule {
 
@@ -68,6 +69,6 @@ class MemoryPlan {
 // `demands` has one entry per chunk of `rank`. Offsets and sizes are multiples of `alignment`.
 // Deterministic. Blocks that overlap in time never overlap in space.
 MemoryPlan plan_memory(const Schedule& schedule, int rank, std::span<const ChunkDemand> demands,
-                       std::size_t alignment = 256);
+                       std::size_t alignment = kernels::kTensorAlignment);
 
 }  // namespace seq1f1b::schedule

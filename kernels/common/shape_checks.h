@@ -5,15 +5,10 @@
 // hidden]).
 #include <span>
 
+#include "kernels/common/precision.h"
 #include "kernels/ops.h"
 
 namespace seq1f1b::kernels {
-
-// The two types of a back end; see the common rules of ops.h.
-struct Precision {
-  Dtype compute;
-  Dtype accumulate;
-};
 
 void check_fill(const Tensor& output);
 void check_copy(const Tensor& input, const Tensor& output);
