@@ -1,7 +1,6 @@
 #include "core/comm/basic_world.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "core/comm/exchange_group.h"
 #include "core/comm/ring.h"
@@ -34,10 +33,6 @@ std::unique_ptr<Group> BasicWorld::make_group(std::span<const int> members) {
   return group;
 }
 
-void BasicWorld::meet_all(const Describe& what) {
-  std::vector<int> everybody(static_cast<std::size_t>(size()));
-  std::iota(everybody.begin(), everybody.end(), 0);
-  make_group(everybody)->barrier(what);
-}
+void BasicWorld::meet_all(const Describe& what) { make_group(everyone(*this))->barrier(what); }
 
 }  // namespace seq1f1b::comm

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <numeric>
 #include <thread>
 
 #include "core/comm/device_channels.h"
@@ -23,12 +22,6 @@ constexpr int kGroupMultiprocessors = 0;  // the library's choice
 // A library that enqueues operations in the background does so in some tens of microseconds
 // (nccl_communicator.cpp), less than the shortest sleep: that long the host looks again and again.
 constexpr std::chrono::microseconds kBriefly{200};
-
-std::vector<int> everyone(const World& world) {
-  std::vector<int> ranks(static_cast<std::size_t>(world.size()));
-  std::iota(ranks.begin(), ranks.end(), 0);
-  return ranks;
-}
 
 // The others of a connection, for messages.
 std::vector<int> peers(const Connection& connection, int rank) {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
-#include <numeric>
 #include <string_view>
 
 #include "core/comm/direct_fabric.h"
@@ -25,9 +24,7 @@ bool launches_block() {
 // Every rank's string, by rank.
 std::vector<std::string> of_all_ranks(World& world, const std::string& mine,
                                       const std::string& what) {
-  std::vector<int> everyone(static_cast<std::size_t>(world.size()));
-  std::iota(everyone.begin(), everyone.end(), 0);
-  return world.make_group(everyone)->all_gather(mine, [&] { return what; });
+  return world.make_group(everyone(world))->all_gather(mine, [&] { return what; });
 }
 
 bool launches_block_anywhere(World& world) {

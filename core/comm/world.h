@@ -3,6 +3,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <numeric>
 #include <span>
 #include <string>
 #include <vector>
@@ -61,6 +62,13 @@ class World {
   // Bytes held by the library for communication, as far as known.
   virtual std::size_t library_bytes() const = 0;
 };
+
+// All ranks of the job, in order: the members of its largest group.
+inline std::vector<int> everyone(const World& world) {
+  std::vector<int> ranks(static_cast<std::size_t>(world.size()));
+  std::iota(ranks.begin(), ranks.end(), 0);
+  return ranks;
+}
 
 // The job started by mpirun or srun (or a single process). One progress thread per rank makes every
 // MPI call, sleeps while nothing is outstanding and polls with growing pauses else. Throws

@@ -1,7 +1,6 @@
 #include "core/train/step.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "kernels/common/errors.h"
 
@@ -18,9 +17,7 @@ Step::Step(const runtime::JobPlan& job, runtime::RankRuntime& runtime, comm::Fab
     : job_(job), runtime_(runtime), fabric_(fabric), times_(runtime.plan().sums.others) {
   SEQ1F1B_ASSERT(times_.size() == kPassSeconds + static_cast<std::size_t>(fabric.world().size()),
                  "the plan holds ", times_.size(), " times of a pass");
-  std::vector<int> everyone(static_cast<std::size_t>(fabric.world().size()));
-  std::iota(everyone.begin(), everyone.end(), 0);
-  all_ = fabric.make_group(everyone);
+  all_ = fabric.make_group(comm::everyone(fabric.world()));
   fabric.connect();
 }
 

@@ -1,8 +1,6 @@
 // The run as docs/step.md tells it: what happens before the first step, then step by step.
 #include "core/train/trainer.h"
 
-#include <numeric>
-
 #include "core/base/clock.h"
 #include "core/optimizer/lr_schedule.h"
 #include "core/train/agreement.h"
@@ -49,9 +47,7 @@ int Trainer::run() {
 
 // Everything that is known without a device: what runs, on what, in which order, in which memory.
 void Trainer::plan() {
-  std::vector<int> everyone(static_cast<std::size_t>(world_.size()));
-  std::iota(everyone.begin(), everyone.end(), 0);
-  all_ = world_.make_group(everyone);
+  all_ = world_.make_group(comm::everyone(world_));
   require_equal(*all_, "configuration", config::to_yaml(loaded_.config));
   agree(*all_, "opening the run directory", [&] {
     directory_.open();

@@ -4,7 +4,6 @@
 #include <cstdlib>
 #include <exception>
 #include <mutex>
-#include <numeric>
 #include <thread>
 
 #include "core/parameters/initialise.h"
@@ -85,9 +84,7 @@ void run_job(const runtime::JobPlan& planned, On on, const std::function<void(Ra
     team.emplace_back([&, rank] {
       comm::World& world = *worlds[static_cast<std::size_t>(rank)];
       try {
-        std::vector<int> everyone(static_cast<std::size_t>(ranks));
-        std::iota(everyone.begin(), everyone.end(), 0);
-        const auto all = world.make_group(everyone);
+        const auto all = world.make_group(comm::everyone(world));
         kernels::Backend backend = make_backend(on, threads);
         if (prepare) prepare(backend, rank);
         const auto fabric = comm::connect_devices(world, *backend.device);

@@ -2,19 +2,12 @@
 #include <array>
 #include <cmath>
 #include <cstring>
-#include <numeric>
 #include <random>
 
 #include "tests/core/comm/world_bodies.h"
 
 namespace seq1f1b::comm::testing {
 namespace {
-
-std::vector<int> everybody(const World& world) {
-  std::vector<int> ranks(static_cast<std::size_t>(world.size()));
-  std::iota(ranks.begin(), ranks.end(), 0);
-  return ranks;
-}
 
 // Values whose sum depends on the order of addition: of both signs and many magnitudes.
 template <class Real>
@@ -54,12 +47,12 @@ void check_sums(World& world, const std::vector<int>& members,
 
 void sums(World& world) {
   // Whole exchanges, slices of unequal length, and (in pairs) several rounds of slices.
-  check_sums(world, everybody(world), {0, 1, 3, 1000, 5000, 100'003});
+  check_sums(world, everyone(world), {0, 1, 3, 1000, 5000, 100'003});
   check_sums(world, {0, 1}, {2'200'001});
 }
 
 void sums_in_member_order(World& world) {
-  std::vector<int> members = everybody(world);
+  std::vector<int> members = everyone(world);
   std::rotate(members.begin(), members.begin() + 1, members.end());
   check_sums(world, members, {3, 1000, 100'003});
   check_sums(world, {1, 0}, {1000, 100'003});
@@ -88,7 +81,7 @@ void membership(World& world) {
 }
 
 void broadcasts(World& world) {
-  const auto group = world.make_group(everybody(world));
+  const auto group = world.make_group(everyone(world));
   for (int root = 0; root < world.size(); ++root) {
     for (const std::size_t bytes : {0, 1, 5000, 1'000'003}) {
       std::vector<std::byte> values(bytes, static_cast<std::byte>(0xee));
@@ -105,7 +98,7 @@ void broadcasts(World& world) {
 }
 
 void gathered_strings(World& world) {
-  const auto group = world.make_group(everybody(world));
+  const auto group = world.make_group(everyone(world));
   const auto text_of = [](int rank) {
     if (rank == 0) return std::string();
     return std::string(static_cast<std::size_t>(rank) * 40'000, static_cast<char>('a' + rank));
@@ -122,7 +115,7 @@ void gathered_strings(World& world) {
 
 // A barrier holds everybody until the last has come, for each as the last.
 void barriers(World& world) {
-  const auto group = world.make_group(everybody(world));
+  const auto group = world.make_group(everyone(world));
   const auto clock = [] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
         .count();
@@ -175,14 +168,14 @@ void check_tensor_sum(Site& site, TensorGroup& group, const std::vector<int>& me
   for (std::size_t i = 0; i < count; ++i)
     EXPECT(std::abs(static_cast<double>(sum[i]) - expected[i]) <=
            unit * static_cast<double>(members.size()) * bound[i]);
-  const auto host = world.make_group(everybody(world));
+  const auto host = world.make_group(everyone(world));
   const std::string bits(reinterpret_cast<const char*>(sum.data()), bytes);
   for (const std::string& other : host->all_gather(bits, nothing_special)) EXPECT(other == bits);
 }
 
 void tensor_sums(Site& site) {
   World& world = site.world;
-  std::vector<int> members = everybody(world);
+  std::vector<int> members = everyone(world);
   std::rotate(members.begin(), members.begin() + 1, members.end());
   const auto all = site.fabric.make_group(members);
   const auto pair = site.fabric.make_group(std::vector<int>{1, 0});

@@ -1,7 +1,6 @@
 // Under mpirun: the same bodies as in worlds of threads, and what only a job of processes has.
 #include <array>
 #include <iostream>
-#include <numeric>
 
 #include "kernels/common/host_device.h"
 #include "tests/core/comm/mpi_job.h"
@@ -59,9 +58,7 @@ int main() {
     for (testing::Body& body : testing::tensor_group_bodies()) bodies.push_back(std::move(body));
     const std::size_t fabric_bodies = bodies.size();
     for (testing::Body& body : testing::group_bodies()) bodies.push_back(std::move(body));
-    std::vector<int> everybody(static_cast<std::size_t>(world.size()));
-    std::iota(everybody.begin(), everybody.end(), 0);
-    const auto all = world.make_group(everybody);
+    const auto all = world.make_group(everyone(world));
     kernels::HostDevice device("host");
     const auto plain = connect_devices(world, device);
     const auto staged = make_staged_fabric(world, device);
