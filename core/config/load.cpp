@@ -198,7 +198,7 @@ class Reader {
     }
     const Config before = loaded_.config;
     std::string problem = std::visit([&](auto* value) { return read_value(node, *value); },
-                                     field.slot(loaded_.config));
+                                     field.member(loaded_.config));
     if (problem.empty()) problem = value_problem(field, loaded_.config);
     if (problem.empty()) {
       loaded_.origins[field.name()] = origin;

@@ -31,8 +31,10 @@ class Rows {
     field.key = std::move(key);
     field.help = std::move(help);
     const auto section = section_;
-    field.slot = [section, member](Config& config) -> Slot { return &(config.*section.*member); };
-    field.value = [section, member](const Config& config) -> ConstSlot {
+    field.member = [section, member](Config& config) -> Member {
+      return &(config.*section.*member);
+    };
+    field.value = [section, member](const Config& config) -> ConstMember {
       return &(config.*section.*member);
     };
     fields_.push_back(std::move(field));

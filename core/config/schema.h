@@ -13,11 +13,11 @@
 
 namespace seq1f1b::config {
 
-using Slot = std::variant<int*, std::int64_t*, std::uint64_t*, double*, std::string*,
-                          std::vector<std::int64_t>*, std::vector<std::string>*>;
-using ConstSlot = std::variant<const int*, const std::int64_t*, const std::uint64_t*, const double*,
-                               const std::string*, const std::vector<std::int64_t>*,
-                               const std::vector<std::string>*>;
+using Member = std::variant<int*, std::int64_t*, std::uint64_t*, double*, std::string*,
+                            std::vector<std::int64_t>*, std::vector<std::string>*>;
+using ConstMember = std::variant<const int*, const std::int64_t*, const std::uint64_t*,
+                                 const double*, const std::string*,
+                                 const std::vector<std::int64_t>*, const std::vector<std::string>*>;
 
 // Legal numbers; of a list, of each element.
 struct Range {
@@ -33,8 +33,8 @@ struct Range {
 struct Field {
   std::string section, key;
   std::string help;  // one line, with the unit
-  std::function<Slot(Config&)> slot;
-  std::function<ConstSlot(const Config&)> value;
+  std::function<Member(Config&)> member;
+  std::function<ConstMember(const Config&)> value;
   Range range;
   std::vector<std::string> allowed;  // legal texts; empty: any
   bool preset = false;               // the empty default means: as the model family has it

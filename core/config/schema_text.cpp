@@ -107,10 +107,10 @@ std::string Range::text() const {
 
 std::string legal_values(const Field& field) {
   if (!field.allowed.empty()) return base::join(field.allowed, " | ");
-  const ConstSlot value = field.value(Config());
+  const ConstMember value = field.value(Config());
   std::string type = std::visit(
-      [](const auto* slot) -> std::string {
-        using T = std::remove_cvref_t<decltype(*slot)>;
+      [](const auto* member) -> std::string {
+        using T = std::remove_cvref_t<decltype(*member)>;
         if constexpr (std::is_same_v<T, std::vector<std::int64_t>>)
           return "list of integers";
         else if constexpr (std::is_same_v<T, std::vector<std::string>>)

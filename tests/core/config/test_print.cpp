@@ -21,7 +21,7 @@ class RandomConfig {
     Config config;
     for (const Field& field : schema()) {
       do {
-        std::visit([&](auto* slot) { fill(field, *slot); }, field.slot(config));
+        std::visit([&](auto* member) { fill(field, *member); }, field.member(config));
       } while (!value_problem(field, config).empty());
     }
     return config;
@@ -98,11 +98,11 @@ TEST_CASE("the schema names every member once, describes it, and has a legal def
     CHECK(field.help.size() > 5);
     CHECK(value_problem(field, config).empty());
     std::visit(
-        [&](auto* slot) {
-          CHECK(places.insert(slot).second);
-          bytes += sizeof *slot;
+        [&](auto* member) {
+          CHECK(places.insert(member).second);
+          bytes += sizeof *member;
         },
-        field.slot(config));
+        field.member(config));
   }
   CHECK(bytes <= sizeof config);
   CHECK(sizeof config - bytes < section_names().size() * sizeof(double));
