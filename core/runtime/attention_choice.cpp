@@ -2,136 +2,22 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <sstream>
 
 #include "core/base/text.h"
 #include "core/config/compute_dtype.h"
-#include "core/model/carver.h"
-#include "kernels/common/bf16.h"
-#include "kernels/common/philox.h"
+#include "core/runtime/attention_trial.h"
+#include "kernels/common/errors.h"
 
 namespace seq1f1b::runtime {
 namespace {
 
 using kernels::AttentionProvider;
-using kernels::Tensor;
 
 // The median of five bears two that something else disturbed.
 constexpr int kRepetitions = 5;
-
-// The operands of one layer's attention, all in use at once: the plan of a stage has a place for
-// each of them in the backward of a unit.
-class Trial {
- public:
-  Trial(const JobPlan& job, kernels::Backend& backend, std::span<std::byte> memory,
-        const AttentionLength& length)
-      : backend_(backend), scale_(1 / std::sqrt(static_cast<double>(job.spec.head_dim))) {
-    const model::ModelSpec& spec = job.spec;
-    const std::int64_t sequences = job.config.training.micro_batch_size;
-    const std::int64_t capacity = job.config.training.seq_length;
-    range_ = {
-        .query_start = length.keys - length.tokens, .key_start = 0, .key_length = length.keys};
-    // The last segment is the first to come back.
-    mode_ = length.keys == capacity ? kernels::Accumulate::kOverwrite : kernels::Accumulate::kAdd;
-    model::Carver carver(memory.data());
-    const auto queries = [&] {
-      return carver.take(backend.compute, {sequences, length.tokens, spec.heads, spec.head_dim});
-    };
-    const auto keys = [&](kernels::Dtype dtype) {
-      return carver.take(dtype, {sequences, spec.kv_heads, capacity, spec.head_dim});
-    };
-    query_ = queries();
-    output_ = queries();
-    grad_output_ = queries();
-    grad_query_ = queries();
-    log_sum_exp_ = carver.take(backend.accumulate, {sequences, spec.heads, length.tokens});
-    key_ = keys(backend.compute);
-    value_ = keys(backend.compute);
-    grad_key_ = keys(backend.accumulate);
-    grad_value_ = keys(backend.accumulate);
-    SEQ1F1B_ASSERT(carver.used() <= memory.size(), "attention needs ", carver.used(), " of ",
-                   memory.size(), " bytes");
-  }
-
-  // Noise in what is read: the speed of a GPU depends on the numbers, through its power.
-  void fill() {
-    for (const Tensor& tensor : {query_, key_, value_, grad_output_}) fill_with_noise(tensor);
-    for (const Tensor& tensor : {grad_key_, grad_value_}) backend_.ops->fill(tensor, 0);
-  }
-
-  // Builds the library's part of it and looks at what it leaves.
-  void prepare(std::size_t reserved_bytes) {
-    backend_.ops->prepare_attention(query_, key_, range_);
-    const std::size_t free = backend_.device->free_bytes();
-    if (free > 0 && free < reserved_bytes)
-      throw Error(kExitUnexpected,
-                  concat("it leaves ", base::bytes_text(free), " of device memory, of which ",
-                         base::bytes_text(reserved_bytes), " are needed"));
-  }
-
-  // Issues the work as the job will: as a record where the device makes them. The first call of a
-  // key does what is done once.
-  void run(std::uint64_t key) {
-    backend_.device->replay(key, [&] {
-      backend_.ops->attention_forward(query_, key_, value_, range_, scale_, output_, log_sum_exp_);
-      backend_.ops->attention_backward(grad_output_, query_, key_, value_, output_, log_sum_exp_,
-                                       range_, scale_, grad_query_, grad_key_, grad_value_, mode_);
-    });
-  }
-
-  double seconds(std::uint64_t key) {
-    constexpr int kBegin = 0, kEnd = 1;
-    backend_.device->stamp(kBegin);
-    run(key);
-    backend_.device->stamp(kEnd);
-    backend_.device->synchronize();
-    return backend_.device->seconds_between(kBegin, kEnd);
-  }
-
- private:
-  // A piece comes from the host and is copied until the tensor is full.
-  void fill_with_noise(const Tensor& tensor) {
-    constexpr std::size_t kMostValues = std::size_t{1} << 18;
-    const std::size_t width = kernels::dtype_bytes(tensor.dtype), bytes = tensor.bytes();
-    const std::size_t count = std::min(bytes / width, kMostValues);
-    std::vector<std::byte> piece(count * width);
-    for (std::size_t i = 0; i < count; ++i) {
-      const double value = 2 * kernels::philox_uniform(kernels::philox(0, i)[0]) - 1;
-      const auto put = [&](auto typed) {
-        std::memcpy(piece.data() + i * width, &typed, sizeof typed);
-      };
-      switch (tensor.dtype) {
-        case kernels::Dtype::kBf16:
-          put(kernels::Bf16(static_cast<float>(value)));
-          break;
-        case kernels::Dtype::kF32:
-          put(static_cast<float>(value));
-          break;
-        default:
-          put(value);
-          break;
-      }
-    }
-    auto* const data = static_cast<std::byte*>(tensor.data);
-    backend_.device->upload(data, piece.data(), piece.size());
-    for (std::size_t full = piece.size(); full < bytes;) {
-      const std::size_t next = std::min(full, bytes - full);
-      backend_.device->copy(data + full, data, next);
-      full += next;
-    }
-  }
-
-  kernels::Backend& backend_;
-  double scale_;
-  kernels::AttentionRange range_;
-  kernels::Accumulate mode_ = kernels::Accumulate::kAdd;
-  Tensor query_, output_, grad_output_, grad_query_, log_sum_exp_, key_, value_, grad_key_,
-      grad_value_;
-};
 
 // What went wrong, where it is the library's affair; else nothing is caught.
 template <class Step>
@@ -151,7 +37,7 @@ void choose(kernels::Backend& backend, const AttentionLength& length, AttentionP
 }
 
 // Prepares the library for a length; why it does not do it, the same on all ranks.
-std::string agreed_refusal(Trial& trial, kernels::Backend& backend, comm::Group& all,
+std::string agreed_refusal(AttentionTrial& trial, kernels::Backend& backend, comm::Group& all,
                            const AttentionLength& length, std::size_t reserved_bytes) {
   std::string mine = backend.ops->attention_library_refusal();
   if (mine.empty()) {
@@ -175,7 +61,7 @@ double median(std::array<double, kRepetitions> values) {
 
 // Times both, in turns, so that a device that gets warm or busy is so for both. The library may
 // refuse even now.
-void measure(Trial& trial, kernels::Backend& backend, AttentionLength& length) {
+void measure(AttentionTrial& trial, kernels::Backend& backend, AttentionLength& length) {
   const std::array providers{AttentionProvider::kOwn, AttentionProvider::kLibrary};
   std::array<std::array<double, kRepetitions>, 2> seconds{};
   const auto run = [&](std::size_t which, const auto& step) {
@@ -302,7 +188,7 @@ AttentionChoice choose_attention(const JobPlan& job, kernels::Backend& backend, 
     const bool candidate = !reuse || length.provider == AttentionProvider::kLibrary;
     length.provider = AttentionProvider::kOwn;
     if (!candidate) continue;
-    Trial trial(job, backend, idle, length);
+    AttentionTrial trial(job, backend, idle, length.tokens, length.keys);
     const std::string refusal = agreed_refusal(trial, backend, all, length, reserved_bytes);
     if (reuse && refusal.empty()) {
       length.provider = AttentionProvider::kLibrary;

@@ -1,5 +1,6 @@
 // The orders, one generator each. Source: METHOD section 2 (Sun et al., arXiv 2406.03488; 1F1B and
-// GPipe are the cases of one segment). A new schedule is a function and a line in kGenerators.
+// GPipe are the cases of one segment). A new schedule is a function and a line in kGenerators; one
+// with several chunks on a rank or a split backward has make_schedule place and split for it.
 #include <algorithm>
 
 #include "core/schedule/schedule.h"
