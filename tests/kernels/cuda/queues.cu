@@ -61,11 +61,13 @@ bool comes_true(const Condition& condition) {
 // Says whether the device did in time what `issue` asks for.
 template <class Issue>
 bool goes_on(CudaDevice& device, const char* what, const Issue& issue) {
+  std::printf("beside messages that have not come: %s ", what);
+  std::fflush(stdout);  // the last word of a process whose call never returns
   issue();
   const auto event = device.make_event();
   device.record(*event);
   const bool done = comes_true([&] { return event->done(); });
-  std::printf("beside messages that have not come: %s %s\n", what, done ? "is done" : "WAITS");
+  std::printf("%s\n", done ? "is done" : "WAITS");
   return done;
 }
 
