@@ -29,15 +29,14 @@ kernels/cuda/doors   kernels kernels/common
 core/base            kernels/common
 core/config          core/base kernels/common
 core/metrics         core/base core/config kernels/common
-core/schedule        core/base kernels/common
+core/schedule        kernels/common
 core/parameters      core/base kernels kernels/common
 core/comm            core/base kernels kernels/common kernels/cuda/doors
 core/data            core/base kernels/common
-core/optimizer       core/base core/config core/parameters core/comm kernels kernels/common
+core/optimizer       core/config core/parameters kernels kernels/common
 core/checkpoint      core/base core/parameters core/comm kernels kernels/common
-core/model           core/base core/config core/schedule core/parameters core/comm
-core/model           kernels kernels/common
-core/simulate        core/base core/config core/schedule core/parameters core/model kernels/common
+core/model           core/config core/schedule core/parameters kernels kernels/common
+core/simulate        core/schedule kernels/common
 core/runtime         core/base core/config core/schedule core/parameters core/comm core/optimizer
 core/runtime         core/model core/simulate kernels kernels/common kernels/cuda/doors
 core/train           core/* kernels kernels/common kernels/cuda/doors
