@@ -3,6 +3,7 @@
 #include <array>
 #include <cstring>
 #include <deque>
+#include <future>
 #include <thread>
 
 #include "core/comm/world.h"
@@ -196,14 +197,19 @@ TEST_CASE("an action that does not get into the device's queue ends with the dea
    public:
     void take(const Action&, std::size_t, const std::byte*) override {}
     void run(const Action& action, std::size_t, std::byte*) override {
-      if (action.kind == Kind::kBackward) std::this_thread::sleep_for(std::chrono::seconds(1));
+      if (action.kind == Kind::kBackward) expired.get_future().wait_for(std::chrono::seconds(60));
     }
+    std::promise<void> expired;
   } runner;
   const auto schedule = schedule::make_schedule(
       {.name = "seq1f1b", .ranks = 1, .chunks = 1, .micro_batches = 1, .segments = 1});
   std::string message;
-  comm::WorldOptions options = comm::testing::with_deadline(0.2);
-  options.on_deadline = [&](const std::string& text) { message = text; };
+  // Long enough that the forward is through with it on a busy machine.
+  comm::WorldOptions options = comm::testing::with_deadline(1);
+  options.on_deadline = [&](const std::string& text) {
+    message = text;
+    runner.expired.set_value();
+  };
   auto worlds = comm::make_in_process_worlds(1, options);
   comm::testing::Machine machine(1);
   comm::testing::QueuedDevice device(machine);
@@ -212,7 +218,7 @@ TEST_CASE("an action that does not get into the device's queue ends with the dea
   CHECK_THROWS_AS(loop.run(runner, 7), DeadlineError);
   INFO(message);
   CHECK(comm::testing::contains(message,
-                                "made no progress for 0.2 s while running the backward of "
+                                "made no progress for 1 s while running the backward of "
                                 "micro-batch 0, segment 0, chunk 0 (step 7, schedule seq1f1b)"));
 }
 
