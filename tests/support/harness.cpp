@@ -130,22 +130,27 @@ std::vector<double> values_of(const kernels::Tensor& tensor, kernels::Device& de
 
 }  // namespace
 
+void run_steps(RankContext& context, int steps, Outcome& outcome) {
+  const config::Config& config = context.job.config;
+  parameters::initialise(context.runtime.store(), config.training.seed, *context.backend.device,
+                         *context.backend.ops);
+  train::Step step(context.job, context.runtime, context.fabric);
+  for (int number = 1; number <= steps; ++number) {
+    const auto samples = random_samples(config, 7, number);
+    const train::StepResult result = step.run(samples, number, config.optimizer.lr);
+    if (context.rank != 0) continue;
+    outcome.losses.push_back(result.loss);
+    outcome.norms.push_back(result.grad_norm);
+  }
+}
+
 Outcome train(const runtime::JobPlan& job, On on, int steps, int threads, const Prepare& prepare) {
   Outcome outcome;
   std::mutex mutex;
   run_job(
       job, on,
       [&](RankContext& context) {
-        parameters::initialise(context.runtime.store(), job.config.training.seed,
-                               *context.backend.device, *context.backend.ops);
-        train::Step step(context.job, context.runtime, context.fabric);
-        for (int number = 1; number <= steps; ++number) {
-          const auto samples = random_samples(job.config, 7, number);
-          const train::StepResult result = step.run(samples, number, job.config.optimizer.lr);
-          if (context.rank != 0) continue;
-          outcome.losses.push_back(result.loss);
-          outcome.norms.push_back(result.grad_norm);
-        }
+        run_steps(context, steps, outcome);
         const std::lock_guard lock(mutex);
         const auto& store = context.runtime.store();
         for (const auto& row : store.layout().rows()) {

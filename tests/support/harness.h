@@ -52,7 +52,10 @@ struct Outcome {
   Tensors parameters, gradients;  // masters; gradients of the last step, summed over uses
   std::vector<double> losses, norms;
 };
-// Initialises by (seed, name, element), runs `steps` steps and collects everything.
+// Initialises by (seed, name, element) and runs `steps` steps; on rank 0 their losses and norms are
+// added to the outcome.
+void run_steps(RankContext& context, int steps, Outcome& outcome);
+// The same on every rank of a job, and collects everything.
 Outcome train(const runtime::JobPlan& job, On on, int steps, int threads = 1,
               const Prepare& prepare = {});
 

@@ -5,7 +5,6 @@
 
 #include "core/parameters/initialise.h"
 #include "core/runtime/record_estimate.h"
-#include "core/train/step.h"
 #include "tests/catch.h"
 #include "tests/core/schedule/hand_made.h"
 #include "tests/support/forwarding_device.h"
@@ -110,16 +109,7 @@ TEST_CASE("a device of its own has done everything once before the first message
             CHECK(before == plan.training.records() + plan.evaluation.records());
             CHECK(log.replays == 0);
           }
-          parameters::initialise(context.runtime.store(), job.config.training.seed,
-                                 *context.backend.device, *context.backend.ops);
-          train::Step step(context.job, context.runtime, context.fabric);
-          for (int number = 1; number <= 3; ++number) {
-            const auto samples = random_samples(job.config, 7, number);
-            const train::StepResult result = step.run(samples, number, job.config.optimizer.lr);
-            if (context.rank != 0) continue;
-            warm.losses.push_back(result.loss);
-            warm.norms.push_back(result.grad_norm);
-          }
+          run_steps(context, 3, warm);
           const std::lock_guard lock(mutex);
           CHECK(log.records == before);
           CHECK(log.complaints == std::vector<std::string>{});
