@@ -9,8 +9,11 @@
 #include "core/parameters/initialise.h"
 #include "core/train/checkpoint_json.h"
 #include "core/train/step.h"
+#include "kernels/cuda/module.h"
+#include "kernels/cuda/nccl_communicator.h"
 #include "kernels/ops.h"
 #include "tests/catch.h"
+#include "tests/kernels/cuda/fake_nccl/fake_nccl.h"
 #include "tests/simt/emulated_backend.h"
 #include "tests/support/harness.h"
 #include "tests/support/large_mallocs.h"
@@ -170,6 +173,28 @@ TEST_CASE("(a), (e) on the emulated device layouts, schedules and records change
   check_equal(train_emulated(config), truth);
   check_equal(train_emulated(emulated_config("llama", 2, "fp32")),
               train_emulated(emulated_config("llama", 1, "fp32")));
+}
+
+// Actions recorded and replayed beside messages on streams of their own, in whatever order these
+// happen to run: what does not wait for what it needs shows in the bits.
+TEST_CASE("(a) over NCCL's stand-in training has the bits of one rank", "[equivalence]") {
+  using namespace kernels;
+  cuda::Module nccl{};
+  nccl.identity = [](const Device& device) { return cuda::DeviceIdentity{concat(&device)}; };
+  nccl.make_communicator_id = cuda::make_communicator_id;
+  nccl.make_communicator = cuda::make_communicator;
+  for (const int ranks : {2, 3}) {
+    config::Config config = emulated_config("gpt3", ranks, "bf16");
+    config.model.num_layers = 3;
+    const Outcome found =
+        train(plan_with(config), precision(config), 2, 1, emulated(config), &nccl);
+    config.parallel.pipeline_model_parallel_size = 1;
+    check_equal(found, train_emulated(config));
+  }
+  const NcclCounts counts = nccl_counts();
+  CHECK(counts.made > 0);
+  CHECK(counts.destroyed == counts.made);
+  CHECK(counts.misused == 0);
 }
 
 TEST_CASE("(d) checkpoints go from the processor to a GPU in bf16 and back byte for byte",

@@ -71,7 +71,7 @@ runtime::JobPlan plan_with(const config::Config& config,
 }
 
 void run_job(const runtime::JobPlan& planned, On on, const std::function<void(RankContext&)>& body,
-             int threads, const Prepare& prepare) {
+             int threads, const Prepare& prepare, const kernels::cuda::Module* module) {
   runtime::JobPlan job = planned;
   const auto accumulate = on == On::kReference ? kernels::Dtype::kF64 : kernels::Dtype::kF32;
   job.precision = {on == On::kReferenceBf16 ? kernels::Dtype::kBf16 : accumulate, accumulate};
@@ -87,7 +87,7 @@ void run_job(const runtime::JobPlan& planned, On on, const std::function<void(Ra
         const auto all = world.make_group(comm::everyone(world));
         kernels::Backend backend = make_backend(on, threads);
         if (prepare) prepare(backend, rank);
-        const auto fabric = comm::connect_devices(world, *backend.device);
+        const auto fabric = comm::connect_devices(world, *backend.device, module);
         runtime::RankRuntime runtime(job, backend, *fabric);
         RankContext context{rank, world, *fabric, *all, job, runtime, backend};
         body(context);
@@ -144,7 +144,8 @@ void run_steps(RankContext& context, int steps, Outcome& outcome) {
   }
 }
 
-Outcome train(const runtime::JobPlan& job, On on, int steps, int threads, const Prepare& prepare) {
+Outcome train(const runtime::JobPlan& job, On on, int steps, int threads, const Prepare& prepare,
+              const kernels::cuda::Module* module) {
   Outcome outcome;
   std::mutex mutex;
   run_job(
@@ -160,7 +161,7 @@ Outcome train(const runtime::JobPlan& job, On on, int steps, int threads, const 
           outcome.gradients[row.row.name] = values_of(store.gradient(row), *context.backend.device);
         }
       },
-      threads, prepare);
+      threads, prepare, module);
   return outcome;
 }
 

@@ -35,8 +35,10 @@ struct RankContext {
 // Runs `body` on every rank; the first exception of any rank is thrown here. `prepare` sees the
 // back end of a rank before anything uses it, to put a device or operations of its own around it.
 using Prepare = std::function<void(kernels::Backend& backend, int rank)>;
+// `module`: as for connect_devices.
 void run_job(const runtime::JobPlan& job, On on, const std::function<void(RankContext&)>& body,
-             int threads = 1, const Prepare& prepare = {});
+             int threads = 1, const Prepare& prepare = {},
+             const kernels::cuda::Module* module = nullptr);
 
 // As plan_job, with a schedule that the generators do not know (for split backwards).
 runtime::JobPlan plan_with(const config::Config& config,
@@ -57,7 +59,7 @@ struct Outcome {
 void run_steps(RankContext& context, int steps, Outcome& outcome);
 // The same on every rank of a job, and collects everything.
 Outcome train(const runtime::JobPlan& job, On on, int steps, int threads = 1,
-              const Prepare& prepare = {});
+              const Prepare& prepare = {}, const kernels::cuda::Module* module = nullptr);
 
 // Largest |a - b| / |b| over tensors in the 2-norm, with the name of the worst.
 struct Difference {
