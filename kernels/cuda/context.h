@@ -32,7 +32,8 @@ class Scratch {
 struct Context {
   cudaStream_t stream = nullptr;
   int multiprocessors = 1;
-  int architecture = 80;  // compute capability times ten: 80, 90
+  int architecture = 80;         // compute capability times ten: 80, 90
+  int shared_bytes = 163 << 10;  // that a block may have: less than on 8.0 on 8.6, 8.9 and 12.x
   bool deterministic = true;
   Scratch scratch;
 };

@@ -35,6 +35,7 @@ CudaDevice::CudaDevice(const Gpu& gpu, bool graphs) : gpu_(gpu), graphs_wanted_(
   check(cudaDeviceGetPCIBusId(bus_id, sizeof bus_id, gpu.index), "asking for a GPU's bus id");
   bus_id_ = bus_id;
   multiprocessors_ = properties.multiProcessorCount;
+  shared_bytes_ = static_cast<int>(properties.sharedMemPerBlockOptin);
   memory_bytes_ = properties.totalGlobalMem;
   constexpr std::size_t kHalfGib = std::size_t{1} << 29;
   description_ = concat(properties.name, ", ", (memory_bytes_ + kHalfGib) >> 30,

@@ -49,7 +49,8 @@ class CudaDevice final : public Device {
   int index() const { return gpu_.index; }
   int architecture() const { return gpu_.architecture; }
   int multiprocessors() const { return multiprocessors_; }
-  cudaStream_t stream() const { return stream_; }  // the main queue
+  int shared_bytes() const { return shared_bytes_; }  // that a block may ask for
+  cudaStream_t stream() const { return stream_; }     // the main queue
   DeviceIdentity identity() const { return {bus_id_}; }
   // Bytes that left the GPU's free memory since this object was made and that it did not allocate:
   // loaded kernels, libraries, records of replay; whatever other processes took meanwhile, too.
@@ -87,7 +88,7 @@ class CudaDevice final : public Device {
 
   Gpu gpu_;
   bool graphs_wanted_, recording_ = false;
-  int multiprocessors_ = 0;
+  int multiprocessors_ = 0, shared_bytes_ = 0;
   std::string bus_id_, description_;
   std::size_t memory_bytes_ = 0, free_at_start_ = 0, allocated_ = 0, record_bytes_ = 0;
   cudaStream_t stream_ = nullptr;

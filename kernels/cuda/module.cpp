@@ -59,6 +59,7 @@ Backend new_backend(const BackendOptions& options) {
   Context context;
   context.stream = device->stream();
   context.multiprocessors = device->multiprocessors();
+  context.shared_bytes = device->shared_bytes();
   context.architecture = device->architecture();
   context.deterministic = options.deterministic;
   Backend backend;

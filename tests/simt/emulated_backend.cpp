@@ -18,6 +18,7 @@ Backend make_emulated_backend(const EmulatedOptions& options) {
   cuda::Context context;
   context.stream = device->stream();
   context.multiprocessors = device->multiprocessors();
+  context.shared_bytes = device->shared_bytes();
   context.architecture = options.architecture;
   context.deterministic = options.deterministic;
   Backend backend;

@@ -18,7 +18,18 @@ std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
 }  // namespace
 
 // Opt-in limits of a block: CUDA C++ Programming Guide, "Compute Capabilities".
-int shared_bytes_optin() { return device_architecture() >= 90 ? 227 * 1024 : 163 * 1024; }
+int shared_bytes_optin() {
+  switch (device_architecture()) {
+    case 80:
+    case 87:
+      return 163 * 1024;
+    case 86:
+    case 89:
+      return 99 * 1024;
+    default:
+      return device_architecture() >= 120 ? 99 * 1024 : 227 * 1024;
+  }
+}
 
 std::size_t device_memory_bytes() { return number_from("SEQ1F1B_SIMT_MEMORY_MB", 4096) << 20; }
 int device_architecture() { return static_cast<int>(number_from("SEQ1F1B_SIMT_ARCH", 80)); }

@@ -55,11 +55,13 @@ void attention_backward(Context& context, const Tensor& grad_output, const Tenso
 
 // attention_sm80_forward.cu, attention_sm80_backward_query.cu: bf16 on tensor cores by mma.sync.
 // False, and nothing is done, where the problem is not one of theirs: head_dim no multiple of 8 or
-// above 256, an operand that is not aligned to 16 bytes, or a scale that is not positive.
+// above 256, an operand that is not aligned to 16 bytes, a scale that is not positive, or more
+// shared memory than a block of this GPU gets.
 bool attention_sm80_forward(Context& context, const AttentionForward& operands);
 bool attention_sm80_backward(Context& context, const AttentionBackward& operands);
 
-// attention_general.cu: any head_dim up to 256, bf16 or fp32 in memory, fp32 arithmetic.
+// attention_general.cu: any head_dim up to 256, bf16 or fp32 in memory, fp32 arithmetic. Throws
+// ConfigError where a block of this GPU gets too little shared memory.
 void attention_general_forward(Context& context, const AttentionForward& operands, Dtype compute);
 void attention_general_backward(Context& context, const AttentionBackward& operands, Dtype compute);
 

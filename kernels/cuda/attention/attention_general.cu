@@ -331,6 +331,17 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// Asks for a block's dynamic shared memory.
+template <class Kernel>
+void allow(const Context& context, Kernel* kernel, std::size_t bytes, int head_dim) {
+  if (bytes > static_cast<std::size_t>(context.shared_bytes))
+    throw ConfigError(concat("attention of head dimension ", head_dim, " takes ", bytes,
+                             " bytes of shared memory per block, and this GPU gives ",
+                             context.shared_bytes,
+                             "; take more heads, or runtime.attention=cudnn"));
+  allow_shared_bytes(kernel, bytes);
+}
+
 BlockOrder order_of(const AttentionShape& shape, int heads, int rows) {
   return BlockOrder::of(std::int64_t{shape.micro_batch} * heads, (rows + kTile - 1) / kTile, 1);
 }
@@ -340,7 +351,7 @@ void forward(Context& context, const AttentionForward& operands) {
   const AttentionShape& shape = operands.shape;
   const BlockOrder order = order_of(shape, shape.heads, shape.tokens);
   const std::size_t bytes = shared_bytes(shape.head_dim, 3, 1);
-  allow_shared_bytes(forward_kernel<T, kColumns>, bytes);
+  allow(context, forward_kernel<T, kColumns>, bytes, shape.head_dim);
   SEQ1F1B_LAUNCH((forward_kernel<T, kColumns>), order.blocks(), kThreads, bytes, context.stream,
                  operands, order);
 }
@@ -350,12 +361,12 @@ void backward(Context& context, const AttentionBackward& operands, const float* 
   const AttentionShape& shape = operands.shape;
   const BlockOrder keys = order_of(shape, shape.kv_heads, shape.key_length);
   const std::size_t key_bytes = shared_bytes(shape.head_dim, 4, 2);
-  allow_shared_bytes(backward_key_kernel<T, kColumns>, key_bytes);
+  allow(context, backward_key_kernel<T, kColumns>, key_bytes, shape.head_dim);
   SEQ1F1B_LAUNCH((backward_key_kernel<T, kColumns>), keys.blocks(), kThreads, key_bytes,
                  context.stream, operands, keys, delta);
   const BlockOrder queries = order_of(shape, shape.heads, shape.tokens);
   const std::size_t query_bytes = shared_bytes(shape.head_dim, 4, 1);
-  allow_shared_bytes(backward_query_kernel<T, kColumns>, query_bytes);
+  allow(context, backward_query_kernel<T, kColumns>, query_bytes, shape.head_dim);
   SEQ1F1B_LAUNCH((backward_query_kernel<T, kColumns>), queries.blocks(), kThreads, query_bytes,
                  context.stream, operands, queries, delta);
 }

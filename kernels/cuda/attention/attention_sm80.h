@@ -20,6 +20,12 @@ bool sm80_serves(const AttentionShape& shape, Pointers... operands) {
          ((reinterpret_cast<std::uintptr_t>(operands) % 16 == 0) && ...);
 }
 
+// Whether a block gets that much dynamic shared memory beside what the kernels keep in static,
+// which is less than the alignment of the former.
+inline bool sm80_fits(const Context& context, int bytes) {
+  return bytes + 1024 <= context.shared_bytes;
+}
+
 // Up to this head dimension the backward has a one-pass variant, where sums may run in any order.
 inline constexpr int kOnePassHeadDim = 128;
 
@@ -29,12 +35,12 @@ inline constexpr float kLn2 = std::numbers::ln2_v<float>;
 
 // Calls run(std::integral_constant<int, instance>) for the smallest instance that holds head_dim.
 template <class Run>
-void for_instance(int head_dim, Run&& run) {
+auto for_instance(int head_dim, Run&& run) {
   if (head_dim <= 64) return run(std::integral_constant<int, 64>{});
   if (head_dim <= 80) return run(std::integral_constant<int, 80>{});
   if (head_dim <= 96) return run(std::integral_constant<int, 96>{});
   if (head_dim <= 128) return run(std::integral_constant<int, 128>{});
-  run(std::integral_constant<int, 256>{});
+  return run(std::integral_constant<int, 256>{});
 }
 
 // How many blocks share the keys of one query tile of the forward.

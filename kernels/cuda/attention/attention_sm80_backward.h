@@ -17,6 +17,10 @@ struct BackwardArguments {
   float* grad_query_sum;
 };
 
+// Dynamic shared memory of a block, of those over keys the most that one takes.
+int attention_sm80_backward_key_bytes(int head_dim, bool with_query);
+int attention_sm80_backward_query_bytes(int head_dim);
+
 // attention_sm80_backward_key.cu: grad_key, grad_value, and grad_query_sum unless it is null.
 void attention_sm80_backward_key(Context& context, const BackwardArguments& arguments);
 // attention_sm80_backward_query.cu: grad_query.

@@ -333,6 +333,17 @@ void launch(Context& context, BackwardArguments arguments) {
 
 }  // namespace
 
+int attention_sm80_backward_key_bytes(int head_dim, bool with_query) {
+  return for_instance(head_dim, [&](auto dim) {
+    constexpr int kHeadDim = decltype(dim)::value;
+    if constexpr (kHeadDim > kOnePassHeadDim)
+      return BackwardKey<kHeadDim, Gradients::kKey, false>::kSharedBytes;
+    else
+      return with_query ? BackwardKey<kHeadDim, Gradients::kBoth, true>::kSharedBytes
+                        : BackwardKey<kHeadDim, Gradients::kBoth, false>::kSharedBytes;
+  });
+}
+
 void attention_sm80_backward_key(Context& context, const BackwardArguments& arguments) {
   for_instance(arguments.operands.shape.head_dim, [&](auto dim) {
     constexpr int kHeadDim = decltype(dim)::value;

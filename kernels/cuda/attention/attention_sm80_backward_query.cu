@@ -181,6 +181,11 @@ void launch(Context& context, BackwardArguments arguments) {
 
 }  // namespace
 
+int attention_sm80_backward_query_bytes(int head_dim) {
+  return for_instance(head_dim,
+                      [](auto dim) { return BackwardQuery<decltype(dim)::value>::kSharedBytes; });
+}
+
 void attention_sm80_backward_query(Context& context, const BackwardArguments& arguments) {
   for_instance(arguments.operands.shape.head_dim,
                [&](auto dim) { launch<decltype(dim)::value>(context, arguments); });
@@ -191,12 +196,20 @@ bool attention_sm80_backward(Context& context, const AttentionBackward& operands
   if (!sm80_serves(shape, operands.grad_output, operands.query, operands.key, operands.value,
                    operands.output, operands.grad_query, operands.grad_key, operands.grad_value))
     return false;
+  const auto keys_fit = [&](bool with_query) {
+    return sm80_fits(context, attention_sm80_backward_key_bytes(shape.head_dim, with_query));
+  };
+  const bool one_pass =
+      !context.deterministic && shape.head_dim <= kOnePassHeadDim && keys_fit(true);
+  if (!one_pass &&
+      !(keys_fit(false) && sm80_fits(context, attention_sm80_backward_query_bytes(shape.head_dim))))
+    return false;
   const std::int64_t rows = std::int64_t{shape.micro_batch} * shape.heads * shape.tokens;
   const std::int64_t count = rows * shape.head_dim;
   float* delta = context.scratch.take<float>(static_cast<std::size_t>(rows));
   attention_delta(context, operands, Dtype::kBf16, delta);
   BackwardArguments arguments{operands, {}, delta, nullptr};
-  if (context.deterministic || shape.head_dim > kOnePassHeadDim) {
+  if (!one_pass) {
     attention_sm80_backward_key(context, arguments);
     attention_sm80_backward_query(context, arguments);
     return true;

@@ -256,8 +256,9 @@ __global__ void __launch_bounds__(Forward<kHeadDim>::kThreads, Forward<kHeadDim>
 }
 
 template <int kHeadDim>
-void launch(Context& context, const AttentionForward& operands) {
+bool launch(Context& context, const AttentionForward& operands) {
   using F = Forward<kHeadDim>;
+  if (!sm80_fits(context, F::kSharedBytes)) return false;
   const AttentionShape& shape = operands.shape;
   const std::int64_t heads = std::int64_t{shape.micro_batch} * shape.heads;
   const std::int64_t tiles = (shape.tokens + F::kRows - 1) / F::kRows;
@@ -279,6 +280,7 @@ void launch(Context& context, const AttentionForward& operands) {
   if (arguments.splits > 1)
     attention_combine(context, operands, arguments.splits, arguments.part_output,
                       arguments.part_log_sum_exp);
+  return true;
 }
 
 }  // namespace
@@ -286,9 +288,8 @@ void launch(Context& context, const AttentionForward& operands) {
 bool attention_sm80_forward(Context& context, const AttentionForward& operands) {
   if (!sm80_serves(operands.shape, operands.query, operands.key, operands.value, operands.output))
     return false;
-  for_instance(operands.shape.head_dim,
-               [&](auto dim) { launch<decltype(dim)::value>(context, operands); });
-  return true;
+  return for_instance(operands.shape.head_dim,
+                      [&](auto dim) { return launch<decltype(dim)::value>(context, operands); });
 }
 
 }  // namespace seq1f1b::kernels::cuda
