@@ -96,9 +96,12 @@ std::unique_ptr<TensorGroup> DirectFabric::make_group(std::span<const int> membe
 
 void DirectFabric::connect() {
   std::vector<Connection> mine;
-  for (const auto& link : pending_) {
-    mine.push_back(link->connection);
-    if (mine.back().members.front() == world_.rank()) mine.back().key = factory_.make_id();
+  {
+    const auto watch = watch_start();
+    for (const auto& link : pending_) {
+      mine.push_back(link->connection);
+      if (mine.back().members.front() == world_.rank()) mine.back().key = factory_.make_id();
+    }
   }
   const std::vector<Connection> all = merge(all_->all_gather(
       announce(mine), [] { return std::string("comparing what the ranks have to connect"); }));
@@ -121,14 +124,23 @@ void DirectFabric::connect() {
   pending_.clear();
 }
 
+// What the library does on its own, in drivers of networks too, before it waits for others.
+std::unique_ptr<Watch> DirectFabric::watch_start() {
+  return world_.watch("starting " + factory_.name);
+}
+
 void DirectFabric::connect(Link& link) {
   const Connection& connection = link.connection;
   const auto place = std::ranges::find(connection.members, world_.rank());
-  link.communicator = factory_.make(
-      {.id = connection.key,
-       .rank = static_cast<int>(place - connection.members.begin()),
-       .size = static_cast<int>(connection.members.size()),
-       .multiprocessors = connection.is_group ? kGroupMultiprocessors : kChannelMultiprocessors});
+  const kernels::CommunicatorOptions options{
+      .id = connection.key,
+      .rank = static_cast<int>(place - connection.members.begin()),
+      .size = static_cast<int>(connection.members.size()),
+      .multiprocessors = connection.is_group ? kGroupMultiprocessors : kChannelMultiprocessors};
+  {
+    const auto watch = watch_start();
+    link.communicator = factory_.make(options);
+  }
   await_ready(link, [&] {
     return concat("connecting ", connection.name(), factory_.hint.empty() ? "" : "; ",
                   factory_.hint);

@@ -66,6 +66,7 @@ class DirectFabric final : public Fabric {
 
  private:
   std::shared_ptr<Link> add(Connection connection);
+  std::unique_ptr<Watch> watch_start();
   void connect(Link& link);
   void exchange(Link& link);
   void check_failure(Link& link, const Describe& what);

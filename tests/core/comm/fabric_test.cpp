@@ -1,6 +1,7 @@
 // Device memory between ranks, over every fabric there is without a GPU.
 #include <array>
 #include <cstdlib>
+#include <mutex>
 #include <set>
 
 #include "core/comm/direct_fabric.h"
@@ -149,6 +150,37 @@ TEST_CASE("members that do not find each other come with a hint") {
   CHECK(contains(failures[0],
                  "waited 0.2 s for rank 1 while connecting the group of ranks 0, 1; look at the "
                  "cables"));
+}
+
+// Such as one that looks for its network in a driver that does not answer.
+TEST_CASE("a library that does not start ends the job with the deadline") {
+  for (const bool by_id : {true, false}) {
+    Machine machine(1);
+    std::mutex mutex;
+    std::string messages;  // of both ranks
+    WorldOptions options = with_deadline(0.2);
+    options.on_deadline = [&](const std::string& text) {
+      const std::scoped_lock lock(mutex);
+      messages += text + "\n";
+    };
+    auto worlds = make_in_process_worlds(2, options);
+    run_ranks(worlds, [&](World& world) {
+      QueuedDevice device(machine);
+      CommunicatorFactory factory = machine.factory(world.rank());
+      const auto hang = [] { std::this_thread::sleep_for(std::chrono::milliseconds(600)); };
+      if (world.rank() == 0 && by_id)
+        factory.make_id = [hang, make_id = factory.make_id] { return hang(), make_id(); };
+      if (world.rank() == 0 && !by_id)
+        factory.make = [hang, make = factory.make](const kernels::CommunicatorOptions& one) {
+          return hang(), make(one);
+        };
+      DirectFabric fabric(world, device, std::move(factory));
+      const auto group = fabric.make_group(std::vector<int>{0, 1});
+      fabric.connect();
+    });
+    INFO(messages);
+    CHECK(contains(messages, "made no progress for 0.2 s while starting "));
+  }
 }
 
 TEST_CASE("a channel with one end only is refused by all ranks") {
