@@ -4,16 +4,16 @@
 #include <limits>
 #include <map>
 
+#include "core/schedule/offsets.h"
 #include "core/schedule/packing.h"
-#include "core/schedule/placement.h"
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::schedule {
 namespace {
 
-constexpr std::int32_t kNoBlock = -1;
+constexpr std::int32_t kNoSlot = -1;
 
-// Where the index of a block is kept. Chunks come first, so that their number need not be known.
+// Where the index of a slot is kept. Chunks come first, so that their number need not be known.
 std::size_t dense_index(Lifetime lifetime, int chunk, Unit unit, int micro_batches, int segments) {
   const auto rows =
       static_cast<std::size_t>(chunk) * kLifetimes + static_cast<std::size_t>(lifetime);
@@ -62,7 +62,7 @@ void check_demands(const Schedule& schedule, std::span<const ChunkDemand> demand
 
 }  // namespace
 
-const Block& MemoryPlan::find(Lifetime lifetime, int chunk, Unit unit) const {
+const Slot& MemoryPlan::find(Lifetime lifetime, int chunk, Unit unit) const {
   const LifetimeRow& row = row_of(lifetime);
   SEQ1F1B_ASSERT(row.scope != Scope::kAction, "use workspace_of");
   if (row.scope == Scope::kMicroBatch) unit.segment = 0;
@@ -71,15 +71,15 @@ const Block& MemoryPlan::find(Lifetime lifetime, int chunk, Unit unit) const {
                  row.name, " of chunk ", chunk, ", micro-batch ", unit.micro_batch, ", segment ",
                  unit.segment);
   const std::size_t index = dense_index(lifetime, chunk, unit, micro_batches_, segments_);
-  SEQ1F1B_ASSERT(index < index_.size() && index_[index] != kNoBlock, "the order has no ", row.name,
+  SEQ1F1B_ASSERT(index < index_.size() && index_[index] != kNoSlot, "the order has no ", row.name,
                  " of chunk ", chunk, ", micro-batch ", unit.micro_batch, ", segment ",
                  unit.segment);
-  return blocks_[static_cast<std::size_t>(index_[index])];
+  return slots_[static_cast<std::size_t>(index_[index])];
 }
 
-const Block& MemoryPlan::workspace_of(std::size_t action_index) const {
+const Slot& MemoryPlan::workspace_of(std::size_t action_index) const {
   SEQ1F1B_ASSERT(action_index < workspace_.size(), "action ", action_index);
-  return blocks_[static_cast<std::size_t>(workspace_[action_index])];
+  return slots_[static_cast<std::size_t>(workspace_[action_index])];
 }
 
 std::int32_t MemoryPlan::record_of(std::size_t action_index) const {
@@ -87,7 +87,7 @@ std::int32_t MemoryPlan::record_of(std::size_t action_index) const {
   return record_[action_index];
 }
 
-// An action uses one block of each lifetime at most.
+// An action uses one slot of each lifetime at most.
 void MemoryPlan::number_records(const Schedule& schedule, const Order& order) {
   using Record = std::pair<std::array<int, 3>, std::array<std::size_t, kLifetimes>>;
   constexpr auto kNone = std::numeric_limits<std::size_t>::max();
@@ -113,8 +113,8 @@ void MemoryPlan::number_records(const Schedule& schedule, const Order& order) {
 
 int MemoryPlan::peak_count(Lifetime lifetime) const {
   std::vector<Interval> ones;
-  for (const Block& block : blocks_)
-    if (block.lifetime == lifetime) ones.push_back({block.first_action, block.last_action, 1});
+  for (const Slot& slot : slots_)
+    if (slot.lifetime == lifetime) ones.push_back({slot.first_action, slot.last_action, 1});
   return static_cast<int>(live_maximum(ones));
 }
 
@@ -129,24 +129,24 @@ MemoryPlan plan_memory(const Schedule& schedule, int rank, std::span<const Chunk
   plan.segments_ = schedule.spec.segments;
   plan.index_.assign(
       dense_index(Lifetime{}, schedule.spec.chunks, {}, plan.micro_batches_, plan.segments_),
-      kNoBlock);
-  plan.workspace_.assign(order.size(), kNoBlock);
+      kNoSlot);
+  plan.workspace_.assign(order.size(), kNoSlot);
 
   const auto open = [&](Lifetime lifetime, const Action& action, std::int32_t at, int segment) {
     const std::size_t bytes =
         bytes_of(demands[static_cast<std::size_t>(action.chunk)], lifetime, action);
-    plan.blocks_.push_back({.lifetime = lifetime,
-                            .kind = action.kind,
-                            .chunk = action.chunk,
-                            .micro_batch = action.unit.micro_batch,
-                            .segment = segment,
-                            .first_action = at,
-                            .last_action = at,
-                            .bytes = (bytes + alignment - 1) / alignment * alignment,
-                            .offset = 0});
-    return static_cast<std::int32_t>(plan.blocks_.size() - 1);
+    plan.slots_.push_back({.lifetime = lifetime,
+                           .kind = action.kind,
+                           .chunk = action.chunk,
+                           .micro_batch = action.unit.micro_batch,
+                           .segment = segment,
+                           .first_action = at,
+                           .last_action = at,
+                           .bytes = (bytes + alignment - 1) / alignment * alignment,
+                           .offset = 0});
+    return static_cast<std::int32_t>(plan.slots_.size() - 1);
   };
-  // A block begins where its kind first runs in its scope and reaches to the last action that uses
+  // A slot begins where its kind first runs in its scope and reaches to the last action that uses
   // it; the lifetime table says which those are.
   for (std::size_t index = 0; index < order.size(); ++index) {
     const Action& action = order[index];
@@ -159,25 +159,24 @@ MemoryPlan plan_memory(const Schedule& schedule, int rank, std::span<const Chunk
       }
       const Unit unit{action.unit.micro_batch,
                       row.scope == Scope::kMicroBatch ? 0 : action.unit.segment};
-      std::int32_t& block = plan.index_[dense_index(row.lifetime, action.chunk, unit,
-                                                    plan.micro_batches_, plan.segments_)];
-      if (action.kind == row.opened_by && block == kNoBlock)
-        block = open(row.lifetime, action, at, unit.segment);
-      if (row.used_by[static_cast<std::size_t>(action.kind)] && block != kNoBlock)
-        plan.blocks_[static_cast<std::size_t>(block)].last_action = at;
+      std::int32_t& slot = plan.index_[dense_index(row.lifetime, action.chunk, unit,
+                                                   plan.micro_batches_, plan.segments_)];
+      if (action.kind == row.opened_by && slot == kNoSlot)
+        slot = open(row.lifetime, action, at, unit.segment);
+      if (row.used_by[static_cast<std::size_t>(action.kind)] && slot != kNoSlot)
+        plan.slots_[static_cast<std::size_t>(slot)].last_action = at;
     }
   }
 
   std::vector<Interval> intervals;
-  intervals.reserve(plan.blocks_.size());
-  for (const Block& block : plan.blocks_)
-    intervals.push_back({block.first_action, block.last_action, block.bytes});
+  intervals.reserve(plan.slots_.size());
+  for (const Slot& slot : plan.slots_)
+    intervals.push_back({slot.first_action, slot.last_action, slot.bytes});
   plan.live_ = live_maximum(intervals);
-  const Placement placement = place_blocks(plan.blocks_, schedule.spec.micro_batches);
-  plan.packed_ = placement.bytes;
-  plan.period_ = placement.period;
-  for (std::size_t i = 0; i < plan.blocks_.size(); ++i)
-    plan.blocks_[i].offset = placement.offsets[i];
+  const SlotOffsets found = offsets_of(plan.slots_, schedule.spec.micro_batches);
+  plan.packed_ = found.bytes;
+  plan.period_ = found.period;
+  for (std::size_t i = 0; i < plan.slots_.size(); ++i) plan.slots_[i].offset = found.offsets[i];
   plan.number_records(schedule, order);
   return plan;
 }

@@ -1,5 +1,5 @@
 #pragma once
-// Storage of one rank, planned from its order: every block's lifetime in actions, and an offset for
+// Storage of one rank, planned from its order: every slot's lifetime in actions, and an offset for
 // each by offline interval packing, repeating where the order does. Nothing here knows a model;
 // demands come in as bytes.
 #include <array>
@@ -23,7 +23,8 @@ struct ChunkDemand {
   std::array<std::vector<std::size_t>, kKinds> workspace;  // [kind][segment]
 };
 
-struct Block {
+// Storage allotted to one unit, micro-batch or action, as its lifetime says.
+struct Slot {
   Lifetime lifetime;
   Kind kind = Kind::kForward;                      // of the action that opens it
   int chunk = 0, micro_batch = 0, segment = 0;     // segment 0 for micro-batch scope
@@ -34,12 +35,12 @@ struct Block {
 
 class MemoryPlan {
  public:
-  std::span<const Block> blocks() const { return blocks_; }
-  std::size_t live_bytes() const { return live_; }      // largest sum of blocks alive in one action
+  std::span<const Slot> slots() const { return slots_; }
+  std::size_t live_bytes() const { return live_; }      // largest sum of slots alive in one action
   std::size_t packed_bytes() const { return packed_; }  // arena size
-  // Offset and size of a block that the order contains; for kWorkspace, use workspace_of.
-  const Block& find(Lifetime lifetime, int chunk, Unit unit) const;
-  const Block& workspace_of(std::size_t action_index) const;
+  // Offset and size of a slot that the order contains; for kWorkspace, use workspace_of.
+  const Slot& find(Lifetime lifetime, int chunk, Unit unit) const;
+  const Slot& workspace_of(std::size_t action_index) const;
   // Actions with equal records are of one kind, chunk and segment, and find all of their storage at
   // the same offsets: they do the same work on other contents. Numbered from 0 in the order in
   // which they first run.
@@ -47,18 +48,18 @@ class MemoryPlan {
   int records() const { return static_cast<int>(first_of_record_.size()); }
   // Index of the action in which each record first runs, by record.
   std::span<const std::size_t> first_of_record() const { return first_of_record_; }
-  // Micro-batches after which places come again; see placement.h.
+  // Micro-batches after which places come again; see offsets.h.
   int period() const { return period_; }
-  // Most blocks of a lifetime alive at once, e.g. KV slots in use.
+  // Most slots of a lifetime alive at once, e.g. KV slots in use.
   int peak_count(Lifetime lifetime) const;
 
  private:
   friend MemoryPlan plan_memory(const Schedule&, int, std::span<const ChunkDemand>, std::size_t);
   void number_records(const Schedule& schedule, const Order& order);
 
-  std::vector<Block> blocks_;
-  std::vector<std::int32_t> index_;      // dense (lifetime, chunk, micro_batch, segment) -> block
-  std::vector<std::int32_t> workspace_;  // action -> block
+  std::vector<Slot> slots_;
+  std::vector<std::int32_t> index_;      // dense (lifetime, chunk, micro_batch, segment) -> slot
+  std::vector<std::int32_t> workspace_;  // action -> slot
   std::vector<std::int32_t> record_;     // action -> record
   std::vector<std::size_t> first_of_record_;
   int period_ = 1;
@@ -67,7 +68,7 @@ class MemoryPlan {
 };
 
 // `demands` has one entry per chunk of `rank`. Offsets and sizes are multiples of `alignment`.
-// Deterministic. Blocks that overlap in time never overlap in space.
+// Deterministic. Slots that overlap in time never overlap in space.
 MemoryPlan plan_memory(const Schedule& schedule, int rank, std::span<const ChunkDemand> demands,
                        std::size_t alignment = kernels::kTensorAlignment);
 

@@ -1,23 +1,7 @@
 #!/usr/bin/env bash
 # check_layers.sh accepts a tree that keeps to the layers and names every violation of one that does not.
 set -euo pipefail
-source_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-tree=$(mktemp -d)
-trap 'rm -rf "$tree"' EXIT
-
-# put FILE LINE...
-put() {
-  mkdir -p "$tree/$(dirname "$1")"
-  printf '%s\n' "${@:2}" > "$tree/$1"
-}
-expect() {  # CODE TEXT
-  local code=0 text
-  text=$("$source_root/scripts/check_layers.sh" "$tree") || code=$?
-  if [[ $code != "$1" || $text != "$2" ]]; then
-    diff <(echo "exit $1"; echo "$2") <(echo "exit $code"; echo "$text") || true
-    exit 1
-  fi
-}
+. "$(dirname "${BASH_SOURCE[0]}")/made_up_tree.sh" check_layers.sh
 
 put apps/main.cpp '#include "core/train/run.h"' '#include <CLI/CLI.hpp>'
 put core/train/run.h '#include <string>' '#include "core/train/step.h"' '#include "kernels/ops.h"'

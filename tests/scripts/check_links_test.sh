@@ -1,23 +1,7 @@
 #!/usr/bin/env bash
 # check_links.sh accepts a tree whose links lead somewhere and names every one that does not.
 set -euo pipefail
-source_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-tree=$(mktemp -d)
-trap 'rm -rf "$tree"' EXIT
-
-# put FILE LINE...
-put() {
-  mkdir -p "$tree/$(dirname "$1")"
-  printf '%s\n' "${@:2}" > "$tree/$1"
-}
-expect() {  # CODE TEXT
-  local code=0 text
-  text=$("$source_root/scripts/check_links.sh" "$tree") || code=$?
-  if [[ $code != "$1" || $text != "$2" ]]; then
-    diff <(echo "exit $1"; echo "$2") <(echo "exit $code"; echo "$text") || true
-    exit 1
-  fi
-}
+. "$(dirname "${BASH_SOURCE[0]}")/made_up_tree.sh" check_links.sh
 
 put core/train/step.cpp '// See docs/step.md, and norm.cu.' 'StepResult Step::run() {}'
 put kernels/cuda/norm.cu '// kernels/*.h, "file.cu:12", $name.cu, megatron/core/data/x.py'

@@ -27,14 +27,14 @@ double overhead(const MemoryPlan& plan) {
 void check_plan(const MemoryPlan& plan, std::size_t actions, std::size_t alignment) {
   std::size_t most = 0, end = 0, overlaps = 0;
   std::vector<std::size_t> alive(actions);
-  for (const Block& a : plan.blocks()) {
+  for (const Slot& a : plan.slots()) {
     REQUIRE(a.first_action <= a.last_action);
     REQUIRE(a.last_action < static_cast<std::int32_t>(actions));
     if (a.offset % alignment != 0 || a.bytes % alignment != 0) FAIL("not aligned");
     for (std::int32_t at = a.first_action; at <= a.last_action; ++at)
       most = std::max(most, alive[static_cast<std::size_t>(at)] += a.bytes);
     end = std::max(end, a.offset + a.bytes);
-    for (const Block& b : plan.blocks())
+    for (const Slot& b : plan.slots())
       if (&a < &b && a.first_action <= b.last_action && b.first_action <= a.last_action &&
           a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes)
         ++overlaps;
@@ -58,11 +58,11 @@ TEST_CASE("lifetimes follow the order") {
   demand.workspace[1] = {30, 300};
   const MemoryPlan plan = plan_memory(schedule, 0, {&demand, 1});
   const auto check = [&](Lifetime lifetime, Unit unit, int first, int last, std::size_t bytes) {
-    const Block& block = plan.find(lifetime, 0, unit);
+    const Slot& slot = plan.find(lifetime, 0, unit);
     INFO(row_of(lifetime).name << ' ' << unit.micro_batch << '.' << unit.segment);
-    CHECK(block.first_action == first);
-    CHECK(block.last_action == last);
-    CHECK(block.bytes == bytes);
+    CHECK(slot.first_action == first);
+    CHECK(slot.last_action == last);
+    CHECK(slot.bytes == bytes);
   };
   REQUIRE(to_string(schedule) == "p0 (w=1): F1.1 | F1.2 B1.2 F2.1 B1.1 F2.2 B2.2 | B2.1\n");
   check(Lifetime::kUnit, {0, 0}, 0, 4, 1024);
@@ -108,8 +108,8 @@ TEST_CASE("a split backward keeps activations and a stash until the weight gradi
     const Order& order = schedule.orders[static_cast<std::size_t>(rank)];
     for (std::size_t index = 0; index < order.size(); ++index) {
       const auto at = static_cast<std::int32_t>(index);
-      const Block& unit = plan.find(Lifetime::kUnit, 0, order[index].unit);
-      const Block& stash = plan.find(Lifetime::kStash, 0, order[index].unit);
+      const Slot& unit = plan.find(Lifetime::kUnit, 0, order[index].unit);
+      const Slot& stash = plan.find(Lifetime::kStash, 0, order[index].unit);
       if (order[index].kind == Kind::kForward) CHECK(unit.first_action == at);
       if (order[index].kind == Kind::kBackward) CHECK(stash.first_action == at);
       if (order[index].kind == Kind::kWeightGrad) {
@@ -187,7 +187,7 @@ TEST_CASE("packing costs at most 12 % over the live maximum") {
   CHECK(worst > 1);  // some need more than the live maximum: the sweep is no formality
 }
 
-TEST_CASE("thousands of blocks are planned well within a second, always alike") {
+TEST_CASE("thousands of slots are planned well within a second, always alike") {
   const Schedule schedule = make_schedule({"seq1f1b", 8, 1, 64, 16});
   const ChunkDemand demand = transformer(partition_flops(32768, 16, 1, kGpt2p7b));
   const auto start = std::chrono::steady_clock::now();
@@ -196,5 +196,5 @@ TEST_CASE("thousands of blocks are planned well within a second, always alike") 
   CHECK(seconds.count() < 5);  // 0.03 s alone on a machine; generous for one that is busy
   CHECK(overhead(plan) <= 1.12);
   const MemoryPlan again = plan_memory(schedule, 0, {&demand, 1});
-  CHECK(std::ranges::equal(plan.blocks(), again.blocks(), {}, &Block::offset, &Block::offset));
+  CHECK(std::ranges::equal(plan.slots(), again.slots(), {}, &Slot::offset, &Slot::offset));
 }

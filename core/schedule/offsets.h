@@ -1,5 +1,5 @@
 #pragma once
-// Offsets for the blocks of a memory plan that repeat as the order does. A device that records an
+// Offsets for the slots of a memory plan that repeat as the order does. A device that records an
 // action and replays the record later (kernels/device.h) keeps the addresses in it: an action of
 // micro-batch m + period must find its storage where micro-batch m had it, or needs a record of its
 // own.
@@ -11,11 +11,11 @@
 
 namespace seq1f1b::schedule {
 
-struct Placement {
-  // Blocks of micro-batches that differ by a multiple of it share places; the number of
+struct SlotOffsets {
+  // Slots of micro-batches that differ by a multiple of it share places; the number of
   // micro-batches when each has its own.
   int period = 1;
-  std::vector<std::size_t> offsets;  // of every block
+  std::vector<std::size_t> offsets;  // of every slot
   std::size_t bytes = 0;
 };
 
@@ -24,6 +24,6 @@ struct Placement {
 // Deterministic; once the order repeats itself, more micro-batches change neither period nor
 // offsets.
 inline constexpr double kPeriodicExcess = 1.10;
-Placement place_blocks(std::span<const Block> blocks, int micro_batches);
+SlotOffsets offsets_of(std::span<const Slot> slots, int micro_batches);
 
 }  // namespace seq1f1b::schedule

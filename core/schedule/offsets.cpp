@@ -1,4 +1,4 @@
-#include "core/schedule/placement.h"
+#include "core/schedule/offsets.h"
 
 #include <algorithm>
 #include <array>
@@ -12,27 +12,26 @@ namespace {
 
 // Everything but the micro-batch.
 using Role = std::array<int, 4>;
-Role role_of(const Block& block) {
-  return {static_cast<int>(block.lifetime), static_cast<int>(block.kind), block.chunk,
-          block.segment};
+Role role_of(const Slot& slot) {
+  return {static_cast<int>(slot.lifetime), static_cast<int>(slot.kind), slot.chunk, slot.segment};
 }
 
 // Periods tried above the least possible one. The excess falls quickly at first: what does not fit
 // within so many does not fit with a few more.
 constexpr int kMostPeriods = 12;
 
-// Blocks by role, in the order of their micro-batches.
-std::map<Role, std::vector<const Block*>> by_role(std::span<const Block> blocks) {
-  std::map<Role, std::vector<const Block*>> roles;
-  for (const Block& block : blocks) roles[role_of(block)].push_back(&block);
+// Slots by role, in the order of their micro-batches.
+std::map<Role, std::vector<const Slot*>> by_role(std::span<const Slot> slots) {
+  std::map<Role, std::vector<const Slot*>> roles;
+  for (const Slot& slot : slots) roles[role_of(slot)].push_back(&slot);
   for (auto& [role, members] : roles)
-    std::ranges::sort(members, {}, [](const Block* block) { return block->micro_batch; });
+    std::ranges::sort(members, {}, [](const Slot* slot) { return slot->micro_batch; });
   return roles;
 }
 
-// Whether two blocks of a role that are a multiple of `period` micro-batches apart never live at
+// Whether two slots of a role that are a multiple of `period` micro-batches apart never live at
 // the same time.
-bool may_repeat(const std::map<Role, std::vector<const Block*>>& roles, int period) {
+bool may_repeat(const std::map<Role, std::vector<const Slot*>>& roles, int period) {
   for (const auto& [role, members] : roles) {
     std::vector<std::pair<std::int32_t, std::int32_t>> lives;
     for (int first = 0; first < period && first < static_cast<int>(members.size()); ++first) {
@@ -48,33 +47,33 @@ bool may_repeat(const std::map<Role, std::vector<const Block*>>& roles, int peri
   return true;
 }
 
-// Numbers of places, without gaps, in the order in which the blocks open.
-std::vector<std::int32_t> places_of(std::span<const Block> blocks, int period) {
+// Numbers of places, without gaps, in the order in which the slots open.
+std::vector<std::int32_t> places_of(std::span<const Slot> slots, int period) {
   std::map<std::pair<Role, int>, std::int32_t> numbers;
   std::vector<std::int32_t> places;
-  places.reserve(blocks.size());
-  for (const Block& block : blocks) {
+  places.reserve(slots.size());
+  for (const Slot& slot : slots) {
     const auto next = static_cast<std::int32_t>(numbers.size());
     places.push_back(
-        numbers.try_emplace({role_of(block), block.micro_batch % period}, next).first->second);
+        numbers.try_emplace({role_of(slot), slot.micro_batch % period}, next).first->second);
   }
   return places;
 }
 
 }  // namespace
 
-Placement place_blocks(std::span<const Block> blocks, int micro_batches) {
+SlotOffsets offsets_of(std::span<const Slot> slots, int micro_batches) {
   SEQ1F1B_ASSERT(micro_batches >= 1, "micro-batches: ", micro_batches);
   std::vector<Interval> intervals;
-  intervals.reserve(blocks.size());
-  for (const Block& block : blocks)
-    intervals.push_back({block.first_action, block.last_action, block.bytes});
+  intervals.reserve(slots.size());
+  for (const Slot& slot : slots)
+    intervals.push_back({slot.first_action, slot.last_action, slot.bytes});
   const auto limit = kPeriodicExcess * static_cast<double>(live_maximum(intervals));
-  const auto roles = by_role(blocks);
+  const auto roles = by_role(slots);
 
-  Placement best;
+  SlotOffsets best;
   const auto attempt = [&](int period) {
-    const std::vector<std::int32_t> places = places_of(blocks, period);
+    const std::vector<std::int32_t> places = places_of(slots, period);
     const Packing packing = pack(intervals, places);
     if (!best.offsets.empty() && packing.bytes >= best.bytes) return;
     best = {.period = period, .offsets = {}, .bytes = packing.bytes};

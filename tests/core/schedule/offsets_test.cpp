@@ -1,5 +1,5 @@
 // Storage that repeats from micro-batch to micro-batch: what a device that replays records needs.
-#include "core/schedule/placement.h"
+#include "core/schedule/offsets.h"
 
 #include <map>
 
@@ -40,12 +40,12 @@ ChunkDemand random_demand(Random& random, int segments) {
   return demand;
 }
 
-// Blocks alive together lie apart; blocks of one role a period apart lie at one place; actions of
+// Slots alive together lie apart; slots of one role a period apart lie at one place; actions of
 // one record use one set of places. By plain comparison of all pairs.
 void check_repetition(const Schedule& schedule, int rank, const MemoryPlan& plan) {
   std::size_t overlaps = 0, strays = 0;
-  for (const Block& a : plan.blocks())
-    for (const Block& b : plan.blocks()) {
+  for (const Slot& a : plan.slots())
+    for (const Slot& b : plan.slots()) {
       if (&a >= &b) continue;
       if (a.first_action <= b.last_action && b.first_action <= a.last_action &&
           a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes)
@@ -156,28 +156,28 @@ TEST_CASE("records of the sizes that METHOD names: 2.7B, 32K") {
 }
 
 TEST_CASE("the period is the least that the lifetimes allow, or none") {
-  std::vector<Block> blocks;
+  std::vector<Slot> slots;
   const auto add = [&](int micro_batch, int segment, int first, int last, std::size_t bytes) {
-    blocks.push_back({.lifetime = Lifetime::kUnit,
-                      .kind = Kind::kForward,
-                      .chunk = 0,
-                      .micro_batch = micro_batch,
-                      .segment = segment,
-                      .first_action = first,
-                      .last_action = last,
-                      .bytes = bytes,
-                      .offset = 0});
+    slots.push_back({.lifetime = Lifetime::kUnit,
+                     .kind = Kind::kForward,
+                     .chunk = 0,
+                     .micro_batch = micro_batch,
+                     .segment = segment,
+                     .first_action = first,
+                     .last_action = last,
+                     .bytes = bytes,
+                     .offset = 0});
   };
-  // Each block overlaps with its neighbours only: two places, taken in turn.
+  // Each slot overlaps with its neighbours only: two places, taken in turn.
   for (int m = 0; m < 9; ++m) add(m, 0, 2 * m, 2 * m + 3, 100);
-  const Placement placement = place_blocks(blocks, 9);
-  CHECK(placement.period == 2);
-  CHECK(placement.bytes == 200);
+  const SlotOffsets found = offsets_of(slots, 9);
+  CHECK(found.period == 2);
+  CHECK(found.bytes == 200);
 
   // The first opened is the last to close: no two can share, so each has its own.
-  blocks.clear();
+  slots.clear();
   for (int m = 0; m < 5; ++m) add(m, 0, m, 20 - m, 100);
-  const Placement nested = place_blocks(blocks, 5);
+  const SlotOffsets nested = offsets_of(slots, 5);
   CHECK(nested.period == 5);
   CHECK(nested.bytes == 500);
 }
