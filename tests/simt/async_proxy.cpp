@@ -428,10 +428,18 @@ void AsyncProxy::multiply(Product product) {
   // and the next product.
   if (!thread.fenced)
     block_.fail("wgmma without wgmma_fence since the start or the last wgmma_wait", product.where);
-  for (const std::uint64_t bits : {product.a_registers ? product.b : product.a, product.b})
+  const auto check_descriptor = [&](std::uint64_t bits, bool along_outer) {
     if (!Descriptor::swizzled_128(bits) || (bits >> 49 & 7) != 0)
       block_.fail("a matrix descriptor of another kind than 128-byte swizzle, base offset 0",
                   product.where);
+    // The pattern of a base offset of 0 begins at such a multiple (PTX ISA manual, "Matrix
+    // Descriptor Format"); of its first row 16 elements may be anywhere, 64 must be the whole.
+    if (Descriptor(bits).address % 1024 > (along_outer ? 0 : 128 - 32))
+      block_.fail("an operand of wgmma that begins within the eight rows of 1024 bytes",
+                  product.where);
+  };
+  if (!product.a_registers) check_descriptor(product.a, product.a_outer);
+  check_descriptor(product.b, product.b_outer);
   bool held = false;
   const auto holds = [&](const Product& other) { held = held || other.d == product.d; };
   for (const Product& other : thread.open_products) holds(other);

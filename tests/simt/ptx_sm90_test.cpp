@@ -327,6 +327,23 @@ __global__ void touch_registers(Touch touch) {
   }
 }
 
+// A product whose operand in shared memory begins `bytes` behind a multiple of 1024.
+template <Along kB>
+__global__ void begins_at(std::uint32_t bytes) {
+  SEQ1F1B_DYNAMIC_SHARED(memory);
+  for (unsigned i = threadIdx.x; i < 72 * 32; i += blockDim.x)
+    reinterpret_cast<float*>(memory)[i] = 0;
+  cuda::fence_proxy_async();
+  __syncthreads();
+  float sum[32] = {};
+  const std::uint32_t factor[4] = {};
+  cuda::wgmma_fence();
+  cuda::wgmma_rs<64, kB, true>(sum, factor,
+                               cuda::panel_descriptor(cuda::shared_address(memory) + bytes));
+  cuda::wgmma_commit();
+  cuda::wgmma_wait<0>();
+}
+
 __global__ void expects_too_little(const float* in) {
   SEQ1F1B_DYNAMIC_SHARED(memory);
   const std::uint32_t barrier = cuda::shared_address(memory) + 512;
@@ -581,6 +598,20 @@ TEST_CASE("registers of a product stay as they are from the fence on", "[simt]")
   CHECK(report(Touch::kFactorBefore).empty());
   CHECK(contains(report(Touch::kSumBehind), "written after the last wgmma_fence"));
   CHECK(contains(report(Touch::kFactorBehind), "written after the last wgmma_fence"));
+}
+
+TEST_CASE("operands of a product begin where their swizzle does", "[simt]") {
+  const auto report = [](auto* kernel, std::uint32_t bytes) {
+    return report_of(
+        [&](cudaStream_t stream) { SEQ1F1B_LAUNCH(kernel, 1, 128, 72 * 128, stream, bytes); });
+  };
+  for (const std::uint32_t bytes : {0, 32, 96, 1024})
+    CHECK(report(&begins_at<Along::kInner>, bytes).empty());
+  for (const std::uint32_t bytes : {112, 128, 512})
+    CHECK(contains(report(&begins_at<Along::kInner>, bytes), "begins within the eight rows"));
+  CHECK(report(&begins_at<Along::kOuter>, 1024).empty());
+  for (const std::uint32_t bytes : {32, 512})
+    CHECK(contains(report(&begins_at<Along::kOuter>, bytes), "begins within the eight rows"));
 }
 
 TEST_CASE("a barrier that expects fewer bytes than are loaded is reported", "[simt]") {

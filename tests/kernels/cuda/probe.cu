@@ -1,7 +1,9 @@
 // Prints what the matrix instructions do with known operands: which element a lane gets from
-// ldmatrix, and the fragments of mma for small integers, where every sum is exact. Built for the
+// ldmatrix, and the fragments of mma for small integers, where every sum is exact. And what a few
+// roundings do. Built for the
 // GPU (cuda_probe) and for the emulator (simt_probe); fragments.txt is the emulator's print, and
 // equality with a GPU's proves the layouts that the emulator, and so every emulated test, assumes.
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <vector>
@@ -45,6 +47,29 @@ __global__ void probe_mma(const std::uint32_t* input, float* output) {
   for (unsigned i = 0; i < 4; ++i) output[lane * 4 + i] = d[i];
 }
 
+// What attention's running sums rest on: 2^0 is one and 2^-inf zero; which half a pair's numbers go
+// to, and that ties round to the even one.
+__global__ void probe_scalars(const float* input, float* powers, std::uint32_t* pairs) {
+  powers[threadIdx.x] = exp2_approx(input[threadIdx.x]);
+  pairs[threadIdx.x] = pack_bf16(input[threadIdx.x], -input[threadIdx.x]);
+}
+
+void print_scalars() {
+  const std::vector<float> numbers{0, -HUGE_VALF, 1 + 1.0f / 256, 1 + 3.0f / 256};
+  Memory<float> input(numbers.size()), powers(numbers.size());
+  Memory<std::uint32_t> pairs(numbers.size());
+  input.write(numbers);
+  SEQ1F1B_LAUNCH(probe_scalars, 1, static_cast<unsigned>(numbers.size()), 0, cudaStream_t{},
+                 input.data(), powers.data(), pairs.data());
+  const std::vector<float> found = powers.read();
+  std::printf("exp2_approx of 0 and -inf: %.9g %.9g\n", static_cast<double>(found[0]),
+              static_cast<double>(found[1]));
+  const std::vector<std::uint32_t> packed = pairs.read();
+  for (std::size_t i = 2; i < numbers.size(); ++i)
+    std::printf("pack_bf16 of %.9g and its negative: %08x\n", static_cast<double>(numbers[i]),
+                packed[i]);
+}
+
 void print_ldmatrix(bool transposed) {
   Memory<std::uint32_t> output(kLanes * 4);
   SEQ1F1B_LAUNCH(probe_ldmatrix, 1, kLanes, 512, cudaStream_t{}, transposed, output.data());
@@ -74,6 +99,7 @@ void print_mma() {
 int main() {
   std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // nothing is lost where a kernel never ends
   try {
+    print_scalars();
     print_ldmatrix(false);
     print_ldmatrix(true);
     print_mma();
