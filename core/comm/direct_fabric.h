@@ -13,7 +13,9 @@
 // the message, the buffer's last send. So whatever completes under the validator's rules does here,
 // wherever the host stops to wait for its own device; nor does timing matter, as
 // tests/core/runtime/fabric_loop_test.cpp says, which runs every schedule. Receives of one channel
-// run one after another: at most one occupies multiprocessors while it waits for its message.
+// run one after another: at most one occupies multiprocessors while it waits for its message. All
+// this needs a device that does what waits side by side: a work queue for every stream
+// (kernels/cuda/backend.h), and more multiprocessors than all channels may occupy.
 #include <functional>
 
 #include "core/comm/connection_plan.h"
