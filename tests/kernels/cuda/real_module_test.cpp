@@ -20,6 +20,19 @@ TEST_CASE("the real module loads beside the program and refuses other builds") {
   CHECK(load_module_file(SEQ1F1B_REAL_MODULE, kModuleAbi, "commit 0", why) == nullptr);
 }
 
+// As much of NCCL itself as runs without a GPU: it starts and listens for members.
+TEST_CASE("the real module names communicators, each anew") {
+  unsetenv("SEQ1F1B_CUDA_MODULE");
+  const Module* const module = load_module();
+  REQUIRE(module != nullptr);
+  CommunicatorId first{}, second{};
+  std::string error;
+  REQUIRE(module->make_communicator_id(first, error));
+  REQUIRE(module->make_communicator_id(second, error));
+  CHECK(error.empty());
+  CHECK(first != second);
+}
+
 TEST_CASE("without a GPU the real module says why") {
   setenv("SEQ1F1B_CUDA_MODULE", SEQ1F1B_REAL_MODULE, 1);  // asked even where there is no driver
   std::string why;
