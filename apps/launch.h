@@ -1,17 +1,15 @@
 #pragma once
-// What the launcher (mpirun, srun) tells a process through its environment, readable before MPI is
-// started: a wrong configuration is refused, and reported once, before anything else happens.
+// How this process was launched and reports errors before MPI is started: a wrong configuration is
+// refused, and reported once, before anything else happens.
 #include <functional>
 #include <string>
 
+#include "core/comm/launcher.h"
+
 namespace seq1f1b::apps {
 
-struct Launch {
-  bool launched = false;  // by a launcher that tells the number of ranks
-  int rank = 0;
-  int world_size = 1;
-};
-Launch read_launch();
+using comm::Launch;
+Launch read_launch();  // of this process
 
 // Prints "seq1f1b: error: MESSAGE" to standard error.
 void print_error(const std::string& message);

@@ -1,5 +1,6 @@
 #pragma once
-// What the launcher says about the job, to be compared with what MPI finds.
+// What the launcher (mpirun, srun) tells a process through its environment: readable before MPI is
+// started, and to be compared with what MPI finds.
 #include <functional>
 #include <string>
 
@@ -7,6 +8,13 @@ namespace seq1f1b::comm {
 
 // Value of an environment variable, null when it is not set; std::getenv but for tests.
 using Environment = std::function<const char*(const char*)>;
+
+struct Launch {
+  bool launched = false;  // by a launcher that tells the number of ranks
+  int rank = 0;
+  int world_size = 1;
+};
+Launch read_launch(const Environment& environment);
 
 // True when a launcher (mpirun, srun) started this process as one of its tasks.
 bool started_by_launcher(const Environment& environment);

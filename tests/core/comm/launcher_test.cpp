@@ -1,6 +1,8 @@
 #include "core/comm/launcher.h"
 
 #include <map>
+#include <string>
+#include <tuple>
 
 #include "tests/catch.h"
 
@@ -49,4 +51,24 @@ TEST_CASE("a single process knows that no launcher started it") {
   CHECK_FALSE(started_by_launcher(environment_of({})));
   CHECK(started_by_launcher(environment_of({{"OMPI_COMM_WORLD_SIZE", "1"}})));
   CHECK(started_by_launcher(environment_of({{"PMIX_RANK", "0"}})));
+}
+
+TEST_CASE("rank and size are read before MPI is started") {
+  const auto read = [](const std::map<std::string, std::string>& variables) {
+    const Launch launch = read_launch(environment_of(variables));
+    return std::tuple(launch.launched, launch.rank, launch.world_size);
+  };
+  CHECK(read({}) == std::tuple(false, 0, 1));
+  CHECK(read({{"OMPI_COMM_WORLD_SIZE", "4"}, {"OMPI_COMM_WORLD_RANK", "3"}}) ==
+        std::tuple(true, 3, 4));
+  CHECK(read({{"PMI_SIZE", "2"}, {"PMI_RANK", "1"}}) == std::tuple(true, 1, 2));
+  CHECK(read({{"SLURM_STEP_NUM_TASKS", "8"}, {"SLURM_PROCID", "5"}, {"PMIX_RANK", "5"}}) ==
+        std::tuple(true, 5, 8));
+  // mpirun of one rank in an allocation of four; a batch script, which is no task.
+  CHECK(read({{"OMPI_COMM_WORLD_SIZE", "1"},
+              {"OMPI_COMM_WORLD_RANK", "0"},
+              {"SLURM_STEP_NUM_TASKS", "4"},
+              {"SLURM_PROCID", "2"}}) == std::tuple(true, 0, 1));
+  CHECK(read({{"SLURM_NTASKS", "4"}, {"SLURM_PROCID", "0"}}) == std::tuple(false, 0, 1));
+  CHECK(read({{"PMI_SIZE", "two"}, {"PMI_RANK", "-1"}}) == std::tuple(false, 0, 1));
 }
