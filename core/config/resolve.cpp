@@ -1,6 +1,7 @@
 // Family presets and everything that "0 means derived" stands for.
 #include <string>
 
+#include "core/config/families.h"
 #include "core/config/load.h"
 #include "core/config/schedule_names.h"
 #include "core/config/schema.h"
@@ -8,25 +9,19 @@
 namespace seq1f1b::config {
 namespace {
 
-struct Preset {
-  const char *normalization, *position_embedding, *activation, *add_bias_linear, *tie_embeddings;
-};
-// Brown et al. 2020 (arXiv 2005.14165), after GPT-2; Touvron et al. 2023 (arXiv 2302.13971).
-constexpr Preset kGpt3{"layernorm", "learned", "gelu", "true", "true"};
-constexpr Preset kLlama{"rmsnorm", "rotary", "swiglu", "false", "false"};
-
 // Sets values that the user left open, and notes where they come from.
 class Resolver {
  public:
   explicit Resolver(Loaded& loaded) : loaded_(loaded), model_(loaded.config.model) {}
 
-  void apply_preset() {
-    const Preset& preset = model_.family == "llama" ? kLlama : kGpt3;
-    fill("normalization", model_.normalization, preset.normalization);
-    fill("position_embedding", model_.position_embedding, preset.position_embedding);
-    fill("activation", model_.activation, preset.activation);
-    fill("add_bias_linear", model_.add_bias_linear, preset.add_bias_linear);
-    fill("tie_embeddings", model_.tie_embeddings, preset.tie_embeddings);
+  void apply_family() {
+    const Family* family = find_family(model_.family);
+    if (family == nullptr) return;  // which validate() refuses
+    fill("normalization", model_.normalization, family->normalization);
+    fill("position_embedding", model_.position_embedding, family->position_embedding);
+    fill("activation", model_.activation, family->activation);
+    fill("add_bias_linear", model_.add_bias_linear, family->add_bias_linear);
+    fill("tie_embeddings", model_.tie_embeddings, family->tie_embeddings);
   }
 
   void derive_sizes() {
@@ -64,9 +59,9 @@ class Resolver {
   }
 
  private:
-  void fill(const std::string& key, std::string& value, const char* preset) {
+  void fill(const std::string& key, std::string& value, const char* choice) {
     if (!value.empty()) return;
-    value = preset;
+    value = choice;
     loaded_.origins["model." + key] = "family " + model_.family;
   }
   template <class Value>
@@ -84,7 +79,7 @@ class Resolver {
 
 void resolve(Loaded& loaded) {
   Resolver resolver(loaded);
-  resolver.apply_preset();
+  resolver.apply_family();
   resolver.derive_sizes();
   resolver.derive_segments();
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/config/families.h"
 #include "core/config/schedule_names.h"
 #include "kernels/common/limits.h"
 
@@ -51,7 +52,7 @@ void model_rows(std::vector<Field>& fields) {
   using M = ModelConfig;
   Rows<M> rows(fields, "model", &Config::model);
   rows.add("family", &M::family, "preset of the keys marked (family)")
-      .one_of({"gpt3", "llama"})
+      .one_of(family_names())
       .also_called({"model_type", "architecture"});
   rows.add("num_layers", &M::num_layers, "transformer blocks")
       .at_least(1)

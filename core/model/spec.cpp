@@ -1,10 +1,13 @@
 #include "core/model/spec.h"
 
 #include <algorithm>
-
 #include <cmath>
 #include <cstdio>
+#include <initializer_list>
 #include <string>
+#include <utility>
+
+#include "kernels/common/errors.h"
 
 namespace seq1f1b::model {
 
@@ -15,6 +18,20 @@ using parameters::Site;
 using parameters::Table;
 using parameters::Use;
 
+namespace {
+
+// What a word of the configuration means. It is validated, so that one which is not among them was
+// added to the schema and forgotten here.
+template <class Value>
+Value meaning(const std::string& word,
+              std::initializer_list<std::pair<const char*, Value>> meanings) {
+  for (const auto& [known, value] : meanings)
+    if (word == known) return value;
+  throw InternalError(concat("the model does not know '", word, "'"));
+}
+
+}  // namespace
+
 ModelSpec model_spec(const config::ModelConfig& config) {
   ModelSpec spec;
   spec.layers = config.num_layers;
@@ -24,16 +41,19 @@ ModelSpec model_spec(const config::ModelConfig& config) {
   spec.head_dim = config.kv_channels;
   spec.ffn = config.ffn_hidden_size;
   spec.vocab = config.vocab_size;
-  if (config.position_embedding == "learned") spec.positions = config.max_position_embeddings;
-  if (config.position_embedding == "rotary") {
+  if (meaning<bool>(config.position_embedding, {{"learned", true}, {"rotary", false}})) {
+    spec.positions = config.max_position_embeddings;
+  } else {
     spec.rotary.dimensions =
         static_cast<int>(std::lround(static_cast<double>(spec.head_dim) * config.rotary_percent)) /
         2 * 2;
     spec.rotary.base = config.rotary_base;
   }
-  spec.norm = config.normalization == "rmsnorm" ? kernels::NormKind::kRmsNorm
-                                                : kernels::NormKind::kLayerNorm;
-  spec.activation = config.activation == "swiglu" ? Activation::kSwiglu : Activation::kGelu;
+  using kernels::NormKind;
+  spec.norm = meaning<NormKind>(
+      config.normalization, {{"layernorm", NormKind::kLayerNorm}, {"rmsnorm", NormKind::kRmsNorm}});
+  spec.activation = meaning<Activation>(
+      config.activation, {{"gelu", Activation::kGelu}, {"swiglu", Activation::kSwiglu}});
   spec.bias = config.add_bias_linear == "true";
   spec.tied = config.tie_embeddings == "true";
   spec.norm_epsilon = config.norm_epsilon;

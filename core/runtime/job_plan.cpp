@@ -23,6 +23,7 @@ std::vector<std::int64_t> cut(const config::Config& config, const model::ModelSp
                                    wanted.alignment);
   if (wanted.partition == "even")
     return schedule::partition_even(tokens, wanted.segments, wanted.alignment);
+  SEQ1F1B_ASSERT(wanted.partition == "flops", "schedule.partition ", wanted.partition);
   return schedule::partition_flops(tokens, wanted.segments, wanted.alignment, cost_of(spec));
 }
 

@@ -4,6 +4,7 @@
 
 #include "core/parameters/initialise.h"
 #include "core/parameters/layout.h"
+#include "kernels/common/errors.h"
 #include "tests/catch.h"
 #include "tests/support/harness.h"
 
@@ -82,6 +83,16 @@ TEST_CASE("initial values depend on seed, name and element alone", "[parameters]
   CHECK(parameters::initial_value(row, 1, 5) != parameters::initial_value(table[1], 1, 5));
   for (const auto& other : table)
     if (other.name.find("norm") != std::string::npos) CHECK_FALSE(other.decay);
+}
+
+TEST_CASE("a word that the model does not know is a defect, and never another's default",
+          "[model]") {
+  for (auto member : {&config::ModelConfig::normalization, &config::ModelConfig::activation,
+                      &config::ModelConfig::position_embedding}) {
+    config::ModelConfig model = tiny_config("llama").model;
+    model.*member = "alibi";
+    CHECK_THROWS_AS(model::model_spec(model), InternalError);
+  }
 }
 
 }  // namespace seq1f1b::testing
