@@ -33,7 +33,8 @@ struct GemmProblem {
                                  // Not with the two gelu epilogues
   Epilogue epilogue = Epilogue::kNone;
   // kBias, kGeluAuxBias: input [n], of output's type; null with kGeluAuxBias: zero. kBiasGrad:
-  // output [m], fp32.
+  // output [m], fp32. At a multiple of 16 bytes: the library's kernels take that for granted, and
+  // no preference can tell it otherwise (pytorch/pytorch#194497: "misaligned address").
   void* bias = nullptr;
   void* aux = nullptr;                // [m, n], of output's type: output of kGeluAuxBias, input of
                                       // kDgelu

@@ -115,6 +115,7 @@ void check_problem(const GemmProblem& p) {
   SEQ1F1B_ASSERT(p.a && p.b && p.output, "an operand is absent");
   SEQ1F1B_ASSERT(!gelu || (p.aux && !p.addend), "gelu wants aux and no addend");
   SEQ1F1B_ASSERT(!biased || p.bias, "the bias is absent");
+  SEQ1F1B_ASSERT(alignment(p.bias) >= 16, "the bias is not aligned to 16 bytes");
   SEQ1F1B_ASSERT(p.output_dtype == p.input_dtype || p.output_dtype == Dtype::kF32, "types ",
                  dtype_name(p.input_dtype), " to ", dtype_name(p.output_dtype));
 }

@@ -74,7 +74,7 @@ bool is_aligned(const void* pointer, std::uint64_t bytes) {
   return reinterpret_cast<std::uintptr_t>(pointer) % bytes == 0;
 }
 
-// cublasLt.h, cublasLtEpilogue_t: what the epilogues ask of their operands.
+// cublasLt.h, cublasLtEpilogue_t: what the epilogues ask of their operands; of a bias, gemm.h.
 bool epilogue_is_well_formed(const Description& op, const Matrix& d, float beta) {
   const auto epilogue = op.get(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_DEFAULT);
   const bool biased = epilogue == CUBLASLT_EPILOGUE_BIAS ||
@@ -83,7 +83,8 @@ bool epilogue_is_well_formed(const Description& op, const Matrix& d, float beta)
   const bool has_aux = epilogue == CUBLASLT_EPILOGUE_GELU_AUX ||
                        epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS ||
                        epilogue == CUBLASLT_EPILOGUE_DGELU;
-  if (biased && !op.get<void*>(CUBLASLT_MATMUL_DESC_BIAS_POINTER)) return false;
+  const void* const bias = op.get<void*>(CUBLASLT_MATMUL_DESC_BIAS_POINTER);
+  if (biased && !(bias && is_aligned(bias, 16))) return false;
   if (biased && op.get<std::int32_t>(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, -1) !=
                     static_cast<std::int32_t>(d.type))
     return false;

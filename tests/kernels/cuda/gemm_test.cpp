@@ -206,6 +206,9 @@ TEST_CASE("what the library cannot do is known before it is asked to") {
   CHECK_THROWS_AS(fixture.gemm.supports(fixture.context, plain), Error);
   problem.addend = problem.output;
   CHECK_THROWS_AS(fixture.run(problem), InternalError);
+  plain.epilogue = Epilogue::kBias;
+  plain.bias = memory + 258;  // not at a multiple of 16 bytes
+  CHECK_THROWS_AS(fixture.run(plain), InternalError);
 }
 
 }  // namespace seq1f1b::kernels::cuda
