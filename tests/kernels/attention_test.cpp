@@ -117,6 +117,18 @@ TEST_CASE("attention of several tiles", "[attention]") {
   check({1, 70, 1, 1, 256, 70, 2, true});
 }
 
+#ifndef SEQ1F1B_SIMT  // minutes on the emulated device
+// So many heads that Hopper's forward takes them on 132 multiprocessors (attention_choice.h), whose
+// rings of tiles go round several times.
+TEST_CASE("attention of many heads over many tiles", "[attention]") {
+  for (std::int64_t head_dim : {64, 128}) {
+    const Case c{1, 3, 48, 8, head_dim, 1000, 3};
+    INFO(c);
+    on_every_back_end([&](Run& run) { run_attention(run, c, Accumulate::kAdd); });
+  }
+}
+#endif
+
 // Scores of some hundreds: only differences from the row's largest may be exponentiated.
 TEST_CASE("attention of sharp scores", "[attention]") {
   check({1, 67, 2, 2, 64, 100, 2, false, 0, 100});
