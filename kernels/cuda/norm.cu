@@ -1,10 +1,10 @@
 // layernorm and rmsnorm: forward, the same output again from saved statistics, and backward.
 //
-//   n = (input - mean) * rstd, rstd = 1 / sqrt(mean((input - mean)^2) + epsilon); mean = 0 for
-//   rmsnorm output = n * weight + bias grad_input = rstd (g - n mean(g n) - mean(g)) (+
-//   grad_residual), g = grad_output * weight, the last term of the bracket for layernorm only;
-//   grad_weight += sum of grad_output n; grad_bias += sum of grad_output (derivation:
-//   kernels/reference/norm.cpp)
+//   n = (input - mean) * rstd, rstd = 1 / sqrt(mean((input - mean)^2) + epsilon)
+//   output = n * weight + bias
+//   grad_input = rstd (g - n mean(g n) - mean(g)) (+ grad_residual), g = grad_output * weight
+//   grad_weight += sum of grad_output n; grad_bias += sum of grad_output
+// For rmsnorm mean and mean(g) are 0. Derivation: kernels/reference/norm.cpp.
 //
 // Bytes per element, bf16: forward and apply 2 + 2; backward 4 + 2, with a residual 6 + 2, and
 // partial sums of 8 bytes per column and block of at least 8 rows. All are bound by memory.

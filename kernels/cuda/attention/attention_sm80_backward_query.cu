@@ -1,12 +1,10 @@
 // Attention backward in bf16 on mma.sync, over queries: grad_query. With p and delta as in
 // attention_sm80_backward_key.cu, g = p * (grad_output value^T - delta): grad_query = scale g key.
 //   bytes      query, grad_output, grad_query and two statistics once; key and value once per tile
-//   of
-//              queries
+//              of queries
 //   mapping    a block per (head, tile of queries), the longest first; a warp owns 16 or 32
-//   queries,
-//              whose score gradients are the left operand of the last product as they are. Steps
-//              run over tiles of keys, two tiles in shared memory, one loading.
+//              queries, whose score gradients are the left operand of the last product as they are.
+//              Steps run over tiles of keys, two tiles in shared memory, one loading.
 //   masks      as in the forward: evaluated on tiles at an edge, other tiles never loaded
 //   sums       over keys in order: the same bits always
 //   limits     as the forward
