@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(kThreads)
   const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * kThreads;
   for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < words;
        i += stride)
-    output[i] = word;
+    access_as<Word>(output + i) = word;
   const int r = threadIdx.x;
   if (blockIdx.x == 0 && r < rest) rest_output[r] = r % 2 == 0 ? rest_low : rest_high;
 }
@@ -39,10 +39,11 @@ __global__ void __launch_bounds__(kThreads)
     Word held[kUnroll];
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u)
-      if (begin + u * kThreads < words) held[u] = input[begin + u * kThreads];
+      if (begin + u * kThreads < words)
+        held[u] = access_as<const Word>(input + begin + u * kThreads);
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u)
-      if (begin + u * kThreads < words) output[begin + u * kThreads] = held[u];
+      if (begin + u * kThreads < words) access_as<Word>(output + begin + u * kThreads) = held[u];
   }
   if (blockIdx.x == 0 && threadIdx.x < static_cast<unsigned>(rest))
     rest_output[threadIdx.x] = rest_input[threadIdx.x];

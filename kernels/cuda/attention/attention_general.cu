@@ -44,14 +44,14 @@ static_assert(kTile * (4 * pitch_of(kMaxHeadDim) + 2 * kScorePitch) * sizeof(flo
 __device__ __forceinline__ int thread_x() { return static_cast<int>(threadIdx.x) % kSide; }
 __device__ __forceinline__ int thread_y() { return static_cast<int>(threadIdx.x) / kSide; }
 
-// Rows [0, rows) of a tile; the others are zeros.
+// Rows [0, rows) of a tile, a warp each; the others are zeros.
 template <class T>
 __device__ void load(float* tile, const T* global, std::int64_t stride, int rows, int head_dim) {
-  for (int i = static_cast<int>(threadIdx.x); i < kTile * head_dim; i += kThreads) {
-    const int row = i / head_dim, column = i % head_dim;
-    tile[row * pitch_of(head_dim) + column] =
-        row < rows ? static_cast<float>(global[row * stride + column]) : 0.0f;
-  }
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  for (int row = warp; row < kTile; row += kThreads / 32)
+    for (int column = lane; column < head_dim; column += 32)
+      tile[row * pitch_of(head_dim) + column] =
+          row < rows ? static_cast<float>(global[row * stride + column]) : 0.0f;
 }
 
 // A thread's 2x2 elements of left right^T, both tiles [kTile x head_dim].
@@ -128,8 +128,11 @@ __device__ __forceinline__ float row_sum(float value) {
   return value;
 }
 
+// Per multiprocessor: left to itself, ptxas aims at four of the wider instances, too, and spills.
+constexpr int forward_blocks(int columns) { return columns == 4 ? 4 : columns == 8 ? 3 : 2; }
+
 template <class T, int kColumns>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, forward_blocks(kColumns))
     forward_kernel(const AttentionForward operands, const BlockOrder order) {
   SEQ1F1B_DYNAMIC_SHARED(memory);
   const AttentionShape& shape = operands.shape;

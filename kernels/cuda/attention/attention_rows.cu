@@ -1,19 +1,20 @@
 // Row passes of attention: merging the parts of a split forward, delta of the backward, rounding of
 // a query gradient summed in fp32. Formulas: attention_rows.h.
 //   bytes     combine: 4 splits + 2 per element; delta: 4 (bf16) or 8 (fp32); round: 6
-//   mapping   one warp per row [head_dim] of a head and token; round: a thread per element, strided
+//   mapping   one warp per row [head_dim] of a head and token; round: flat ranges, by map.h
 //   sums      lanes stride over the columns, then a fixed tree of shuffles: the same bits always
-#include <algorithm>
 #include <limits>
 
 #include "kernels/common/bf16.h"
 #include "kernels/cuda/attention/attention_rows.h"
-#include "kernels/cuda/device_code/language.h"
+#include "kernels/cuda/device_code/map.h"
+#include "kernels/cuda/device_code/vector.h"
 
 namespace seq1f1b::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256, kRowsPerBlock = kThreads / 32;
+constexpr int kPacket = 4;  // of combine, whose rows are whole multiples of eight (sm80_serves)
 
 // The row of this warp in storage order [mb, tokens, heads], and where its statistic lies.
 struct Row {
@@ -35,8 +36,7 @@ __global__ void __launch_bounds__(kThreads)
   const Row row(shape);
   if (row.index >= rows) return;
   const int lane = threadIdx.x % 32;
-  constexpr float kNone = -std::numeric_limits<float>::infinity();
-  float highest = kNone;
+  float highest = -std::numeric_limits<float>::infinity();
   for (int s = 0; s < splits; ++s)
     highest = fmaxf(highest, part_log_sum_exp[s * rows + row.statistic]);
   float sum = 0;
@@ -44,14 +44,18 @@ __global__ void __launch_bounds__(kThreads)
     sum += expf(part_log_sum_exp[s * rows + row.statistic] - highest);
   if (lane == 0) log_sum_exp[row.statistic] = highest + logf(sum);
   const float inverse = 1 / sum;
-  for (int c = lane; c < shape.head_dim; c += 32) {
-    float value = 0;
+  for (int c = lane * kPacket; c < shape.head_dim; c += 32 * kPacket) {
+    float value[kPacket] = {};
     for (int s = 0; s < splits; ++s) {
-      const float part = part_log_sum_exp[s * rows + row.statistic];
-      if (part != kNone)
-        value += expf(part - highest) * part_output[(s * rows + row.index) * shape.head_dim + c];
+      const float weight = expf(part_log_sum_exp[s * rows + row.statistic] - highest);
+      float x[kPacket];
+      load_values<kPacket>(part_output + (s * rows + row.index) * shape.head_dim + c, x);
+#pragma unroll
+      for (int i = 0; i < kPacket; ++i) value[i] += weight * x[i];
     }
-    output[row.index * shape.head_dim + c] = Bf16(value * inverse);
+#pragma unroll
+    for (int i = 0; i < kPacket; ++i) value[i] *= inverse;
+    store_values<kPacket>(output + row.index * shape.head_dim + c, value);
   }
 }
 
@@ -72,13 +76,10 @@ __global__ void __launch_bounds__(kThreads)
   if (lane == 0) delta[row.statistic] = sum;
 }
 
-__global__ void __launch_bounds__(kThreads)
-    round_kernel(const float* input, std::int64_t count, float scale, Bf16* output) {
-  const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * kThreads;
-  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count;
-       i += stride)
-    output[i] = Bf16(input[i] * scale);
-}
+struct Scaled {
+  float scale;
+  __device__ __forceinline__ float operator()(float x) const { return x * scale; }
+};
 
 unsigned row_blocks(std::int64_t rows) {
   return static_cast<unsigned>((rows + kRowsPerBlock - 1) / kRowsPerBlock);
@@ -109,11 +110,8 @@ void attention_delta(Context& context, const AttentionBackward& operands, Dtype 
 
 void attention_round(Context& context, const float* input, std::int64_t count, float scale,
                      void* output) {
-  constexpr std::int64_t kMostBlocks = 4096;
-  const auto blocks =
-      static_cast<unsigned>(std::min(kMostBlocks, (count + kThreads - 1) / kThreads));
-  SEQ1F1B_LAUNCH(round_kernel, blocks, kThreads, 0, context.stream, input, count, scale,
-                 static_cast<Bf16*>(output));
+  map<float, Bf16>(context, Scaled{scale}, Tensor(const_cast<float*>(input), Dtype::kF32, {count}),
+                   {}, Tensor(output, Dtype::kBf16, {count}));
 }
 
 }  // namespace seq1f1b::kernels::cuda

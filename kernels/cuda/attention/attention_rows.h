@@ -6,8 +6,8 @@
 namespace seq1f1b::kernels::cuda {
 
 // Merges the parts of a split forward: output = sum_s w_s part_s, w_s = exp(lse_s - lse),
-// lse = log sum_s exp(lse_s), s in increasing order. A part that saw no key has lse = -inf, and its
-// output is not read.
+// lse = log sum_s exp(lse_s), s in increasing order. A part that saw no key has lse = -inf and
+// zeros; no row has only such parts.
 //   part_output       fp32 [splits, mb, tokens, heads, head_dim]
 //   part_log_sum_exp  fp32 [splits, mb, heads, tokens]
 void attention_combine(Context& context, const AttentionForward& operands, int splits,
