@@ -89,6 +89,11 @@ TEST_CASE("attention of every head size", "[attention]") {
     check({1, 37, 2, 1, head_dim, 50, 3});
 }
 
+// No multiples of eight, which CUDA's general kernels take in bf16, too.
+TEST_CASE("attention of head sizes that tensor cores do not take", "[attention]") {
+  for (std::int64_t head_dim : {20, 101, 250}) check({2, 37, 2, 1, head_dim, 50, 3, true});
+}
+
 TEST_CASE("attention with shared key heads", "[attention]") {
   check({2, 41, 6, 3, 32, 29, 2});
   check({1, 41, 6, 1, 80, 0, 2});

@@ -18,6 +18,7 @@ TEST_CASE("projection to and from the carry", "[carry]") {
                         {1, 31, 3, 1, 256, 33, 0, {0, false, 10000}},
                         {2, 9, 4, 2, 128, 20, 7, {128, false, 500000}},
                         {2, 9, 4, 2, 128, 20, 7, {64, true, 10000}},
+                        {1, 6, 2, 1, 256, 9, 2, {256, false, 10000}},
                         {1, 5, 1, 1, 2, 1000007, 1000000, {2, false, 10000}}};
   for (const Case& c : cases) {
     INFO("head_dim " << c.head_dim << ", rotary " << c.rotary.dimensions << ", interleaved "

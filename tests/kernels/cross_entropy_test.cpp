@@ -12,8 +12,9 @@ TEST_CASE("cross entropy and its gradient", "[cross_entropy]") {
     std::int64_t rows, vocab;
     double spread;
   };
-  for (const Case& c : {Case{1, 1, 1}, Case{3, 17, 1}, Case{37, 1031, 2}, Case{3, 50257, 3},
-                        Case{19, 1031, 60}, Case{2, 50304, 3}, Case{1, 262144, 3}})
+  for (const Case& c :
+       {Case{1, 1, 1}, Case{3, 17, 1}, Case{37, 1031, 2}, Case{3, 50257, 3}, Case{19, 1031, 60},
+        Case{3, 1040, 60}, Case{1000, 7, 1}, Case{2, 50304, 3}, Case{1, 262144, 3}})
     for (bool write_gradient : {true, false}) {
       INFO(c.rows << " rows of " << c.vocab << ", gradient " << write_gradient);
       on_every_back_end([&](Run& run) {

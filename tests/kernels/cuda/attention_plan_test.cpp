@@ -8,6 +8,7 @@
 #include "kernels/cuda/attention/attention_library.h"
 #include "kernels/cuda/attention/attention_mask.h"
 #include "kernels/cuda/attention/attention_sm80.h"
+#include "kernels/cuda/attention/attention_sm90_tiles.h"
 #include "kernels/cuda/attention/scratch_attention.h"
 #include "tests/catch.h"
 
@@ -107,6 +108,27 @@ TEST_CASE("blocks cover every unit of every head once, longest first within a gr
           REQUIRE((here > group || (here == group && place.unit >= unit)));
           group = here;
           unit = place.unit;
+        }
+      }
+}
+
+TEST_CASE("Hopper's blocks cover every tile of every row once, section after section") {
+  for (const int rows : {1, 3, 8, 40})
+    for (const int tiles : {1, 2, 7})
+      for (const std::int64_t bytes :
+           {std::int64_t{0}, std::int64_t{5} << 20, std::int64_t{1} << 30}) {
+        const int section = sm90::rows_per_section(rows, bytes);
+        REQUIRE((section == rows || section == 1 || section * bytes <= 24 << 20));
+        std::set<std::pair<int, int>> seen;
+        int last_section = 0, last_tile = 0;
+        for (int block = 0; block < rows * tiles; ++block) {
+          const sm90::Work work(block, rows, tiles, section);
+          REQUIRE((work.row >= 0 && work.row < rows && work.tile >= 0 && work.tile < tiles));
+          REQUIRE(seen.insert({work.row, work.tile}).second);
+          const int here = work.row / section;
+          REQUIRE((here > last_section || (here == last_section && work.tile >= last_tile)));
+          last_section = here;
+          last_tile = work.tile;
         }
       }
 }

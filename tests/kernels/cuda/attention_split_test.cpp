@@ -8,6 +8,7 @@
 
 #include "kernels/common/bf16.h"
 #include "kernels/cuda/attention/attention.h"
+#include "kernels/cuda/attention/attention_rows.h"
 #include "kernels/cuda/attention/attention_sm80.h"
 #include "kernels/cuda/attention/scratch_attention.h"
 #include "tests/catch.h"
@@ -111,6 +112,29 @@ TEST_CASE("attention by several blocks per tile equals attention by one") {
     // which depends on the maximum of the part.
     CHECK(worst <= 4.0 / 1024);
     CHECK(worst_statistic <= 1e-5);
+  }
+}
+
+// A block takes more rows than there are here.
+TEST_CASE("delta is written for the rows that exist alone") {
+  constexpr int kTokens = 3, kDim = 40;
+  const auto output = draws(8 * kDim, 1), grad_output = draws(8 * kDim, 2);
+  AttentionBackward call{};
+  call.shape.micro_batch = call.shape.heads = call.shape.kv_heads = 1;
+  call.shape.tokens = kTokens;
+  call.shape.head_dim = kDim;
+  call.output = output.data();
+  call.grad_output = grad_output.data();
+  std::vector<float> delta(8, -7);
+  Context context;
+  attention_delta(context, call, Dtype::kBf16, delta.data());
+  check(cudaDeviceSynchronize(), "running");
+  for (std::size_t i = 0; i < delta.size(); ++i) {
+    double expected = i < kTokens ? 0 : -7;
+    for (std::size_t c = i * kDim; i < kTokens && c < (i + 1) * kDim; ++c)
+      expected += static_cast<double>(static_cast<float>(output[c / 8].values[c % 8])) *
+                  static_cast<float>(grad_output[c / 8].values[c % 8]);
+    CHECK(delta[i] == Approx(expected).epsilon(1e-5));
   }
 }
 

@@ -103,9 +103,10 @@ TEST_CASE("a bias gradient from an epilogue is added like that of a kernel") {
 }
 
 TEST_CASE("a segment's bf16 gradient of the carry goes into rows of the accumulator") {
-  for (const std::int64_t width : {64, 6}) {
+  for (const std::int64_t width : {64, 14}) {
     Fixture f;
-    constexpr std::int64_t kCapacity = 12, kUsed = 7;
+    f.context.multiprocessors = 1;  // a block per plane, which has more packets than that threads
+    constexpr std::int64_t kCapacity = 23, kUsed = 20;
     const Tensor accumulator = f.draws(Dtype::kF32, {2, 3, kCapacity, width}, 1);
     const Tensor part = f.draws(Dtype::kBf16, {2, 3, kUsed, width}, 2);
     const std::vector<double> before = f.values(accumulator), added = f.values(part);
