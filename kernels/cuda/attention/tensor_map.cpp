@@ -8,7 +8,7 @@
 namespace seq1f1b::kernels::cuda {
 namespace {
 constexpr std::uint64_t kElementBytes = 2;
-}
+}  // namespace
 
 bool tensor_map_serves(const void* base, const TensorMapShape& shape) {
   if (reinterpret_cast<std::uintptr_t>(base) % 16 != 0) return false;
@@ -20,9 +20,18 @@ bool tensor_map_serves(const void* base, const TensorMapShape& shape) {
   return true;
 }
 
+namespace {
+void check_shape(const void* base, const TensorMapShape& shape) {
+  SEQ1F1B_ASSERT(tensor_map_serves(base, shape), "a tensor that TMA cannot address");
+  for (std::uint32_t steps : shape.box)
+    SEQ1F1B_ASSERT(steps >= 1 && steps <= 256, "a box of ", steps, " steps");
+  SEQ1F1B_ASSERT(shape.box[0] * kElementBytes == 128, "a box that is no row of the swizzle wide");
+}
+}  // namespace
+
 #ifdef SEQ1F1B_SIMT
 TensorMap make_tensor_map(const void* base, const TensorMapShape& shape) {
-  SEQ1F1B_ASSERT(tensor_map_serves(base, shape), "a tensor that TMA cannot address");
+  check_shape(base, shape);
   return {const_cast<void*>(base), shape};
 }
 #else
@@ -53,7 +62,7 @@ Encode encode_function() {
 }  // namespace
 
 TensorMap make_tensor_map(const void* base, const TensorMapShape& shape) {
-  SEQ1F1B_ASSERT(tensor_map_serves(base, shape), "a tensor that TMA cannot address");
+  check_shape(base, shape);
   static const Encode encode = encode_function();
   cuuint64_t extent[4], stride_bytes[3];
   cuuint32_t box[4], step[4] = {1, 1, 1, 1};

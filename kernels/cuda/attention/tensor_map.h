@@ -31,7 +31,8 @@ using TensorMap = CUtensorMap;
 // extents from 1 to 2^32 (CUDA driver API, cuTensorMapEncodeTiled).
 bool tensor_map_serves(const void* base, const TensorMapShape& shape);
 
-// Throws Error when the driver refuses. Reads no device memory: cheap enough for every call.
+// Throws Error when the driver refuses, InternalError for a tensor or box that it would. Reads no
+// device memory: cheap enough for every call.
 TensorMap make_tensor_map(const void* base, const TensorMapShape& shape);
 
 }  // namespace seq1f1b::kernels::cuda

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <random>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "kernels/cuda/attention/attention_choice.h"
@@ -10,6 +11,7 @@
 #include "kernels/cuda/attention/attention_sm80.h"
 #include "kernels/cuda/attention/attention_sm90_tiles.h"
 #include "kernels/cuda/attention/scratch_attention.h"
+#include "kernels/cuda/attention/tensor_map.h"
 #include "tests/catch.h"
 
 namespace seq1f1b::kernels::cuda {
@@ -180,6 +182,28 @@ TEST_CASE("Hopper's forward takes what fills the device, and what has too few ke
     CHECK(taken(4, 2, 100, 400, head_dim));
   }
   CHECK_FALSE(taken(1, 32, 4096, 32768, 264));
+}
+
+// cuTensorMapEncodeTiled, CUDA driver API.
+TEST_CASE("what TMA cannot address or move is known on the host") {
+  alignas(16) static std::uint16_t memory[8];
+  const TensorMapShape good{{72, 2, 5, 3}, {72, 144, 720}, {64, 1, 64, 1}};
+  const auto refused = [&](auto change) {
+    TensorMapShape shape = good;
+    change(shape);
+    return !tensor_map_serves(memory, shape);
+  };
+  CHECK(tensor_map_serves(memory, good));
+  CHECK_FALSE(tensor_map_serves(memory + 4, good));
+  CHECK(refused([](TensorMapShape& s) { s.stride[1] = 148; }));
+  CHECK(refused([](TensorMapShape& s) { s.stride[2] = std::uint64_t{1} << 39; }));
+  CHECK(refused([](TensorMapShape& s) { s.extent[3] = 0; }));
+  CHECK(refused([](TensorMapShape& s) { s.extent[2] = (std::uint64_t{1} << 32) + 1; }));
+  for (const auto& [dimension, steps] : {std::pair(2, 257), std::pair(1, 0), std::pair(0, 72)}) {
+    TensorMapShape shape = good;
+    shape.box[static_cast<std::size_t>(dimension)] = static_cast<std::uint32_t>(steps);
+    CHECK_THROWS_AS(make_tensor_map(memory, shape), InternalError);
+  }
 }
 
 TEST_CASE("every head dimension has an instance in every table") {
