@@ -366,6 +366,11 @@ bool Block::wake_polls() {
 
 // __syncthreads and the warp's operations must not wait for a thread that is gone.
 void Block::thread_ended(Thread& thread) {
+  bool copying = !thread.open_copies.empty();
+  for (const auto& group : thread.copy_groups) copying = copying || !group.empty();
+  if (copying)
+    report_ =
+        concat(place(thread), ": ended with copies to its shared memory under way (cp_async_wait)");
   --live_;
   Barrier& barrier = barriers_[0];
   if (barrier.open && barrier.all && barrier.arrived == live_) finish_barrier(0);

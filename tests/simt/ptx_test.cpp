@@ -82,16 +82,20 @@ __global__ void copy_stages(const float* in, float* out, int stages) {
     const unsigned i = 4 * (static_cast<unsigned>(stage) * threads + mirrored);
     for (unsigned j = 0; j < 4; ++j) out[i + j] = reinterpret_cast<float*>(memory)[i + j];
   }
+  __syncthreads();
+  cuda::cp_async_wait<0>();
 }
 __global__ void copy_misaligned(const char* in) {
   SEQ1F1B_DYNAMIC_SHARED(memory);
   cuda::cp_async_16(cuda::shared_address(memory), in + 4, true);
 }
-__global__ void copy_without_commit(const float* in, float* out) {
+__global__ void copy_without_commit(const float* in, float* out, bool commit, bool wait) {
   SEQ1F1B_DYNAMIC_SHARED(memory);
   cuda::cp_async_16(cuda::shared_address(memory), in, true);
   cuda::cp_async_wait<0>();
   out[0] = reinterpret_cast<float*>(memory)[0];
+  if (commit) cuda::cp_async_commit();
+  if (wait) cuda::cp_async_wait<0>();
 }
 
 constexpr unsigned kThreads = 64;
@@ -177,8 +181,21 @@ TEST_CASE("cp.async lands with the wait that covers it, and is NaN before", "[si
   CHECK(unguarded.nans(0) > 0);
 
   Copies uncommitted;
-  SEQ1F1B_LAUNCH(copy_without_commit, 1, 1, bytes, nullptr, uncommitted.in, uncommitted.out);
+  SEQ1F1B_LAUNCH(copy_without_commit, 1, 1, bytes, nullptr, uncommitted.in, uncommitted.out, true,
+                 true);
   CHECK(std::isnan(uncommitted.out[0]));
+}
+
+TEST_CASE("cp.async that nobody waits for is reported", "[simt]") {
+  Copies copies;
+  for (const bool commit : {false, true}) {
+    INFO("committed " << commit);
+    CHECK(contains(report_of([&](cudaStream_t stream) {
+                     SEQ1F1B_LAUNCH(copy_without_commit, 1, 1, 64, stream, copies.in, copies.out,
+                                    commit, !commit);
+                   }),
+                   "ended with copies to its shared memory under way"));
+  }
 }
 
 TEST_CASE("cp.async from a misaligned address is reported", "[simt]") {

@@ -1,5 +1,6 @@
 // A forward whose keys are dealt to several blocks, on the emulated device: the same result as by
 // one block, and from a scratch of exactly the planned size, poisoned with NaN.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -86,10 +87,13 @@ Result forward(const Problem& p, int multiprocessors) {
 
 TEST_CASE("attention by several blocks per tile equals attention by one") {
   // The second: with documents of 400 most of the prefix is seen by nobody. The third: 150 queries
-  // are two tiles, whose parts differ in length.
+  // are two tiles, whose parts differ in length. The last two: a document begins among the queries,
+  // of which some see nothing of most parts; and with them, so that there are more parts than
+  // tiles.
   const Problem problems[] = {
       {40, 2, 1, 64, 1500, false}, {40, 2, 1, 128, 1500, true}, {150, 1, 1, 128, 1000, false},
-      {33, 1, 1, 256, 900, false}, {20, 3, 1, 88, 700, false},
+      {33, 1, 1, 256, 900, false}, {20, 3, 1, 88, 700, false},  {40, 1, 1, 64, 1590, true},
+      {20, 1, 1, 64, 2400, true},
   };
   for (const Problem& p : problems) {
     INFO("head_dim " << p.head_dim << ", tokens " << p.tokens << ", documents " << p.documents);
@@ -136,6 +140,48 @@ TEST_CASE("delta is written for the rows that exist alone") {
                   static_cast<float>(grad_output[c / 8].values[c % 8]);
     CHECK(delta[i] == Approx(expected).epsilon(1e-5));
   }
+}
+
+// A step has more queries than there are, and 72 columns are padded to 80: what is beyond adds
+// zeros, which would turn the -0 behind the sums into 0.
+TEST_CASE("the one-pass backward adds to nothing but its sums") {
+  constexpr std::size_t kTokens = 20, kDim = 72, kHeads = 2, kElements = kTokens * kDim * kHeads;
+  constexpr std::size_t kUsed = 64 + kElements, kMargin = 8192;  // delta, in a whole piece; sums
+  std::vector<std::vector<Packet>> operands;
+  for (unsigned seed = 1; seed <= 5; ++seed) operands.push_back(draws(kElements, seed));
+  const std::vector<float> log_sum_exp(kTokens * kHeads, 3);
+  std::vector<Packet> grad_query(kElements / 8);
+  std::vector<float> grad_key(kElements), grad_value(kElements);
+  float* scratch = nullptr;  // the device's, as it is cleared by the runtime
+  check(cudaMalloc(reinterpret_cast<void**>(&scratch), (kUsed + kMargin) * sizeof(float)),
+        "memory");
+  std::fill_n(scratch, kUsed + kMargin, -0.0f);
+
+  AttentionBackward call{};
+  call.shape.micro_batch = 1;
+  call.shape.tokens = call.shape.capacity = call.shape.key_length = kTokens;
+  call.shape.heads = call.shape.kv_heads = kHeads;
+  call.shape.head_dim = kDim;
+  call.shape.scale = 0.125f;
+  call.grad_output = operands[0].data();
+  call.query = operands[1].data();
+  call.key = operands[2].data();
+  call.value = operands[3].data();
+  call.output = operands[4].data();
+  call.log_sum_exp = log_sum_exp.data();
+  call.grad_query = grad_query.data();
+  call.grad_key = grad_key.data();
+  call.grad_value = grad_value.data();
+  Context context;
+  context.deterministic = false;
+  context.scratch =
+      Scratch(reinterpret_cast<std::byte*>(scratch), (kUsed + kMargin) * sizeof(float));
+  REQUIRE(attention_sm80_backward(context, call));
+  check(cudaDeviceSynchronize(), "running");
+  CHECK(scratch[kUsed - 1] != 0);
+  CHECK(std::all_of(scratch + kUsed, scratch + kUsed + kMargin,
+                    [](float value) { return value == 0 && std::signbit(value); }));
+  check(cudaFree(scratch), "freeing");
 }
 
 }  // namespace seq1f1b::kernels::cuda
