@@ -35,8 +35,7 @@ const Module* load_module_file(const std::string& path, int abi, const char* bui
   std::error_code error;
   // dlopen would look for a bare name in the system's folders, and says less about a missing file.
   if (!std::filesystem::exists(path, error)) {
-    why = concat("there is no ", path,
-                 ": this program was built without CUDA, or moved without its module");
+    why = concat("there is no ", path);
     return nullptr;
   }
   void* const library = dlopen(std::filesystem::absolute(path).c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -61,6 +60,14 @@ const Module* load_module(std::string* why) {
   struct Loaded {
     std::string why;
     const Module* module = load_module_file(module_path(), kModuleAbi, build_identity(), why);
+    Loaded() {
+      if (module) return;
+      if (named_module())
+        why += "; correct or unset SEQ1F1B_CUDA_MODULE, which names it";
+      else if (std::error_code error; !std::filesystem::exists(module_path(), error))
+        why +=
+            ": this program was built without CUDA (SEQ1F1B_CUDA=ON), or moved without its module";
+    }
   };
   static const Loaded loaded;
   if (why) *why = loaded.why;

@@ -59,7 +59,9 @@ TEST_CASE("without a module there are no devices and a hint") {
   CHECK(device_count(&why) == 0);
   contains(why, "/nowhere/libx.so");
   const std::string text = text_of<ConfigError>([] { make_cuda_backend({}); });
-  contains(text, "no GPU can be used: there is no /nowhere/libx.so");
+  contains(text,
+           "no GPU can be used: there is no /nowhere/libx.so; correct or unset "
+           "SEQ1F1B_CUDA_MODULE, which names it");
   contains(text, "runtime.device=cpu");
 }
 
