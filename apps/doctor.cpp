@@ -44,10 +44,7 @@ int run_doctor(const DoctorArguments& arguments) {
     const auto shown = std::min(ring.entries.size(), static_cast<std::size_t>(arguments.actions));
     for (std::size_t i = ring.entries.size() - shown; i < ring.entries.size(); ++i) {
       const auto& entry = ring.entries[i];
-      const auto& action = entry.action;
-      std::cout << "  step " << entry.step << "  " << schedule::row_of(action.kind).name
-                << " of micro-batch " << action.unit.micro_batch << ", segment "
-                << action.unit.segment << ", chunk " << action.chunk << ": "
+      std::cout << "  step " << entry.step << "  " << schedule::describe(entry.action) << ": "
                 << runtime::phase_name(entry.phase) << "  (" << std::setprecision(3)
                 << newest - entry.unix_seconds << " s ago)\n";
     }

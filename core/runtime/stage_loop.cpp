@@ -62,10 +62,8 @@ StageLoop::StageLoop(const schedule::Schedule& schedule, int rank,
 
 std::string StageLoop::describe(const Action& action, std::int64_t step, const char* what,
                                 int peer) const {
-  const auto& row = schedule::row_of(action.kind);
-  std::string text = concat("running the ", row.name, " of micro-batch ", action.unit.micro_batch,
-                            ", segment ", action.unit.segment, ", chunk ", action.chunk, " (step ",
-                            step, ", schedule ", schedule_.spec.name, ")");
+  std::string text = concat("running the ", schedule::describe(action), " (step ", step,
+                            ", schedule ", schedule_.spec.name, ")");
   return what ? concat(text, ", which needs ", what, " pipeline rank ", peer) : text;
 }
 

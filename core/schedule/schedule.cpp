@@ -73,6 +73,12 @@ std::string to_string(const Action& action) {
                 action.unit.segment + 1, std::string(static_cast<std::size_t>(action.chunk), '\''));
 }
 
+std::string describe(const Action& action) {
+  return concat(row_of(action.kind).name, " of micro-batch ", action.unit.micro_batch + 1,
+                ", segment ", action.unit.segment + 1,
+                action.chunk ? concat(", chunk ", action.chunk + 1) : "");
+}
+
 std::string to_string(const Schedule& schedule) {
   std::string text;
   for (std::size_t rank = 0; rank < schedule.orders.size(); ++rank) {

@@ -74,6 +74,8 @@ std::optional<Needed> needed_for(const Schedule& schedule, const Dependency& dep
 
 // "F1.2": letter of the kind, micro-batch and segment from 1; chunk c adds c times "'".
 std::string to_string(const Action& action);
+// The same in words: "forward of micro-batch 1, segment 2".
+std::string describe(const Action& action);
 // One line per rank, "p0 (w=4): F1.1 F1.2 | ..." as METHOD writes them; w counts warm-up forwards.
 std::string to_string(const Schedule& schedule);
 

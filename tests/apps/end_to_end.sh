@@ -134,7 +134,7 @@ deadline)
     fail "no log says who waited"
   says 'rank [013].*(forward|backward) of micro-batch [0-9]+, segment [0-9]+.*pipeline rank|rank [013].*reducing'
   run 0 "$program" doctor run --actions 2
-  says 'micro-batch [0-9]+, segment [0-9]+, chunk 0: waits to (receive|send)'
+  says 'micro-batch [0-9]+, segment [0-9]+: waits to (receive|send)'
   (($(grep -c '^rank_' out) == 4)) || fail "doctor does not show all ranks"
   run 3 "$program" doctor .
   ;;

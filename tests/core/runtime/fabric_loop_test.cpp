@@ -186,8 +186,8 @@ TEST_CASE("a rank that hangs is named with what its neighbours need of it, over 
       const std::string& failure = failures[static_cast<std::size_t>(rank)];
       CHECK(comm::testing::contains(failure, concat("rank ", rank, " (")));
       CHECK(comm::testing::contains(failure, concat("waited 0.5 s for rank ", rank + 1,
-                                                    " while running the backward of micro-batch 0, "
-                                                    "segment 1, chunk 0 (step 12, schedule "
+                                                    " while running the backward of micro-batch 1, "
+                                                    "segment 2 (step 12, schedule "
                                                     "seq1f1b), which needs the gradient of "
                                                     "pipeline rank ",
                                                     rank + 1)));

@@ -136,7 +136,7 @@ TEST_CASE("a peer that stays away ends the wait with rank, action, unit and peer
   }
   INFO(message);
   CHECK(message.find("rank 1") != std::string::npos);
-  CHECK(message.find("running the forward of micro-batch 0, segment 0, chunk 0 (step 12, schedule "
+  CHECK(message.find("running the forward of micro-batch 1, segment 1 (step 12, schedule "
                      "seq1f1b), which needs the activation of pipeline rank 0") !=
         std::string::npos);
 }
@@ -184,7 +184,7 @@ TEST_CASE("a device that waits for a peer that stays away is named with its olde
   INFO(message);
   CHECK(comm::testing::contains(
       message,
-      "running the forward of micro-batch 0, segment 0, chunk 0 (step 12, schedule seq1f1b), which "
+      "running the forward of micro-batch 1, segment 1 (step 12, schedule seq1f1b), which "
       "needs the activation of pipeline rank 0"));
   CHECK(issued <= static_cast<int>(StageLoop::kMostAhead));
   for (const auto& entry : read_action_ring(ring_path)) CHECK(entry.phase != Phase::kDone);
@@ -219,7 +219,7 @@ TEST_CASE("an action that does not get into the device's queue ends with the dea
   INFO(message);
   CHECK(comm::testing::contains(message,
                                 "made no progress for 1 s while running the backward of "
-                                "micro-batch 0, segment 0, chunk 0 (step 7, schedule seq1f1b)"));
+                                "micro-batch 1, segment 1 (step 7, schedule seq1f1b)"));
 }
 
 TEST_CASE("an order longer than a device has stamps is timed in part", "[runtime]") {

@@ -108,4 +108,7 @@ TEST_CASE("channels belong to edges between ranks and to directions in use") {
 TEST_CASE("a chunk above the first shows") {
   CHECK(to_string(Action{Kind::kBackward, 1, {2, 0}}) == "B3.1'");
   CHECK(to_string(Action{Kind::kWeightGrad, 0, {0, 4}}) == "W1.5");
+  CHECK(describe(Action{Kind::kForward, 0, {0, 4}}) == "forward of micro-batch 1, segment 5");
+  CHECK(describe(Action{Kind::kBackward, 1, {2, 0}}) ==
+        "backward of micro-batch 3, segment 1, chunk 2");
 }
