@@ -44,7 +44,7 @@ std::vector<Candidate> candidates_of(const config::Config& config) {
 std::size_t fullest_rank_bytes(const JobPlan& job) {
   std::size_t most = 0;
   for (int rank = 0; rank < job.training.spec.ranks; ++rank)
-    most = std::max(most, plan_rank(job, rank).planned_bytes());
+    most = std::max(most, plan_rank(job, rank).needed_bytes());
   return most;
 }
 
@@ -62,19 +62,23 @@ std::vector<Knob> cheapest_knobs(const JobPlan& job, std::size_t limit) {
     }
   }
   std::stable_sort(others.begin(), others.end(),
-                   [](const Knob& a, const Knob& b) { return a.planned_bytes < b.planned_bytes; });
+                   [](const Knob& a, const Knob& b) { return a.needed_bytes < b.needed_bytes; });
   fitting.insert(fitting.end(), others.begin(), others.end());
   if (fitting.size() > 3) fitting.resize(3);
   return fitting;
 }
 
-void require_fits(const JobPlan& job, std::size_t planned, std::size_t limit) {
-  if (limit == 0 || planned <= limit) return;
-  std::string message =
-      concat("the plan needs ", base::bytes_text(planned), " on this rank, the device gives it ",
-             base::bytes_text(limit), " (seq1f1b plan shows what for)");
+void require_fits(const JobPlan& job, int rank, std::size_t needed, const Share& share) {
+  const std::size_t limit = share.bytes / static_cast<std::size_t>(share.ranks);
+  if (limit == 0 || needed <= limit) return;
+  std::string message = concat(
+      "rank ", rank, " needs ", base::bytes_text(needed), " (seq1f1b plan shows what for), ",
+      share.ranks == 1 ? "but its device has "
+                       : concat(share.ranks, " ranks share their device, which has for each "),
+      base::bytes_text(limit));
   for (const Knob& knob : cheapest_knobs(job, limit))
-    message += concat("\n  ", knob.setting, " would need ", base::bytes_text(knob.planned_bytes));
+    message += concat("\n  ", knob.setting, " would need ", base::bytes_text(knob.needed_bytes),
+                      knob.needed_bytes > limit ? ", still too much" : "");
   throw ConfigError(message);
 }
 

@@ -11,7 +11,7 @@ namespace seq1f1b::runtime {
 // One change of the configuration and what the fullest rank would then need.
 struct Knob {
   std::string setting;  // "schedule.segments=8"
-  std::size_t planned_bytes = 0;
+  std::size_t needed_bytes = 0;
 };
 
 // At most three changes that need less memory than `job` does, the least drastic first: among those
@@ -19,11 +19,15 @@ struct Knob {
 // not, by what they need. Pure.
 std::vector<Knob> cheapest_knobs(const JobPlan& job, std::size_t limit);
 
-// Largest planned bytes over the pipeline ranks.
+// Largest needed bytes over the pipeline ranks.
 std::size_t fullest_rank_bytes(const JobPlan& job);
 
-// Throws ConfigError with the plan, the limit and the knobs unless `planned` fits. A limit of 0 is
-// unknown and fits everything.
-void require_fits(const JobPlan& job, std::size_t planned, std::size_t limit);
+// What `ranks` ranks may divide among themselves; bytes of 0 are unknown, and everything fits.
+struct Share {
+  std::size_t bytes = 0;
+  int ranks = 1;
+};
+// Throws ConfigError with the need, the limit and the knobs unless what `rank` needs fits.
+void require_fits(const JobPlan& job, int rank, std::size_t needed, const Share& share);
 
 }  // namespace seq1f1b::runtime

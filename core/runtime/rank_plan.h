@@ -32,6 +32,7 @@ struct RankPlan {
   std::size_t live_bytes() const;  // as planned_bytes, with the live maximum for the packed size
   // Beside the plan, by the device's library: see record_estimate.h. 0 where nothing is recorded.
   std::size_t record_bytes = 0;
+  std::size_t needed_bytes() const { return planned_bytes() + record_bytes; }
   std::size_t cudnn_bytes = 0;  // likewise, an estimate; 0 where attention is our own
   // The largest checkpoint file staged; the samples of a step; pinned memory of a GPU.
   std::size_t host_bytes = 0;

@@ -81,10 +81,10 @@ Compute connect_compute(const runtime::JobPlan& job, comm::World& world, comm::G
         [&] { backend.emplace(runtime::make_backend(runtime, world.local_rank(), threads)); });
   kernels::Device& device = *backend->device;
   const kernels::cuda::Module* module = runtime::module_of(runtime);
-  auto sharing = static_cast<std::size_t>(world.local_size());
+  int sharing = world.local_size();
   if (module) {
     const std::vector<int> ranks = comm::sharing_ranks(world, device, *module);
-    sharing = static_cast<std::size_t>(ranks[rank]);
+    sharing = ranks[rank];
     shared = std::ranges::max(ranks) > 1;
   }
   agree(all, "planning the memory of the device", [&] {
@@ -92,8 +92,8 @@ Compute connect_compute(const runtime::JobPlan& job, comm::World& world, comm::G
         runtime::plan_rank(job, runtime::mesh_of(job).coordinate_of(world.rank()).pp);
     // What is free tells more than what there is: libraries have taken their part, on GPUs.
     const std::size_t free = device.free_bytes();
-    runtime::require_fits(job, plan.planned_bytes() + plan.record_bytes,
-                          (free > 0 ? free : device.memory_bytes()) / sharing);
+    runtime::require_fits(job, world.rank(), plan.needed_bytes(),
+                          {.bytes = free > 0 ? free : device.memory_bytes(), .ranks = sharing});
   });
   auto fabric = comm::connect_devices(world, device, module);
   return {threads, shared, std::move(*backend), std::move(fabric)};

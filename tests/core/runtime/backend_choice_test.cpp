@@ -2,6 +2,7 @@
 
 #include "core/config/load.h"
 #include "core/runtime/job_plan.h"
+#include "core/runtime/knobs.h"
 #include "kernels/common/errors.h"
 #include "tests/catch.h"
 #include "tests/support/harness.h"
@@ -144,6 +145,8 @@ TEST_CASE("a plan for GPUs needs none: scratch, masters, larger chunks of logits
                                          on_cuda.channels + on_cuda.scratch +
                                          on_cuda.activations());
   }
+  CHECK(fullest_rank_bytes(cuda) ==
+        std::max(plan_rank(cuda, 0).needed_bytes(), plan_rank(cuda, 1).needed_bytes()));
   config.runtime.cuda_graphs = "false";
   CHECK(plan_rank(testing::plan_with(config), 0).record_bytes == 0);
 }

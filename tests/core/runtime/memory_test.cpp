@@ -101,20 +101,34 @@ TEST_CASE("a plan that does not fit is refused with the knobs that make it fit",
   config.training.global_batch_size = 16;
   const runtime::JobPlan job = plan_with(config);
   const std::size_t needed = runtime::fullest_rank_bytes(job);
-  CHECK_NOTHROW(runtime::require_fits(job, needed, needed));
-  CHECK_NOTHROW(runtime::require_fits(job, needed, 0));
+  CHECK_NOTHROW(runtime::require_fits(job, 0, needed, {needed}));
+  CHECK_NOTHROW(runtime::require_fits(job, 0, needed, {2 * needed, 2}));
+  CHECK_NOTHROW(runtime::require_fits(job, 0, needed, {}));
   const auto knobs = runtime::cheapest_knobs(job, needed - 1);
   REQUIRE(knobs.size() >= 2);
-  for (const auto& knob : knobs) CHECK(knob.planned_bytes < needed);
+  for (const auto& knob : knobs) CHECK(knob.needed_bytes < needed);
   CHECK(knobs[0].setting == "schedule.name=seq1f1b schedule.segments=4");
   CHECK(knobs[1].setting == "training.micro_batch_size=1");
-  std::string message;
-  try {
-    runtime::require_fits(job, needed, needed - 1);
-  } catch (const ConfigError& error) {
-    message = error.what();
-  }
-  CHECK(message.find("training.micro_batch_size=1 would need") != std::string::npos);
+  const auto refusal = [&](runtime::Share share) -> std::string {
+    try {
+      runtime::require_fits(job, 3, needed, share);
+    } catch (const ConfigError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  const auto says = [](const std::string& text, const std::string& part) {
+    INFO(text);
+    CHECK(text.find(part) != std::string::npos);
+  };
+  const std::string close = refusal({needed - 1});
+  says(close, "rank 3 needs ");
+  says(close, "but its device has ");
+  says(close, "training.micro_batch_size=1 would need ");
+  CHECK(close.find("still too much") == std::string::npos);
+  const std::string far = refusal({1800, 2});
+  says(far, "2 ranks share their device, which has for each 900 B");
+  says(far, "iB, still too much");
 }
 
 TEST_CASE("after the first step nothing large is allocated", "[runtime][memory]") {
