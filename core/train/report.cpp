@@ -75,6 +75,9 @@ void Report::tell_plan(const std::vector<std::string>& memory, int world_size) {
   directory_.show(concat(config.model.family, " with ", count_text(job_.parameters()),
                          " parameters, ", world_size, " rank", world_size == 1 ? "" : "s", " on ",
                          compute_.backend.device->description()));
+  // Ranks that share a GPU are slow, which the line above does not tell.
+  if (world_size > 1 && !compute_.backend.device->is_host())
+    directory_.show(concat("communication: ", compute_.fabric->description()));
   std::vector<std::string> lengths;
   for (const std::int64_t length : job_.segment_lengths) lengths.push_back(std::to_string(length));
   directory_.show(concat(

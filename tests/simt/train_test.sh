@@ -31,6 +31,7 @@ cpu=$(losses cpu runtime.device=cpu)
 fp32=$(losses fp32 runtime.device=cuda runtime.compute_dtype=fp32)
 bf16=$(SEQ1F1B_SIMT_ARCH=90 losses bf16 runtime.device=cuda runtime.compute_dtype=bf16)
 grep -q "2 ranks on emulated device" fp32.log
+grep -q "staged through host memory (ranks share a GPU)" fp32.log
 grep -q "compute capability 9.0" bf16.log
 [[ $(wc -l <<<"$cpu") == 2 && $cpu == "$fp32" ]] || { echo "CPU: $cpu, emulated CUDA: $fp32"; exit 1; }
 paste <(echo "$cpu") <(echo "$bf16") | awk '
