@@ -22,7 +22,7 @@ std::string records_text(const std::vector<FileRecord>& files,
                          const std::vector<TensorEntry>& tensors);
 void add_records(const std::string& text, Index& index);
 
-// COMPLETE holds one line, as `xxhsum -H3` prints it: the checksum of index.json.
+// COMPLETE holds one line, the checksum of index.json (`xxhsum -H3` prints it) and its name.
 std::string completion_text(const std::string& index_text);
 
 // The index of a complete checkpoint. Throws DataError with the file and what differs when COMPLETE
