@@ -21,12 +21,13 @@ void require_same_run(const checkpoint::Reader& reader, const config::Config& co
   const std::string& path = reader.path();
   const std::string differences = model_differences(reader.state().model_json, config.model);
   if (!differences.empty())
-    throw DataError(concat(path, " holds another model: ", differences,
-                           ". Use another checkpoint.directory, or checkpoint.resume: none"));
+    throw ConfigError(concat(path, " holds another model: ", differences,
+                             ". Use another checkpoint.directory, or checkpoint.resume: none"));
   const std::string moved = split_differences(reader.state().extra_json, config);
   if (!moved.empty())
     throw ConfigError(concat(path, ": ", moved,
-                             ". Documents would move between training and validation: keep both"));
+                             ". Documents would move between training and validation: keep "
+                             "training.seed and data.split, or set checkpoint.resume: none"));
   if (tokenizer && reader.has_attachment(kTokenizer) &&
       reader.attachment(kTokenizer) != tokenizer->to_json())
     throw ConfigError(concat(path,

@@ -80,6 +80,11 @@ layouts)
   run 0 "$program" prepare text.txt --output other --tokenizer bytes --document-separator 'x'
   train 2 2 training.train_iters=8 data.train="[other]"
   says_once 'another tokenizer'
+  # Nothing is damaged: it is the configuration that does not fit.
+  train 2 2 training.train_iters=8 model.hidden_size=32
+  says_once 'another model: model.hidden_size is 64'
+  train 2 2 training.train_iters=8 training.seed=3
+  says_once 'keep training.seed and data.split'
   ;;
 resume)
   # A rank killed in the middle; what follows must end as an undisturbed run does.

@@ -93,7 +93,7 @@ TEST_CASE("a checkpoint of another run is refused, with the exit code of its kin
 
   config::Config wider = config;
   wider.model.ffn_hidden_size += 8;
-  CHECK(refusal(wider).first == kExitData);
+  CHECK(refusal(wider).first == kExitConfiguration);
   CHECK(refusal(wider).second.find("model.ffn_hidden_size is") != std::string::npos);
 
   config::Config split = config;
