@@ -26,7 +26,8 @@ std::unique_ptr<data::Tokenizer> load_tokenizer(config::Loaded& loaded) {
                 "model.vocab_size, data.tokenizer or data.train"
               : concat("model.vocab_size is 0 (the tokenizer's), but there is no ",
                        data.train.front(),
-                       ".tokenizer.json: set model.vocab_size or data.tokenizer"));
+                       ".tokenizer.json: correct data.train, or set model.vocab_size or "
+                       "data.tokenizer"));
     model.vocab_size = tokenizer->vocab_size();
     loaded.origins["model.vocab_size"] = path;
   }
