@@ -40,8 +40,6 @@ __global__ void __launch_bounds__(kPrepareThreads)
   const std::int64_t rest = item / s.heads;
   const int i = static_cast<int>(rest % padded_tokens),
             batch = static_cast<int>(rest / padded_tokens);
-  if (batch >= s.micro_batch) return;  // whole groups of sixteen lanes, which alone exchange
-
   const std::int64_t row = std::int64_t{batch} * s.heads + head;
   float sum = 0;
   if (i < s.tokens && lane * kLaneWidth < s.head_dim) {
@@ -52,9 +50,8 @@ __global__ void __launch_bounds__(kPrepareThreads)
     sum = dot_bf16_pair(a.x, b.x) + dot_bf16_pair(a.y, b.y) + dot_bf16_pair(a.z, b.z) +
           dot_bf16_pair(a.w, b.w);
   }
-  const unsigned lanes = threadIdx.x % 32 < kLanes ? 0x0000ffffu : 0xffff0000u;
 #pragma unroll
-  for (int step = kLanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(lanes, sum, step);
+  for (int step = kLanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(~0u, sum, step);
   const std::int64_t place = row * padded_tokens + i;
   if (lane == 0) {
     delta[place] = sum;
@@ -124,9 +121,9 @@ bool attention_sm90_backward(Context& context, const AttentionBackward& operands
                           sums};
 
   constexpr int kItems = kPrepareThreads / kLanes;
-  SEQ1F1B_LAUNCH(prepare, dim3(static_cast<unsigned>((items + kItems - 1) / kItems)),
-                 dim3(kPrepareThreads), 0, context.stream, s, padded_tokens,
-                 static_cast<const Bf16*>(operands.grad_output),
+  static_assert(kSm90ScratchTile % kItems == 0);  // blocks are whole: prepare has no guard
+  SEQ1F1B_LAUNCH(prepare, dim3(static_cast<unsigned>(items / kItems)), dim3(kPrepareThreads), 0,
+                 context.stream, s, padded_tokens, static_cast<const Bf16*>(operands.grad_output),
                  static_cast<const Bf16*>(operands.output), operands.log_sum_exp, log2_sum, delta,
                  sums, padded_dim);
   backward_keys(context, call);
