@@ -66,7 +66,8 @@ const Module* load_module(std::string* why) {
         why += "; correct or unset SEQ1F1B_CUDA_MODULE, which names it";
       else if (std::error_code error; !std::filesystem::exists(module_path(), error))
         why +=
-            ": this program was built without CUDA (SEQ1F1B_CUDA=ON), or moved without its module";
+            ": this program was built without CUDA (cmake -DSEQ1F1B_CUDA=ON), or moved without its "
+            "module";
     }
   };
   static const Loaded loaded;
