@@ -18,6 +18,7 @@ class InProcessTransport final : public Transport {
  public:
   InProcessTransport(int rank, int size, Switchboard& board, const WorldOptions& options)
       : Transport(options), rank_(rank), size_(size), board_(board) {}
+  ~InProcessTransport() override { stop_watching(); }
   int rank() const override { return rank_; }
   int size() const override { return size_; }
   int max_tag() const override { return INT_MAX; }

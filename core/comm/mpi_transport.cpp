@@ -64,6 +64,7 @@ MpiTransport::MpiTransport(const WorldOptions& options) : Transport(options) {
 }
 
 MpiTransport::~MpiTransport() {
+  stop_watching();
   if (!thread_.joinable()) return;
   if (size() > 1 || !healthy()) {
     std::cerr << name() << ": left the job without finalize()" << std::endl;

@@ -83,6 +83,8 @@ class Transport {
   bool sleep_until(std::unique_lock<std::mutex>& lock, const std::function<bool()>& over);
   // The rank hangs outside of all waits, which fail from now on. Called on the watchdog's thread.
   virtual void hang(const std::string& message);
+  // First in the destructors of derived classes: what the watchdog's thread calls is theirs.
+  void stop_watching() { watchdog_.stop(); }
   // Called under the lock when a wait begins and ends: somebody sleeps until a message comes.
   virtual void attend(bool) {}
 

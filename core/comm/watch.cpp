@@ -25,7 +25,7 @@ Watchdog::Watchdog(std::chrono::duration<double> deadline,
                    std::function<void(const std::string& what)> expired)
     : deadline_(deadline), expired_(std::move(expired)) {}
 
-Watchdog::~Watchdog() {
+void Watchdog::stop() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;

@@ -28,13 +28,14 @@ class Watchdog {
   // without coming on. Time in which the process is suspended does not count.
   Watchdog(std::chrono::duration<double> deadline,
            std::function<void(const std::string& what)> expired);
-  // Joins the thread: nothing is watched any more.
-  ~Watchdog();
+  ~Watchdog() { stop(); }
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
 
   // From one thread. The first call starts the watchdog's.
   std::unique_ptr<Watch> watch(const std::string& what);
+  // Joins the thread: nothing is watched any more.
+  void stop();
 
  private:
   class Block;

@@ -178,6 +178,7 @@ TEST_CASE("a library that does not start ends the job with the deadline") {
       const auto group = fabric.make_group(std::vector<int>{0, 1});
       fabric.connect();
     });
+    const std::scoped_lock lock(mutex);
     INFO(messages);
     CHECK(contains(messages, "made no progress for 0.2 s while starting "));
   }
