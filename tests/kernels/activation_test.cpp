@@ -1,5 +1,6 @@
 #include "tests/catch.h"
 #include "tests/kernels/bench.h"
+#include "tests/kernels/views.h"
 
 namespace seq1f1b::kernels::testing {
 
@@ -33,6 +34,21 @@ TEST_CASE("gelu and swiglu, forward and backward", "[activation]") {
       run.result("swiglu gradient", grad_gate_up, 1);
     });
   }
+}
+
+TEST_CASE("gelu of a range that begins anywhere", "[activation]") {
+  constexpr std::int64_t kCount = 517;
+  for (std::int64_t first : {1, 2})
+    on_every_back_end([&](Run& run) {
+      const auto part = [&](const Tensor& all) { return view_from(all, first, {kCount}); };
+      const Tensor input = run.input({kCount + 4}, 1, 4);
+      const Tensor grad_output = run.input({kCount + 4}, 2);
+      const Tensor output = run.inout({kCount + 4}, 3), grad_input = run.inout({kCount + 4}, 4);
+      run.ops.gelu_forward(part(input), part(output));
+      run.ops.gelu_backward(part(input), part(grad_output), part(grad_input));
+      run.result("gelu", output, 1);
+      run.result("gelu gradient", grad_input, 1);
+    });
 }
 
 TEST_CASE("activations of huge inputs stay finite", "[activation]") {

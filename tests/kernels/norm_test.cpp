@@ -50,7 +50,8 @@ TEST_CASE("norm forward, apply and backward", "[norm]") {
 }
 
 TEST_CASE("norm_apply repeats norm_forward bit for bit", "[norm]") {
-  for (const Shape& s : {Shape{3, 37}, Shape{67, 517}, Shape{5, 1032}, Shape{3, 33000}})
+  for (const Shape& s :
+       {Shape{3, 37}, Shape{67, 517}, Shape{5, 1032}, Shape{2, 4099}, Shape{3, 33000}})
     for (NormKind kind : {NormKind::kLayerNorm, NormKind::kRmsNorm})
       for_each_back_end([&](Backend& backend) {
         Run run(backend);

@@ -151,14 +151,14 @@ TEST_CASE("shared memory is whole after a barrier, and NaN shows where there is 
 TEST_CASE("static shared memory is the block's, and NaN until it is written", "[simt]") {
   std::vector<float> out(16);
   const auto run = [&](auto kernel, bool every_block) {
-    SEQ1F1B_LAUNCH(kernel, 16, 32, 0, nullptr, out.data(), every_block);
+    SEQ1F1B_LAUNCH(decltype(kernel)::value, 16, 32, 0, nullptr, out.data(), every_block);
     return static_cast<int>(
         std::count_if(out.begin(), out.end(), [](float sum) { return sum == 32.0f; }));
   };
-  CHECK(run(reads_static_shared<float>, true) == 16);
-  CHECK(run(reads_static_shared<double>, true) == 16);
-  CHECK(run(reads_static_shared<float>, false) == 1);
-  CHECK(run(reads_static_shared<double>, false) == 1);
+  CHECK(run(Kernel<reads_static_shared<float>>{}, true) == 16);
+  CHECK(run(Kernel<reads_static_shared<double>>{}, true) == 16);
+  CHECK(run(Kernel<reads_static_shared<float>>{}, false) == 1);
+  CHECK(run(Kernel<reads_static_shared<double>>{}, false) == 1);
 }
 
 TEST_CASE("static and dynamic shared memory together keep to the limit", "[simt]") {

@@ -3,8 +3,13 @@
 #include <cuda_runtime_api.h>
 
 #include <string>
+#include <type_traits>
 
 namespace seq1f1b::simt::testing {
+
+// A kernel as an argument: a launch wants a constant, which this one's value is.
+template <auto kKernel>
+using Kernel = std::integral_constant<decltype(kKernel), kKernel>;
 
 // What waiting for everything queued reports; empty when all is well. The device works again after.
 inline std::string finish_and_report() {

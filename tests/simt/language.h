@@ -38,8 +38,8 @@ inline constexpr int warpSize = 32;
 
 #define SEQ1F1B_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)          \
   ::seq1f1b::kernels::cuda::check(                                              \
-      ::seq1f1b::simt::launch(#kernel, kernel, (grid), (block), (shared_bytes), \
-                              (stream)__VA_OPT__(, ) __VA_ARGS__),              \
+      ::seq1f1b::simt::launch<kernel>(#kernel, (grid), (block), (shared_bytes), \
+                                      (stream)__VA_OPT__(, ) __VA_ARGS__),      \
       "launching " #kernel)
 // The address of `name##_place` says which declaration it is.
 #define SEQ1F1B_SHARED(name, ...)                                                                 \

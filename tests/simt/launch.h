@@ -7,21 +7,31 @@
 #include <utility>
 
 #include "tests/simt/block.h"
+#include "tests/simt/kernel_count.h"
 
 namespace seq1f1b::simt {
 
 // cudaErrorInvalidValue, cudaErrorInvalidConfiguration where a GPU would refuse the launch.
 // `kernel` is what cudaFuncSetAttribute was told of.
-cudaError_t enqueue_kernel(KernelCall call, const void* kernel, cudaStream_t stream);
+cudaError_t enqueue_kernel(KernelCall call, const void* kernel, KernelCount& count,
+                           cudaStream_t stream);
+
+template <class Function>
+struct ParametersOf;
+template <class... Parameters>
+struct ParametersOf<void (*)(Parameters...)> {
+  using Tuple = std::tuple<std::remove_cv_t<Parameters>...>;
+};
 
 // Arguments become parameters here, as by a call; every thread gets copies of its own.
-template <class... Parameters, class... Arguments>
-cudaError_t launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
-                   std::size_t shared_bytes, cudaStream_t stream, Arguments&&... arguments) {
-  std::tuple<std::remove_cv_t<Parameters>...> parameters(std::forward<Arguments>(arguments)...);
+template <auto kKernel, class... Arguments>
+cudaError_t launch(const char* name, dim3 grid, dim3 block, std::size_t shared_bytes,
+                   cudaStream_t stream, Arguments&&... arguments) {
+  typename ParametersOf<decltype(kKernel)>::Tuple parameters(std::forward<Arguments>(arguments)...);
   KernelCall call{name, grid, block, shared_bytes,
-                  [kernel, parameters] { std::apply(kernel, parameters); }};
-  return enqueue_kernel(std::move(call), reinterpret_cast<const void*>(kernel), stream);
+                  [parameters] { std::apply(kKernel, parameters); }};
+  return enqueue_kernel(std::move(call), reinterpret_cast<const void*>(kKernel),
+                        CountOf<kKernel>::count, stream);
 }
 
 }  // namespace seq1f1b::simt

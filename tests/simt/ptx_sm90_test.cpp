@@ -601,17 +601,20 @@ TEST_CASE("registers of a product stay as they are from the fence on", "[simt]")
 }
 
 TEST_CASE("operands of a product begin where their swizzle does", "[simt]") {
-  const auto report = [](auto* kernel, std::uint32_t bytes) {
-    return report_of(
-        [&](cudaStream_t stream) { SEQ1F1B_LAUNCH(kernel, 1, 128, 72 * 128, stream, bytes); });
+  const auto report = [](auto kernel, std::uint32_t bytes) {
+    return report_of([&](cudaStream_t stream) {
+      SEQ1F1B_LAUNCH(decltype(kernel)::value, 1, 128, 72 * 128, stream, bytes);
+    });
   };
   for (const std::uint32_t bytes : {0, 32, 96, 1024})
-    CHECK(report(&begins_at<Along::kInner>, bytes).empty());
+    CHECK(report(Kernel<begins_at<Along::kInner>>{}, bytes).empty());
   for (const std::uint32_t bytes : {112, 128, 512})
-    CHECK(contains(report(&begins_at<Along::kInner>, bytes), "begins within the eight rows"));
-  CHECK(report(&begins_at<Along::kOuter>, 1024).empty());
+    CHECK(contains(report(Kernel<begins_at<Along::kInner>>{}, bytes),
+                   "begins within the eight rows"));
+  CHECK(report(Kernel<begins_at<Along::kOuter>>{}, 1024).empty());
   for (const std::uint32_t bytes : {32, 512})
-    CHECK(contains(report(&begins_at<Along::kOuter>, bytes), "begins within the eight rows"));
+    CHECK(contains(report(Kernel<begins_at<Along::kOuter>>{}, bytes),
+                   "begins within the eight rows"));
 }
 
 TEST_CASE("a barrier that expects fewer bytes than are loaded is reported", "[simt]") {
@@ -622,21 +625,23 @@ TEST_CASE("a barrier that expects fewer bytes than are loaded is reported", "[si
 }
 
 TEST_CASE("warps wait for registers that others must give up first", "[simt]") {
-  const auto run = [](auto* kernel, unsigned threads) {
+  const auto run = [](auto kernel, unsigned threads) {
     std::vector<int> done(threads);
-    const std::string report = report_of(
-        [&](cudaStream_t stream) { SEQ1F1B_LAUNCH(kernel, 1, threads, 0, stream, done.data()); });
+    const std::string report = report_of([&](cudaStream_t stream) {
+      SEQ1F1B_LAUNCH(decltype(kernel)::value, 1, threads, 0, stream, done.data());
+    });
     const bool all = std::accumulate(done.begin(), done.end(), 0u) == threads;
     CHECK(all == report.empty());
     return report;
   };
   // 384 threads begin with 168 registers each, 512 with 128: 504 and 512 for all warp groups.
-  CHECK(run(&exchange_registers<24, 240>, 384).empty());
-  CHECK(contains(run(&exchange_registers<32, 240>, 384), "at setmaxnreg"));
-  CHECK(run(&exchange_registers<32, 160>, 512).empty());
-  CHECK(contains(run(&exchange_registers<40, 160>, 512), "at setmaxnreg"));
-  CHECK(contains(run(&exchange_registers<24, 160>, 384), "setmaxnreg to more registers"));
-  CHECK(contains(run(&exchange_registers<176, 240>, 384), "setmaxnreg to fewer registers"));
+  CHECK(run(Kernel<exchange_registers<24, 240>>{}, 384).empty());
+  CHECK(contains(run(Kernel<exchange_registers<32, 240>>{}, 384), "at setmaxnreg"));
+  CHECK(run(Kernel<exchange_registers<32, 160>>{}, 512).empty());
+  CHECK(contains(run(Kernel<exchange_registers<40, 160>>{}, 512), "at setmaxnreg"));
+  CHECK(contains(run(Kernel<exchange_registers<24, 160>>{}, 384), "setmaxnreg to more registers"));
+  CHECK(
+      contains(run(Kernel<exchange_registers<176, 240>>{}, 384), "setmaxnreg to fewer registers"));
 }
 
 TEST_CASE("a barrier that expects more bytes than it can count is reported", "[simt]") {

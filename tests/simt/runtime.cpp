@@ -124,7 +124,8 @@ void Runtime::run_nodes(const std::vector<Node>& nodes) {
   }
 }
 
-cudaError_t enqueue_kernel(KernelCall call, const void* kernel, cudaStream_t stream) {
+cudaError_t enqueue_kernel(KernelCall call, const void* kernel, KernelCount& count,
+                           cudaStream_t stream) {
   Runtime& runtime = Runtime::get();
   const std::scoped_lock lock(runtime.mutex);
   const std::uint64_t threads = std::uint64_t{call.block.x} * call.block.y * call.block.z;
@@ -138,7 +139,8 @@ cudaError_t enqueue_kernel(KernelCall call, const void* kernel, cudaStream_t str
   if (call.shared_bytes > limit) return fail(cudaErrorInvalidValue);
   if (allowed != runtime.allowed_shared_bytes.end())
     call.shared_limit = static_cast<std::size_t>(shared_bytes_optin());
-  return runtime.submit(stream, {[call = std::move(call)] {
+  return runtime.submit(stream, {[call = std::move(call), &count] {
+                                   ++count.runs;
                                    if (const std::string report = run_kernel(call); !report.empty())
                                      Runtime::get().fault(report);
                                  },

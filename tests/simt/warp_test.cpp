@@ -131,26 +131,28 @@ TEST_CASE("groups of lanes with masks of their own do not wait for each other", 
 
 TEST_CASE("warps whose lanes diverge are reported", "[simt]") {
   std::vector<int> out(32);
-  const auto report = [&](auto* kernel, unsigned threads) {
+  const auto report = [&](auto kernel, unsigned threads) {
     return report_of([&](cudaStream_t stream) {
-      if constexpr (std::is_invocable_v<decltype(kernel), int*>)
-        SEQ1F1B_LAUNCH(kernel, 1, threads, 0, stream, out.data());
+      using K = decltype(kernel);
+      if constexpr (std::is_invocable_v<typename K::value_type, int*>)
+        SEQ1F1B_LAUNCH(K::value, 1, threads, 0, stream, out.data());
       else
-        SEQ1F1B_LAUNCH(kernel, 1, threads, 0, stream);
+        SEQ1F1B_LAUNCH(K::value, 1, threads, 0, stream);
     });
   };
-  CHECK(contains(report(&lane_exits_early, 32), "lane 5 is in the mask but has exited"));
-  CHECK(contains(report(&lane_exits_late, 32), "lane 5 is in the mask but has exited"));
-  CHECK(contains(report(&lane_exits_early, 16), "or the block ends before it"));
-  CHECK(contains(report(&different_operations, 32), "lanes diverge"));
-  CHECK(contains(report(&different_operations, 32), "__ballot_sync (warp_test.cpp:"));
-  CHECK(contains(report(&different_places, 32), "lanes diverge"));
+  CHECK(contains(report(Kernel<lane_exits_early>{}, 32), "lane 5 is in the mask but has exited"));
+  CHECK(contains(report(Kernel<lane_exits_late>{}, 32), "lane 5 is in the mask but has exited"));
+  CHECK(contains(report(Kernel<lane_exits_early>{}, 16), "or the block ends before it"));
+  CHECK(contains(report(Kernel<different_operations>{}, 32), "lanes diverge"));
+  CHECK(contains(report(Kernel<different_operations>{}, 32), "__ballot_sync (warp_test.cpp:"));
+  CHECK(contains(report(Kernel<different_places>{}, 32), "lanes diverge"));
   // Those of the smaller mask may come first, and be gone when the others ask for them.
-  const std::string masks = report(&different_masks, 32);
+  const std::string masks = report(Kernel<different_masks>{}, 32);
   CHECK((contains(masks, "lanes diverge") || contains(masks, "has exited")));
-  CHECK(contains(report(&caller_left_out, 32), "leaves out the caller"));
-  CHECK(contains(report(&reads_outside_the_mask, 32), "reads lane 20, which is not in the mask"));
-  CHECK(contains(report(&lane_at_a_barrier, 32), "deadlock"));
+  CHECK(contains(report(Kernel<caller_left_out>{}, 32), "leaves out the caller"));
+  CHECK(contains(report(Kernel<reads_outside_the_mask>{}, 32),
+                 "reads lane 20, which is not in the mask"));
+  CHECK(contains(report(Kernel<lane_at_a_barrier>{}, 32), "deadlock"));
 }
 
 }  // namespace seq1f1b::simt::testing

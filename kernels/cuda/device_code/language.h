@@ -4,9 +4,9 @@
 // on the CPU. Kernel sources include no other CUDA header; inline PTX is in ptx.h and ptx_sm90.h.
 //
 //   SEQ1F1B_LAUNCH(kernel, grid, block, shared_bytes, stream, arguments...)
-//       starts a kernel; `kernel` in parentheses when it has template arguments; throws Error when
-//       the launch is refused. More than 48 KiB of dynamic shared memory are asked for first by
-//       allow_shared_bytes(kernel, bytes).
+//       starts a kernel; `kernel`, a constant, in parentheses when it has template arguments;
+//       throws Error when the launch is refused. More than 48 KiB of dynamic shared memory are
+//       asked for first by allow_shared_bytes(kernel, bytes).
 //   SEQ1F1B_DYNAMIC_SHARED(name)
 //       declares `unsigned char* name`, the block's dynamic shared memory, aligned to 1024 bytes.
 //       Whatever a 32-bit shared-space address is taken of must lie in there.

@@ -184,4 +184,22 @@ TEST_CASE("the one-pass backward adds to nothing but its sums") {
   check(cudaFree(scratch), "freeing");
 }
 
+// The kernels' own sums begin at whole packets, and this takes any.
+TEST_CASE("sums are scaled and rounded wherever they begin") {
+  constexpr std::size_t kCount = 19;
+  std::vector<float> sums(kCount + 2);
+  for (std::size_t i = 0; i < sums.size(); ++i) sums[i] = 0.37f * static_cast<float>(i) - 3;
+  for (const std::size_t first : {0, 1, 2}) {
+    std::vector<Bf16> rounded(kCount + 2, Bf16(-7.0f));
+    Context context;
+    attention_round(context, sums.data() + first, kCount, 0.5f, rounded.data() + first);
+    check(cudaDeviceSynchronize(), "running");
+    for (std::size_t i = 0; i < rounded.size(); ++i) {
+      const bool inside = i >= first && i < first + kCount;
+      CHECK(static_cast<float>(rounded[i]) ==
+            static_cast<float>(Bf16(inside ? sums[i] * 0.5f : -7.0f)));
+    }
+  }
+}
+
 }  // namespace seq1f1b::kernels::cuda
