@@ -8,6 +8,7 @@
 namespace seq1f1b::kernels::cuda {
 
 // Scratch of one operation: taken piece by piece, all given back when the next operation begins.
+// The emulator puts pieces elsewhere when it runs under the address sanitizer (scratch_piece).
 class Scratch {
  public:
   Scratch() = default;
@@ -17,9 +18,9 @@ class Scratch {
     const std::size_t bytes = (count * sizeof(T) + 255) / 256 * 256;
     SEQ1F1B_ASSERT(used_ + bytes <= capacity_, "scratch of ", capacity_, " bytes; wanted ",
                    used_ + bytes);
-    T* piece = reinterpret_cast<T*>(memory_ + used_);
+    std::byte* const piece = scratch_piece(memory_ + used_, count * sizeof(T));
     used_ += bytes;
-    return piece;
+    return reinterpret_cast<T*>(piece);
   }
   std::size_t left() const { return capacity_ - used_; }
   void reset() { used_ = 0; }

@@ -1,8 +1,8 @@
 #pragma once
 // One test body, every back end: a body builds its tensors through Run, calls operations, and names
-// the results. Outputs start as NaN, every tensor sits between margins of NaN, and inputs must come
-// out as they went in. Tensors lie in the device's memory: what plain code wants of them it asks
-// Run for.
+// the results. Outputs start as NaN, every tensor sits between margins of NaN, which the address
+// sanitizer lets no operation touch, and inputs must come out as they went in. Tensors lie in the
+// device's memory: what plain code wants of them it asks Run for.
 #include <deque>
 #include <functional>
 #include <memory>
@@ -101,7 +101,9 @@ class Run {
   Tensor make(Dims dims, Dtype dtype, const std::function<void(const Tensor&)>& fill = {});
   Tensor keep(const Tensor& input);  // must stay as it is
   Memory& memory_of(const void* data);
+  void with_open_margins(Memory& memory, const std::function<void()>& transfer);
   void send(Memory& memory);
+  void receive(Memory& memory);
   Tensor host_view(const Tensor& tensor);
   void add_result(const std::string& name, const Tensor& tensor, std::int64_t first,
                   std::int64_t count, const Accuracy& accuracy);
@@ -114,9 +116,10 @@ class Run {
 
 using Body = std::function<void(Run&)>;
 
-// Runs `body` on the fp64 reference, then twice on every back end under test (back_ends.h). All
-// must agree with the reference, which gets the same inputs: those of bf16 back ends are rounded to
-// bf16 for it, too; the second run, and runs with other thread counts, must give the same bits.
+// Runs `body` on the fp64 reference, then twice (under the address sanitizer once) on every back
+// end under test (back_ends.h). All must agree with the reference, which gets the same inputs:
+// those of bf16 back ends are rounded to bf16 for it, too; the second run, and runs with other
+// thread counts, must give the same bits.
 void on_every_back_end(const Body& body);
 
 // As above without comparison: for properties that hold within one back end.

@@ -7,13 +7,7 @@
 #include <numeric>
 
 #include "kernels/common/errors.h"
-
-#ifdef __SANITIZE_ADDRESS__
-#include <sanitizer/asan_interface.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(pointer, bytes) ((void)(pointer), (void)(bytes))
-#define ASAN_UNPOISON_MEMORY_REGION(pointer, bytes) ((void)(pointer), (void)(bytes))
-#endif
+#include "tests/support/address_sanitizer.h"
 
 namespace seq1f1b::simt {
 namespace {

@@ -6,8 +6,9 @@
 #include <cstdint>
 #include <new>
 
+#include "tests/support/address_sanitizer.h"
+
 #ifdef __SANITIZE_ADDRESS__
-#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 #ifdef __SANITIZE_THREAD__
@@ -99,10 +100,8 @@ Fiber::~Fiber() {
 #ifdef __SANITIZE_THREAD__
   __tsan_destroy_fiber(thread_fiber_);
 #endif
-#ifdef __SANITIZE_ADDRESS__
   // A fiber that was given up leaves the marks of its frames.
   ASAN_UNPOISON_MEMORY_REGION(mapping_ + page_bytes(), kStackBytes);
-#endif
 #ifndef __x86_64__
   delete static_cast<ucontext_t*>(context_);
 #endif

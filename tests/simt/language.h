@@ -59,6 +59,10 @@ void allow_shared_bytes(Kernel* kernel, std::size_t bytes) {
         "asking for shared memory");
 }
 
+inline std::byte* scratch_piece(std::byte* place, std::size_t bytes) {
+  return simt::piece_of_memory(place, bytes);
+}
+
 template <class Access, class T>
 Access& access_as(T* pointer, simt::Where where = simt::Where::current()) {
   simt::check_alignment(pointer, alignof(Access), where);

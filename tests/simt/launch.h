@@ -16,6 +16,11 @@ namespace seq1f1b::simt {
 cudaError_t enqueue_kernel(KernelCall call, const void* kernel, KernelCount& count,
                            cudaStream_t stream);
 
+// Under the address sanitizer a block of its own, the same for every asking, so that a kernel that
+// leaves one piece of an arena is not taken to be at work on the next; else `place`. The block
+// keeps what the last to have it wrote.
+std::byte* piece_of_memory(std::byte* place, std::size_t bytes);
+
 template <class Function>
 struct ParametersOf;
 template <class... Parameters>

@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <memory>
 
+#include "kernels/common/errors.h"
+#include "tests/simt/launch.h"
 #include "tests/simt/runtime.h"
+#include "tests/support/address_sanitizer.h"
 
 namespace seq1f1b::simt {
 namespace {
@@ -77,6 +81,20 @@ MemoryKind Runtime::kind_of(const void* pointer, std::size_t bytes, bool* outsid
     }
   }
   return MemoryKind::kPageable;
+}
+
+std::byte* piece_of_memory(std::byte* place, std::size_t bytes) {
+  if (!seq1f1b::testing::kAddressSanitizer || bytes == 0) return place;
+  Runtime& runtime = Runtime::get();
+  const std::scoped_lock lock(runtime.mutex);
+  static std::map<std::pair<std::byte*, std::size_t>, void*> pieces;
+  void*& piece = pieces[{place, bytes}];
+  if (!piece) {
+    SEQ1F1B_ASSERT(posix_memalign(&piece, 256, bytes) == 0, "no memory for ", bytes, " bytes");
+    std::memset(piece, 0xFF, bytes);
+    runtime.memory[address(piece)] = {bytes, runtime.kind_of(place, bytes), false};
+  }
+  return static_cast<std::byte*>(piece);
 }
 
 }  // namespace seq1f1b::simt

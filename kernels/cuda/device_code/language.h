@@ -13,6 +13,8 @@
 //   access_as<Access>(pointer)
 //       the memory there as one Access (uint4, float2, ...); the address must be a multiple of its
 //       size, which the emulator checks.
+//   scratch_piece(place, bytes)
+//       where a piece of scratch that belongs at `place` lies: there, on a GPU.
 //   SEQ1F1B_SHARED(name, type)
 //       declares `name` of a type without constructor in the block's static shared memory.
 #ifdef SEQ1F1B_SIMT
@@ -20,6 +22,7 @@
 #else
 #include <cuda_runtime.h>
 
+#include <cstddef>
 #include <type_traits>
 
 #include "kernels/cuda/check.h"
@@ -40,6 +43,8 @@ void allow_shared_bytes(Kernel* kernel, std::size_t bytes) {
                              cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
         "asking for shared memory");
 }
+
+inline std::byte* scratch_piece(std::byte* place, std::size_t) { return place; }
 
 template <class Access, class T>
 __device__ __forceinline__ Access& access_as(T* pointer) {
