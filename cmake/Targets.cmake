@@ -33,7 +33,8 @@ endfunction()
 # seq1f1b_test(NAME SOURCES a.cpp ... [LINKS target ...] [LABELS label ...] [TIMEOUT seconds]
 #              [GPU] [ARGUMENTS argument ...])
 # One Catch2 executable per source folder, run as one ctest entry per test case; with GPU as a single
-# one with the ARGUMENTS, which counts as skipped when it prints "skipped, no GPU".
+# one with the ARGUMENTS, which counts as skipped when it prints "skipped, no GPU". Under sanitizers a
+# test may take five times as long.
 function(seq1f1b_test name)
   cmake_parse_arguments(ARG "GPU" "TIMEOUT" "SOURCES;LINKS;LABELS;ARGUMENTS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
@@ -42,6 +43,9 @@ function(seq1f1b_test name)
     SEQ1F1B_SOURCE_DIR="${CMAKE_SOURCE_DIR}" SEQ1F1B_BINARY_DIR="${CMAKE_BINARY_DIR}")
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
+  endif()
+  if(SEQ1F1B_SANITIZE)
+    math(EXPR ARG_TIMEOUT "5 * ${ARG_TIMEOUT}")
   endif()
   if(ARG_GPU)
     add_test(NAME ${name} COMMAND ${name} ${ARG_ARGUMENTS})
