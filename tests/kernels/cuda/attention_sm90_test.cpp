@@ -35,15 +35,15 @@ std::ostream& operator<<(std::ostream& stream, const Case& c) {
                 << c.query_start << ", key_start " << c.key_start << ", documents " << c.documents;
 }
 
-// 16-byte aligned, as device memory is; starts as NaN.
+// Aligned, as device memory is, and no byte longer than asked for; starts as NaN.
 template <class T>
 struct Buffer {
   std::size_t count;
   T* data;
-  explicit Buffer(std::size_t n)
-      : count(n),
-        data(static_cast<T*>(std::aligned_alloc(256, (n * sizeof(T) + 255) / 256 * 256))) {
-    std::memset(data, 0xFF, n * sizeof(T));
+  explicit Buffer(std::size_t n) : count(n) {
+    void* memory = nullptr;
+    REQUIRE(posix_memalign(&memory, 256, n * sizeof(T)) == 0);
+    data = static_cast<T*>(std::memset(memory, 0xFF, n * sizeof(T)));
   }
   ~Buffer() { std::free(data); }
   Buffer(const Buffer&) = delete;
