@@ -336,6 +336,11 @@ void QueuedDevice::issue(std::function<void()> work) {
   });
 }
 
+void QueuedDevice::halt() {
+  const std::lock_guard lock(machine_.mutex_);
+  main_->tasks.clear();
+}
+
 void* QueuedDevice::allocate(std::size_t bytes) {
   void* memory = ::operator new(std::max<std::size_t>(bytes, 1), kAlignment);
   std::memset(memory, 0xee, bytes);

@@ -34,6 +34,9 @@ class QueuedDevice : public kernels::Device {
 
   // Work on the main queue, standing for a kernel.
   void issue(std::function<void()> work);
+  // Drops what the main queue has not done, as the end of a process does. For a rank that has failed:
+  // before it gives back what that work touches.
+  void halt();
 
   std::string description() const override { return "queued device"; }
   std::size_t memory_bytes() const override { return 0; }
