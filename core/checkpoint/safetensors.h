@@ -11,11 +11,15 @@
 #include <string_view>
 #include <vector>
 
+#include "core/base/checksum.h"
 #include "core/base/files.h"
-#include "core/checkpoint/checksum.h"
 #include "kernels/common/tensor.h"
 
 namespace seq1f1b::checkpoint {
+
+using base::Checksum;
+using base::file_checksum;
+using base::text_checksum;
 
 struct StoredTensor {
   std::string name;

@@ -1,4 +1,4 @@
-#include "core/checkpoint/checksum.h"
+#include "core/base/checksum.h"
 
 #include <xxhash.h>
 
@@ -8,7 +8,7 @@
 
 #include "core/base/mapped_file.h"
 
-namespace seq1f1b::checkpoint {
+namespace seq1f1b::base {
 
 struct Checksum::State {
   XXH3_state_t hash;  // 64-byte aligned by its declaration
@@ -42,4 +42,4 @@ std::string file_checksum(const std::string& path) {
   return checksum.hex();
 }
 
-}  // namespace seq1f1b::checkpoint
+}  // namespace seq1f1b::base

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace seq1f1b::checkpoint {
+namespace seq1f1b::base {
 
 class Checksum {
  public:
@@ -27,4 +27,4 @@ std::string text_checksum(std::string_view text);
 // Of a whole file; equal to `xxhsum -H3`. Throws DataError when it cannot be read.
 std::string file_checksum(const std::string& path);
 
-}  // namespace seq1f1b::checkpoint
+}  // namespace seq1f1b::base
