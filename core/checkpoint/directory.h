@@ -1,14 +1,15 @@
 #pragma once
 // The life of a checkpoint on disk. RUN/checkpoints/step_00000500/ holds one safetensors file per
-// layer, index.json (files, sizes, checksums, training state), tokenizer and configuration, and
-// COMPLETE, written last. RUN/checkpoints/latest names the newest; it is replaced by rename after
-// COMPLETE is on disk. Writing happens in a temporary folder ".tmp-step_00000500"; a crash at any
-// moment leaves the previous checkpoint as the newest.
+// layer, index.json (training state, files and tensors with their checksums), tokenizer and
+// configuration, and COMPLETE, written last. RUN/checkpoints/latest names the newest; it is
+// replaced by rename after COMPLETE is on disk. Writing happens in a temporary folder
+// ".tmp-step_00000500"; a crash at any moment leaves the previous checkpoint as the newest.
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -31,12 +32,24 @@ struct TrainingState {
 // Small files stored beside the tensors, by name, e.g. {"config.resolved.yaml", ...}.
 using Attachments = std::map<std::string, std::string>;
 
+// A box of a tensor whose elements lie together, row-major, in one file.
+struct TensorPart {
+  std::string file;                         // as in FileRecord
+  std::vector<std::int64_t> offset, shape;  // in elements of the tensor, one for each dimension
+  // Its first byte in the file and the checksum of its bytes; version 1 of index.json has neither,
+  // there the checksum of the file stands for its tensors.
+  std::optional<std::uint64_t> begin;
+  std::string checksum;
+};
+
 // One line of index.json's list of tensors, for tools that look without opening the files.
 struct TensorEntry {
   std::string name;
-  kernels::Dtype dtype = kernels::Dtype::kF32;
+  std::string dtype;  // as safetensors spells it; it may be one that this program does not know
   std::vector<std::int64_t> shape;
-  std::string file;  // without extension
+  std::vector<TensorPart> parts;  // one or more; this program writes and reads one, the whole
+
+  bool whole() const;  // one part that is all of it
 };
 
 struct Index;  // index.h
@@ -52,10 +65,10 @@ class Writer {
          base::DiskObserver observer = {});
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
-  // Any rank, any number of times. `file_name` is without extension, as in parameters::Row; names
-  // of files and of tensors are unique over the ranks. After a DataError, which commit() reports,
+  // Any rank, any number of times. `file` is without extension, as in parameters::Row; names of
+  // files and of tensors are unique over the ranks. After a DataError, which commit() reports,
   // nothing more is written.
-  void write(const std::string& file_name, const std::vector<StoredTensor>& tensors);
+  void write(const std::string& file, const std::vector<StoredTensor>& tensors);
   // Collective: gathers the records, rank 0 writes index.json and attachments, fsyncs, renames,
   // writes COMPLETE, then the marker, and applies the retention. Returns the final path on all
   // ranks. A checkpoint of the same step that is already complete is replaced.
@@ -78,25 +91,33 @@ class Writer {
 };
 
 // A complete checkpoint, opened for reading. The constructor checks COMPLETE, index.json and the
-// size of every listed file; tensors of a file are checked against its checksum when the file is
-// first used. Throws DataError with the file and what differs.
+// size of every listed file; a tensor is checked against the index when it is first used, and only
+// that tensor is read (of a version-1 checkpoint, its file). Throws DataError with the file and
+// what differs.
 class Reader {
  public:
-  // `observer` sees "read", once before each file.
+  // `observer` sees "read" and the file before each piece that is read: a tensor, or a file of
+  // version 1.
   explicit Reader(const std::string& path, base::DiskObserver observer = {});
   const std::string& path() const { return path_; }
   const TrainingState& state() const { return state_; }
   const std::vector<TensorEntry>& tensors() const { return tensors_; }
-  const SafetensorsFile& file(const std::string& name);  // without extension, as in parameters::Row
+  // Throws DataError where there is no such tensor, or it is damaged or not stored whole.
+  const StoredTensor& tensor(const std::string& name);
+  bool has_tensor(const std::string& name) const { return places_.contains(name); }
   bool has_attachment(const std::string& name) const;
   std::string attachment(const std::string& name) const;
 
  private:
+  const SafetensorsFile& open(const TensorPart& part);
+
   std::string path_;
   TrainingState state_;
   std::vector<FileRecord> records_;  // tensors and attachments
   std::vector<TensorEntry> tensors_;
+  std::map<std::string, std::size_t> places_;  // in tensors_, by name
   std::map<std::string, SafetensorsFile> open_;
+  std::set<std::string> checked_;  // tensors
   base::DiskObserver observer_;
 };
 

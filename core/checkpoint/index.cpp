@@ -1,7 +1,10 @@
 #include "core/checkpoint/index.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <utility>
 
 #include "kernels/common/errors.h"
@@ -13,7 +16,7 @@ namespace {
 // back as it was given.
 using Json = nlohmann::ordered_json;
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 constexpr const char* kFormat = "seq1f1b checkpoint";
 
 Json files_json(const std::vector<FileRecord>& files) {
@@ -23,13 +26,24 @@ Json files_json(const std::vector<FileRecord>& files) {
   return list;
 }
 
+Json parts_json(const std::vector<TensorPart>& parts) {
+  Json list = Json::array();
+  for (const TensorPart& part : parts)
+    list.push_back({{"file", part.file},
+                    {"offset", part.offset},
+                    {"shape", part.shape},
+                    {"begin", part.begin.value()},
+                    {"xxh3_64", part.checksum}});
+  return list;
+}
+
 Json tensors_json(const std::vector<TensorEntry>& tensors) {
   Json list = Json::array();
   for (const TensorEntry& tensor : tensors)
     list.push_back({{"name", tensor.name},
-                    {"dtype", stored_name(tensor.dtype)},
+                    {"dtype", tensor.dtype},
                     {"shape", tensor.shape},
-                    {"file", tensor.file}});
+                    {"parts", parts_json(tensor.parts)}});
   return list;
 }
 
@@ -63,15 +77,65 @@ void add_files(const Json& list, std::vector<FileRecord>& files) {
   }
 }
 
-void add_tensors(const Json& list, std::vector<TensorEntry>& tensors) {
+// Version 1: the file without its extension, which holds the tensor whole.
+TensorPart part_of_version_1(const Json& entry, const std::vector<std::int64_t>& shape) {
+  return {entry.at("file").get<std::string>() + kTensorExtension,
+          std::vector<std::int64_t>(shape.size(), 0), shape, std::nullopt, ""};
+}
+
+void check_fields(const Json& entry, const std::string& tensor,
+                  std::initializer_list<std::string_view> known) {
+  for (const auto& [key, value] : entry.items())
+    if (std::find(known.begin(), known.end(), key) == known.end())
+      throw DataError(concat("tensor ", tensor, " has the field \"", key,
+                             "\", which this program does not know: a newer one wrote it"));
+}
+
+TensorPart parse_part(const Json& entry, const std::string& tensor) {
+  check_fields(entry, tensor, {"file", "offset", "shape", "begin", "xxh3_64"});
+  return {entry.at("file").get<std::string>(), entry.at("offset").get<std::vector<std::int64_t>>(),
+          entry.at("shape").get<std::vector<std::int64_t>>(),
+          entry.at("begin").get<std::uint64_t>(), entry.at("xxh3_64").get<std::string>()};
+}
+
+void check_place(const TensorEntry& tensor, const TensorPart& part) {
+  const std::size_t rank = tensor.shape.size();
+  bool inside = part.offset.size() == rank && part.shape.size() == rank;
+  for (std::size_t i = 0; inside && i < rank; ++i)
+    inside = part.offset[i] >= 0 && part.shape[i] >= 0 && part.shape[i] <= tensor.shape[i] &&
+             part.offset[i] <= tensor.shape[i] - part.shape[i];
+  if (!inside)
+    throw DataError(
+        concat("a part of tensor ", tensor.name, " in ", part.file, " lies outside the tensor"));
+}
+
+void add_tensors(const Json& list, int version, std::vector<TensorEntry>& tensors) {
   for (const Json& entry : list) {
-    const auto dtype_name = entry.at("dtype").get<std::string>();
-    const auto dtype = dtype_of_stored_name(dtype_name);
-    if (!dtype) throw DataError(concat("unknown dtype ", dtype_name));
-    tensors.push_back({entry.at("name").get<std::string>(), *dtype,
+    TensorEntry tensor{entry.at("name").get<std::string>(),
+                       entry.at("dtype").get<std::string>(),
                        entry.at("shape").get<std::vector<std::int64_t>>(),
-                       entry.at("file").get<std::string>()});
+                       {}};
+    if (version == 1) {
+      tensor.parts.push_back(part_of_version_1(entry, tensor.shape));
+    } else {
+      check_fields(entry, tensor.name, {"name", "dtype", "shape", "parts"});
+      for (const Json& part : entry.at("parts"))
+        tensor.parts.push_back(parse_part(part, tensor.name));
+    }
+    if (tensor.parts.empty()) throw DataError(concat("tensor ", tensor.name, " has no parts"));
+    for (const TensorPart& part : tensor.parts) check_place(tensor, part);
+    tensors.push_back(std::move(tensor));
   }
+}
+
+void check_files(const Index& index) {
+  std::set<std::string_view> names;
+  for (const FileRecord& file : index.files) names.insert(file.name);
+  for (const TensorEntry& tensor : index.tensors)
+    for (const TensorPart& part : tensor.parts)
+      if (!names.contains(part.file))
+        throw DataError(concat("tensor ", tensor.name, " lies in ", part.file,
+                               ", which is not among the files"));
 }
 
 void check_file(const std::string& folder, const FileRecord& record) {
@@ -88,6 +152,8 @@ void check_file(const std::string& folder, const FileRecord& record) {
 }
 
 }  // namespace
+
+bool TensorEntry::whole() const { return parts.size() == 1 && parts.front().shape == shape; }
 
 std::string index_text(const Index& index) {
   Json root;
@@ -109,15 +175,17 @@ Index parse_index(const std::string& text, const std::string& path) {
     const Json root = Json::parse(text);
     if (root.at("format") != kFormat) throw DataError("not the index of a checkpoint");
     const int version = root.at("version").get<int>();
-    if (version != kVersion)
-      throw DataError(concat("format version ", version, ", this program reads ", kVersion));
+    if (version != 1 && version != kVersion)
+      throw DataError(
+          concat("format version ", version, "; this program reads versions 1 and ", kVersion));
     index.state.step = root.at("step").get<std::int64_t>();
     index.state.consumed_samples = root.at("consumed_samples").get<std::int64_t>();
     index.state.consumed_tokens = root.at("consumed_tokens").get<std::int64_t>();
     index.state.model_json = root.at("model").dump();
     index.state.extra_json = root.at("extra").dump();
     add_files(root.at("files"), index.files);
-    add_tensors(root.at("tensors"), index.tensors);
+    add_tensors(root.at("tensors"), version, index.tensors);
+    check_files(index);
   } catch (const Json::exception& error) {
     throw DataError(concat(path, ": ", error.what()));
   } catch (const DataError& error) {
@@ -134,7 +202,7 @@ std::string records_text(const std::vector<FileRecord>& files,
 void add_records(const std::string& text, Index& index) {
   const Json root = Json::parse(text);
   add_files(root.at("files"), index.files);
-  add_tensors(root.at("tensors"), index.tensors);
+  add_tensors(root.at("tensors"), kVersion, index.tensors);
 }
 
 std::string completion_text(const std::string& index_text) {

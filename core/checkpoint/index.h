@@ -7,14 +7,20 @@
 
 namespace seq1f1b::checkpoint {
 
+// Of the files that hold tensors.
+inline constexpr const char* kTensorExtension = ".safetensors";
+
 struct Index {
   TrainingState state;
   std::vector<FileRecord> files;  // tensors and attachments
   std::vector<TensorEntry> tensors;
 };
 
+// In version 2, the newest.
 std::string index_text(const Index& index);
-// Throws DataError naming `path` when the text is not an index of this version.
+// Of version 1 or 2. Throws DataError naming `path` when the text is no such index, when a tensor
+// has a field that is not known here, which may change what the others mean, or when a part lies
+// outside its tensor or in no listed file.
 Index parse_index(const std::string& text, const std::string& path);
 
 // One rank's records as a message to the others, and back.

@@ -17,6 +17,10 @@ using parameters::Purpose;
 
 namespace {
 
+constexpr const char* kFirstMoment = ".exp_avg";
+constexpr const char* kSecondMoment = ".exp_avg_sq";
+
+// The parameter or one of its moments.
 struct Part {
   std::string suffix;
   Tensor tensor;
@@ -25,8 +29,8 @@ struct Part {
 std::vector<Part> parts_of(const parameters::Store& store, const LocalRow& row) {
   std::vector<Part> parts{{"", store.parameter(row)}};
   if (store.purpose() == Purpose::kTraining) {
-    parts.push_back({".exp_avg", store.first_moment(row)});
-    parts.push_back({".exp_avg_sq", store.second_moment(row)});
+    parts.push_back({kFirstMoment, store.first_moment(row)});
+    parts.push_back({kSecondMoment, store.second_moment(row)});
   }
   return parts;
 }
@@ -79,6 +83,15 @@ bool convert(Dtype from, Dtype to, std::span<const std::byte> stored,
       return false;
   }
   return false;
+}
+
+void require_moments(const Reader& reader) {
+  const auto& tensors = reader.tensors();
+  if (std::none_of(tensors.begin(), tensors.end(),
+                   [](const TensorEntry& entry) { return entry.name.ends_with(kFirstMoment); }))
+    throw DataError(concat(reader.path(),
+                           " holds weights without the optimizer's moments: `sample` reads it, but "
+                           "no run can go on from it"));
 }
 
 void load_tensor(const StoredTensor& stored, const Tensor& target, const std::string& where,
@@ -139,13 +152,12 @@ void save_parameters(Writer& writer, const parameters::Store& store, kernels::De
 
 void load_parameters(Reader& reader, const parameters::Store& store, kernels::Device& device,
                      kernels::Ops& ops) {
+  if (store.purpose() == Purpose::kTraining) require_moments(reader);
   std::vector<std::byte> host;
-  for (const LocalRow& row : store.layout().rows()) {
-    const SafetensorsFile& file = reader.file(row.row.file);
-    const std::string where = concat(reader.path(), "/", row.row.file, ".safetensors");
+  for (const LocalRow& row : store.layout().rows())
     for (const Part& part : parts_of(store, row))
-      load_tensor(file.find(row.row.name + part.suffix), part.tensor, where, host, device);
-  }
+      load_tensor(reader.tensor(row.row.name + part.suffix), part.tensor, reader.path(), host,
+                  device);
   store.round_masters(ops);
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // Between a rank's parameters and checkpoint files: one file per layer, whole tensors under
-// canonical names, moments beside them as NAME.exp_avg and NAME.exp_avg_sq. Where weights are
+// canonical names, moments beside them as NAME.exp_avg and NAME.exp_avg_sq where the store has any.
+// Where weights are
 // rounded copies of masters, the masters are the parameters that a checkpoint holds.
 #include "core/checkpoint/directory.h"
 #include "core/parameters/store.h"
@@ -13,8 +14,9 @@ namespace seq1f1b::checkpoint {
 void save_parameters(Writer& writer, const parameters::Store& store, kernels::Device& device);
 
 // Loads every row of the store (replicas too), rounds masters into weights, and loads the moments
-// when the store is for training. A checkpoint in another floating-point type is converted. Throws
-// DataError for a missing tensor or a shape that differs.
+// when the store is for training; nothing else is read. A checkpoint in another floating-point type
+// is converted. Throws DataError for a missing tensor, for one that is damaged or has another
+// shape, and for a checkpoint without moments where they are needed.
 void load_parameters(Reader& reader, const parameters::Store& store, kernels::Device& device,
                      kernels::Ops& ops);
 

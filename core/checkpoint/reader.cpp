@@ -21,10 +21,11 @@ const FileRecord& need_record(const std::vector<FileRecord>& records, const std:
   return *record;
 }
 
-void compare(const std::string& path, const std::string& checksum, const FileRecord& record) {
-  if (checksum != record.checksum)
-    throw DataError(concat(path, ": checksum is ", checksum, ", index.json says ", record.checksum,
-                           ": the file was altered or damaged"));
+void compare(const std::string& what, const std::string& found, const std::string& expected,
+             const char* kind) {
+  if (found != expected)
+    throw DataError(concat(what, ": checksum is ", found, ", index.json says ", expected, ": the ",
+                           kind, " was altered or damaged"));
 }
 
 }  // namespace
@@ -39,17 +40,45 @@ Reader::Reader(const std::string& path, base::DiskObserver observer)
   state_ = std::move(index.state);
   records_ = std::move(index.files);
   tensors_ = std::move(index.tensors);
+  for (std::size_t i = 0; i < tensors_.size(); ++i) places_[tensors_[i].name] = i;
 }
 
-const SafetensorsFile& Reader::file(const std::string& name) {
-  const auto open = open_.find(name);
+const StoredTensor& Reader::tensor(const std::string& name) {
+  const auto place = places_.find(name);
+  if (place == places_.end()) throw DataError(concat(path_, "/index.json lists no tensor ", name));
+  const TensorEntry& entry = tensors_[place->second];
+  if (!entry.whole())
+    throw DataError(concat(path_, ": ", name, " is not stored whole, in one part (",
+                           entry.parts.size(), " listed); this program does not join parts yet"));
+  const TensorPart& part = entry.parts.front();
+  const SafetensorsFile& file = open(part);
+  const StoredTensor& tensor = file.find(name);
+  const std::string path = path_ + "/" + part.file;
+  if (stored_name(tensor.dtype) != entry.dtype || tensor.shape != entry.shape ||
+      file.begin(tensor) != part.begin.value_or(file.begin(tensor)))
+    throw DataError(concat(path, ": ", name,
+                           " has another dtype, shape or place than index.json says: the file was "
+                           "altered or damaged"));
+  if (!part.checksum.empty() && !checked_.contains(name)) {
+    if (observer_) observer_("read", path);
+    base::Checksum checksum;
+    checksum.update(tensor.data);
+    compare(concat(path, ": ", name), checksum.hex(), part.checksum, "tensor");
+    checked_.insert(name);
+  }
+  return tensor;
+}
+
+const SafetensorsFile& Reader::open(const TensorPart& part) {
+  const auto open = open_.find(part.file);
   if (open != open_.end()) return open->second;
-  const std::string file_name = name + ".safetensors";
-  const FileRecord& record = need_record(records_, path_, file_name);
-  const std::string path = path_ + "/" + record.name;
-  if (observer_) observer_("read", path);
-  compare(path, file_checksum(path), record);
-  return open_.emplace(name, SafetensorsFile(path)).first->second;
+  const std::string path = path_ + "/" + part.file;
+  if (part.checksum.empty()) {  // version 1
+    if (observer_) observer_("read", path);
+    compare(path, base::file_checksum(path), need_record(records_, path_, part.file).checksum,
+            "file");
+  }
+  return open_.emplace(part.file, SafetensorsFile(path)).first->second;
 }
 
 bool Reader::has_attachment(const std::string& name) const {
@@ -59,7 +88,7 @@ bool Reader::has_attachment(const std::string& name) const {
 std::string Reader::attachment(const std::string& name) const {
   const FileRecord& record = need_record(records_, path_, name);
   std::string text = base::read_file(path_ + "/" + name);
-  compare(path_ + "/" + name, text_checksum(text), record);
+  compare(path_ + "/" + name, text_checksum(text), record.checksum, "file");
   return text;
 }
 

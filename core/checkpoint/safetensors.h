@@ -33,18 +33,27 @@ struct StoredTensor {
 const char* stored_name(kernels::Dtype dtype);
 std::optional<kernels::Dtype> dtype_of_stored_name(std::string_view name);
 
-// Writes the file completely, fsyncs it, and returns its size and XXH3-64 checksum (16 hex digits).
-// Tensors are laid out by descending dtype size, then name, so that each is aligned to its element.
-// Byte-identical for equal input, whatever its order. The data is never copied as a whole. Throws
-// DataError naming file, bytes needed and free when the disk is full.
 struct FileRecord {
   std::string name;  // within the checkpoint folder
   std::uint64_t bytes = 0;
-  std::string checksum;
+  std::string checksum;  // XXH3-64, 16 hex digits
 };
-FileRecord write_safetensors(const std::string& path, std::span<const StoredTensor> tensors,
-                             const std::map<std::string, std::string>& metadata,
-                             const base::Disk& disk = base::Disk());
+struct TensorRecord {
+  std::uint64_t begin = 0;  // its first byte in the file
+  std::string checksum;     // of its bytes alone
+};
+struct WrittenFile {
+  FileRecord file;
+  std::vector<TensorRecord> tensors;  // one for each that was given, in the order given
+};
+
+// Writes the file completely, fsyncs it, and returns what was written where, with checksums.
+// Tensors are laid out by descending dtype size, then name, so that each is aligned to its element.
+// Byte-identical for equal input, whatever its order. The data is never copied as a whole. Throws
+// DataError naming file, bytes needed and free when the disk is full.
+WrittenFile write_safetensors(const std::string& path, std::span<const StoredTensor> tensors,
+                              const std::map<std::string, std::string>& metadata,
+                              const base::Disk& disk = base::Disk());
 
 // Maps a file. Throws DataError with file and byte offset for a bad header, holes, overlaps, wrong
 // sizes. Files of other writers need not align their tensors: copy before reading elements.
@@ -55,6 +64,7 @@ class SafetensorsFile {
   SafetensorsFile(SafetensorsFile&&) noexcept;
   std::span<const StoredTensor> tensors() const;            // in file order
   const StoredTensor& find(const std::string& name) const;  // throws DataError when absent
+  std::uint64_t begin(const StoredTensor& tensor) const;    // its first byte in the file
   const std::map<std::string, std::string>& metadata() const;
 
  private:

@@ -194,6 +194,10 @@ const StoredTensor& SafetensorsFile::find(const std::string& name) const {
   return state_->tensors[found->second];
 }
 
+std::uint64_t SafetensorsFile::begin(const StoredTensor& tensor) const {
+  return static_cast<std::uint64_t>(tensor.data.data() - state_->file.bytes().data());
+}
+
 const std::map<std::string, std::string>& SafetensorsFile::metadata() const {
   return state_->metadata;
 }

@@ -84,14 +84,22 @@ std::optional<Dtype> dtype_of_stored_name(std::string_view name) {
   return std::nullopt;
 }
 
-FileRecord write_safetensors(const std::string& path, std::span<const StoredTensor> tensors,
-                             const std::map<std::string, std::string>& metadata,
-                             const base::Disk& disk) {
+WrittenFile write_safetensors(const std::string& path, std::span<const StoredTensor> tensors,
+                              const std::map<std::string, std::string>& metadata,
+                              const base::Disk& disk) {
   const auto order = in_file_order(tensors);
   const std::string header = header_text(order, metadata);
   const std::uint64_t header_bytes = header.size();
-  FileRecord record{std::filesystem::path(path).filename().string(), 8 + header_bytes, ""};
-  for (const StoredTensor* tensor : order) record.bytes += tensor->data.size();
+  WrittenFile written{{std::filesystem::path(path).filename().string(), 8 + header_bytes, ""},
+                      std::vector<TensorRecord>(tensors.size())};
+  FileRecord& record = written.file;
+  const auto record_of = [&](const StoredTensor* tensor) -> TensorRecord& {
+    return written.tensors[static_cast<std::size_t>(tensor - tensors.data())];
+  };
+  for (const StoredTensor* tensor : order) {
+    record_of(tensor).begin = record.bytes;
+    record.bytes += tensor->data.size();
+  }
 
   const std::string folder = std::filesystem::path(path).parent_path().string();
   base::require_free_space(folder.empty() ? "." : folder, record.bytes);
@@ -103,12 +111,18 @@ FileRecord write_safetensors(const std::string& path, std::span<const StoredTens
   };
   put(std::as_bytes(std::span(&header_bytes, 1)));
   put(std::as_bytes(std::span(header)));
-  for (const StoredTensor* tensor : order)
-    for (std::size_t at = 0; at < tensor->data.size(); at += kSliceBytes)
-      put(tensor->data.subspan(at, std::min(kSliceBytes, tensor->data.size() - at)));
+  for (const StoredTensor* tensor : order) {
+    base::Checksum alone;
+    for (std::size_t at = 0; at < tensor->data.size(); at += kSliceBytes) {
+      const auto slice = tensor->data.subspan(at, std::min(kSliceBytes, tensor->data.size() - at));
+      alone.update(slice);
+      put(slice);
+    }
+    record_of(tensor).checksum = alone.hex();
+  }
   file.finish();
   record.checksum = checksum.hex();
-  return record;
+  return written;
 }
 
 }  // namespace seq1f1b::checkpoint

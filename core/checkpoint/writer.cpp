@@ -17,7 +17,9 @@ void sort_by_file(Index& index) {
   std::sort(index.files.begin(), index.files.end(),
             [](const FileRecord& a, const FileRecord& b) { return a.name < b.name; });
   std::stable_sort(index.tensors.begin(), index.tensors.end(),
-                   [](const TensorEntry& a, const TensorEntry& b) { return a.file < b.file; });
+                   [](const TensorEntry& a, const TensorEntry& b) {
+                     return a.parts.front().file < b.parts.front().file;
+                   });
 }
 
 void check_unique(const Index& index) {
@@ -53,13 +55,19 @@ Writer::Writer(const std::string& run_directory, std::int64_t step, comm::Group&
   agree("making the folder of a checkpoint");
 }
 
-void Writer::write(const std::string& file_name, const std::vector<StoredTensor>& tensors) {
-  SEQ1F1B_ASSERT(!file_name.ends_with(".safetensors"), file_name, " is named with its extension");
+void Writer::write(const std::string& file, const std::vector<StoredTensor>& tensors) {
+  SEQ1F1B_ASSERT(!file.ends_with(kTensorExtension), file, " is named with its extension");
   attempt("writing a checkpoint", [&] {
-    records_.push_back(write_safetensors(concat(temporary_, "/", file_name, ".safetensors"),
-                                         tensors, {{"format", "seq1f1b"}}, disk_));
-    for (const StoredTensor& tensor : tensors)
-      tensors_.push_back({tensor.name, tensor.dtype, tensor.shape, file_name});
+    const WrittenFile written = write_safetensors(concat(temporary_, "/", file, kTensorExtension),
+                                                  tensors, {{"format", "seq1f1b"}}, disk_);
+    records_.push_back(written.file);
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      const StoredTensor& tensor = tensors[i];
+      TensorPart whole{written.file.name, std::vector<std::int64_t>(tensor.shape.size(), 0),
+                       tensor.shape, written.tensors[i].begin, written.tensors[i].checksum};
+      tensors_.push_back(
+          {tensor.name, stored_name(tensor.dtype), tensor.shape, {std::move(whole)}});
+    }
   });
 }
 

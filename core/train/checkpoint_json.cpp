@@ -9,16 +9,28 @@
 namespace seq1f1b::train {
 namespace {
 
+bool is_boolean(const config::Field& field) {
+  return field.allowed == std::vector<std::string>{"true", "false"};
+}
+
 // By the schema, so that a key of the section cannot be forgotten here; but for what is of no
 // account once there are weights.
 nlohmann::ordered_json to_json(const config::ModelConfig& model) {
   config::Config config;
   config.model = model;
   nlohmann::ordered_json object;
-  for (const config::Field& field : config::schema())
-    if (field.section == "model" && field.key != "init_method_std")
-      std::visit([&](const auto* value) { object[field.key] = *value; }, field.value(config));
+  for (const config::Field& field : config::schema()) {
+    if (field.section != "model" || field.key == "init_method_std") continue;
+    nlohmann::ordered_json& entry = object[field.key];
+    std::visit([&](const auto* value) { entry = *value; }, field.value(config));
+    if (is_boolean(field)) entry = entry == "true";
+  }
   return object;
+}
+
+// Version 1 of index.json has booleans as text.
+bool same_value(const nlohmann::ordered_json& stored, const nlohmann::ordered_json& ours) {
+  return stored == ours || (ours.is_boolean() && stored == ours.dump());
 }
 
 }  // namespace
@@ -32,7 +44,7 @@ std::string model_differences(const std::string& stored, const config::ModelConf
   std::string sentences;
   for (const auto& [key, value] : ours.items()) {
     const auto found = theirs.find(key);
-    if (found != theirs.end() && *found == value) continue;
+    if (found != theirs.end() && same_value(*found, value)) continue;
     const std::string other = found == theirs.end() ? "absent" : found->dump();
     sentences += concat(sentences.empty() ? "" : "; ", "model.", key, " is ", other,
                         " in the checkpoint and ", value.dump(), " in the configuration");

@@ -10,10 +10,11 @@
 namespace seq1f1b::train {
 
 // The keys of the model section in their order but init_method_std, which only initial weights
-// know.
+// know; what is true or false as a JSON boolean.
 std::string model_json(const config::ModelConfig& model);
 // Sentences about fields that differ, "hidden_size is 64 in the checkpoint and 128 in the
-// configuration"; empty when none does. Throws DataError when `stored` is not such an object.
+// configuration"; empty when none does. Takes booleans as text, too, which index.json of version 1
+// has. Throws DataError when `stored` is not such an object.
 std::string model_differences(const std::string& stored, const config::ModelConfig& configured);
 
 std::string evaluation_json(const Evaluation& evaluation);

@@ -1,11 +1,14 @@
 #include "core/checkpoint/directory.h"
 
+#include <algorithm>
+#include <cstring>
 #include <future>
 
 #include "core/comm/world.h"
 #include "kernels/common/errors.h"
 #include "tests/catch.h"
 #include "tests/core/checkpoint/example.h"
+#include "tests/core/checkpoint/solo_group.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace seq1f1b;
@@ -15,6 +18,15 @@ using namespace seq1f1b::testing;
 namespace fs = std::filesystem;
 
 namespace {
+
+// Replaces text of index.json, and fits COMPLETE to it.
+void edit_index(const std::string& checkpoint, const std::string& from, const std::string& to) {
+  const std::string path = checkpoint + "/index.json";
+  std::string text = read_bytes(path);
+  text.replace(text.find(from), from.size(), to);
+  write_bytes(path, text);
+  write_bytes(checkpoint + "/COMPLETE", text_checksum(text) + "  index.json\n");
+}
 
 void flip_byte(const std::string& path, std::size_t offset) {
   std::string bytes = read_bytes(path);
@@ -68,13 +80,159 @@ TEST_CASE("What one save writes, a reader gives back") {
   REQUIRE(reader.tensors().size() == 2);
   CHECK(reader.tensors()[1].name == "layers.1.weight");
   CHECK(reader.tensors()[1].shape == std::vector<std::int64_t>{2, 3});
-  CHECK(reader.tensors()[1].file == "layers.0001");
+  CHECK(reader.tensors()[1].dtype == "F32");
+  REQUIRE(reader.tensors()[1].parts.size() == 1);
+  const TensorPart& part = reader.tensors()[1].parts.front();
+  CHECK(part.file == "layers.0001.safetensors");
+  CHECK(part.offset == std::vector<std::int64_t>{0, 0});
+  CHECK(part.shape == std::vector<std::int64_t>{2, 3});
+  // A tool needs neither the rest of the file nor its header to verify a tensor.
+  const std::string bytes = read_bytes(path + "/" + part.file);
+  CHECK(part.begin == bytes.size() - 24);
+  CHECK(part.checksum == text_checksum(bytes.substr(*part.begin, 24)));
 
   std::vector<std::string> names;
   for (const auto& entry : fs::directory_iterator(path)) names.push_back(entry.path().filename());
   std::sort(names.begin(), names.end());
   CHECK(names == std::vector<std::string>{"COMPLETE", "index.json", "layers.0000.safetensors",
                                           "layers.0001.safetensors", "note.txt"});
+}
+
+TEST_CASE("What index.json may say and this program does not do yet is refused in words") {
+  const TemporaryFolder run;
+  const std::string path = save_example(run.path(), 1, 3), index = path + "/index.json";
+  const auto refusal = [&] {
+    return message_of<DataError>([&] { Reader(path).tensor("layers.1.weight"); });
+  };
+  const std::string whole = "\"offset\":[0,0],\"shape\":[2,3]";
+  const auto edit_part = [&](const std::string& to) {
+    const std::string before = "\"parts\":[{\"file\":\"layers.0001.safetensors\",";
+    edit_index(path, before + whole, before + to);
+  };
+
+  SECTION("a part that is not all of its tensor") {
+    edit_part("\"offset\":[1,0],\"shape\":[1,3]");
+    CHECK(refusal() == path +
+                           ": layers.1.weight is not stored whole, in one part (1 listed); this "
+                           "program does not join parts yet");
+    // The rest can be listed and read, and nothing takes the checkpoint for an unfinished one.
+    CHECK(Reader(path).tensors().size() == 2);
+    CHECK_NOTHROW(Reader(path).tensor("layers.0.weight"));
+    CHECK(find_latest(run.path(), nullptr) == path);
+  }
+  SECTION("two parts") {
+    const std::string second =
+        R"({"file":"layers.0000.safetensors","offset":[1,0],"shape":[1,3],"begin":88,"xxh3_64":""},)";
+    edit_index(path, "\"parts\":[{\"file\":\"layers.0001",
+               "\"parts\":[" + second + "{\"file\":\"layers.0001");
+    CHECK(refusal() == path +
+                           ": layers.1.weight is not stored whole, in one part (2 listed); this "
+                           "program does not join parts yet");
+  }
+  SECTION("a part outside its tensor") {
+    for (const char* place :
+         {"\"offset\":[1,0],\"shape\":[2,3]", "\"offset\":[0],\"shape\":[6]",
+          "\"offset\":[-1,0],\"shape\":[1,3]", "\"offset\":[0,0],\"shape\":[3,3]"}) {
+      const TemporaryFolder other;
+      const std::string copy = other.file("copy");
+      fs::copy(path, copy);
+      const std::string before = "\"parts\":[{\"file\":\"layers.0001.safetensors\",";
+      edit_index(copy, before + whole, before + place);
+      CHECK(message_of<DataError>([&] { Reader reader(copy); }) ==
+            copy +
+                "/index.json: a part of tensor layers.1.weight in layers.0001.safetensors lies "
+                "outside the tensor");
+    }
+  }
+  SECTION("no parts") {
+    const std::string text = read_bytes(index);
+    const auto begin = text.find("[{\"file\":\"layers.0001"), end = text.find("}]", begin) + 2;
+    edit_index(path, text.substr(begin, end - begin), "[]");
+    CHECK(refusal() == index + ": tensor layers.1.weight has no parts");
+  }
+  SECTION("fields of a tensor or a part that may change what the others mean") {
+    edit_index(path, "\"dtype\":\"F32\"", "\"dtype\":\"F32\",\"scale\":2");
+    CHECK(refusal() == index +
+                           ": tensor layers.0.weight has the field \"scale\", which this "
+                           "program does not know: a newer one wrote it");
+    edit_index(path, ",\"scale\":2", "");
+    edit_part("\"codec\":\"zstd\"," + whole);
+    CHECK(refusal() == index +
+                           ": tensor layers.1.weight has the field \"codec\", which this "
+                           "program does not know: a newer one wrote it");
+  }
+  SECTION("other fields are left to whom they concern") {
+    edit_index(path, "\"extra\"", "\"comment\":\"hello\",\"extra\"");
+    CHECK(read_example(path) == 3);
+  }
+  SECTION("a dtype that is not known here can be listed") {
+    edit_index(path, "\"layers.1.weight\",\"dtype\":\"F32\"",
+               "\"layers.1.weight\",\"dtype\":\"F8_E4M3\"");
+    CHECK(Reader(path).tensors()[1].dtype == "F8_E4M3");
+    CHECK(refusal().find("layers.1.weight has another dtype, shape or place") != std::string::npos);
+  }
+}
+
+TEST_CASE("A tensor is verified without the rest of its file") {
+  const TemporaryFolder run;
+  SoloGroup group;
+  Writer writer(run.path(), 1, group);
+  const std::vector<float> a{1, 2}, b{3, 4};
+  writer.write("both", {{"a", kernels::Dtype::kF32, {2}, std::as_bytes(std::span(a))},
+                        {"b", kernels::Dtype::kF32, {2}, std::as_bytes(std::span(b))}});
+  const std::string path = writer.commit(example_state(1, 1), {}, 0, 0);
+  const std::string file = path + "/both.safetensors";
+  flip_byte(file, fs::file_size(file) - 1);
+
+  std::vector<std::string> read;
+  Reader reader(path, [&](std::string_view action, const std::string& what) {
+    read.push_back(concat(action, " ", what));
+  });
+  CHECK(std::memcmp(reader.tensor("a").data.data(), a.data(), 8) == 0);
+  CHECK(message_of<DataError>([&] { reader.tensor("b"); }).find(file + ": b: checksum is ") == 0);
+  reader.tensor("a");
+  CHECK(read == std::vector<std::string>(2, "read " + file));
+}
+
+TEST_CASE("A checkpoint of version 1 is read, and its files are verified") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("step_00000003");
+  fs::copy(SEQ1F1B_SOURCE_DIR "/tests/core/checkpoint/version_1/step_00000003", path);
+  const auto values = [](const StoredTensor& tensor) {
+    std::vector<float> elements(tensor.data.size() / sizeof(float));
+    std::memcpy(elements.data(), tensor.data.data(), tensor.data.size());
+    return elements;
+  };
+
+  std::vector<std::string> read;
+  Reader reader(path, [&](std::string_view, const std::string& what) {
+    read.push_back(fs::path(what).filename());
+  });
+  CHECK(reader.state().step == 3);
+  CHECK(reader.state().consumed_samples == 12);
+  CHECK(reader.state().consumed_tokens == 96);
+  CHECK(reader.has_attachment("config.resolved.yaml"));
+  CHECK(reader.tensors().size() == 60);
+  for (const TensorEntry& entry : reader.tensors()) {
+    CHECK(entry.dtype == "F32");
+    CHECK(entry.whole());
+    CHECK_FALSE(entry.parts.front().begin);
+    CHECK(reader.tensor(entry.name).shape == entry.shape);
+  }
+  CHECK(read == std::vector<std::string>{"embedding.safetensors", "head.safetensors",
+                                         "layers.0000.safetensors"});
+  // Read from the files by another program.
+  CHECK(values(reader.tensor("embedding.token.weight")).back() == 0x1.37befap-5f);
+  CHECK(values(reader.tensor("layers.0.ffn.down.weight.exp_avg_sq")).front() == 0x1.0cacd8p-26f);
+  CHECK(values(reader.tensor("final_norm.bias")).front() == -0x1.09128p-15f);
+
+  const std::string file = path + "/layers.0000.safetensors";
+  flip_byte(file, fs::file_size(file) - 1);
+  Reader again(path);
+  CHECK_NOTHROW(again.tensor("final_norm.bias"));
+  CHECK(message_of<DataError>([&] { again.tensor("layers.0.norm1.bias"); }) ==
+        concat(file, ": checksum is ", file_checksum(file),
+               ", index.json says 54aa355cec33343c: the file was altered or damaged"));
 }
 
 TEST_CASE("The same contents give the same bytes") {
@@ -112,12 +270,23 @@ TEST_CASE("Damage is refused with the file and what differs") {
                               ": the file was altered"));
   }
   SECTION("flipped byte in a tensor") {
-    const std::string before = file_checksum(file);
+    const auto data = [&] { return read_bytes(file).substr(fs::file_size(file) - 24); };
+    const std::string before = text_checksum(data());
     flip_byte(file, fs::file_size(file) - 1);
-    CHECK(refusal() == concat(file, ": checksum is ", file_checksum(file), ", index.json says ",
-                              before, ": the file was altered or damaged"));
+    CHECK(refusal() == concat(file, ": layers.1.weight: checksum is ", text_checksum(data()),
+                              ", index.json says ", before, ": the tensor was altered or damaged"));
     Reader reader(path);
-    CHECK_NOTHROW(reader.file("layers.0000"));  // the others stay readable
+    CHECK_NOTHROW(reader.tensor("layers.0.weight"));  // the others stay readable
+    CHECK_THROWS_AS(reader.tensor("layers.1.weight"), DataError);
+    CHECK_THROWS_AS(reader.tensor("layers.1.weight"), DataError);  // once is not enough
+  }
+  SECTION("a header that says something else than index.json") {
+    std::string bytes = read_bytes(file);
+    bytes.replace(bytes.find("[2,3]"), 5, "[3,2]");
+    write_bytes(file, bytes);
+    CHECK(refusal() == file +
+                           ": layers.1.weight has another dtype, shape or place than index.json "
+                           "says: the file was altered or damaged");
   }
   SECTION("flipped byte in an attachment") {
     flip_byte(path + "/note.txt", 0);
@@ -142,18 +311,22 @@ TEST_CASE("Damage is refused with the file and what differs") {
                               before, ": one of the two was altered or damaged"));
   }
   SECTION("index.json of another version, with a fitting COMPLETE") {
-    std::string text = read_bytes(index);
-    text.replace(text.find("\"version\": 1"), 12, "\"version\": 9");
-    write_bytes(index, text);
-    write_bytes(path + "/COMPLETE", text_checksum(text) + "  index.json\n");
-    CHECK(refusal() == index + ": format version 9, this program reads 1");
+    edit_index(path, "\"version\": 2", "\"version\": 9");
+    CHECK(refusal() == index + ": format version 9; this program reads versions 1 and 2");
   }
   SECTION("index.json that leads out of the folder, with a fitting COMPLETE") {
-    std::string text = read_bytes(index);
-    text.replace(text.find("note.txt"), 8, "../t.txt");
-    write_bytes(index, text);
-    write_bytes(path + "/COMPLETE", text_checksum(text) + "  index.json\n");
+    edit_index(path, "note.txt", "../t.txt");
     CHECK(refusal() == index + ": \"../t.txt\" is not a plain file name");
+  }
+  SECTION("index.json with a tensor in a file that it does not list") {
+    edit_index(path, "\"file\":\"layers.0001.safetensors\"", "\"file\":\"layers.0001\"");
+    CHECK(refusal() == index +
+                           ": tensor layers.1.weight lies in layers.0001, which is not among "
+                           "the files");
+  }
+  SECTION("a tensor that index.json does not list") {
+    edit_index(path, "layers.1.weight", "layers.1.bias");
+    CHECK(refusal() == index + " lists no tensor layers.1.weight");
   }
   SECTION("no folder, or a run directory instead of a checkpoint") {
     CHECK(message_of<DataError>([&] { Reader reader(run.file("x")); }) ==

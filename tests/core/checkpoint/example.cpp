@@ -24,8 +24,7 @@ int read_example(const std::string& path) {
     throw std::runtime_error(path + ": another save's attachment");
   for (int file = 0; file < kExampleFiles; ++file) {
     const auto expected = example_values(content, file);
-    const auto& tensor =
-        reader.file(example_file(file)).find("layers." + std::to_string(file) + ".weight");
+    const auto& tensor = reader.tensor("layers." + std::to_string(file) + ".weight");
     if (tensor.data.size() != expected.size() * sizeof(float) ||
         std::memcmp(tensor.data.data(), expected.data(), tensor.data.size()) != 0)
       throw std::runtime_error(path + ": another save's tensor");

@@ -50,7 +50,7 @@ TEST_CASE("A written file is the format to the byte, and the same for any order 
                                     {"a", Dtype::kI32, {1}, bytes_of(a)},
                                     {"e", Dtype::kF32, {0, 5}, {}}};
   const std::string path = folder.file("x.safetensors");
-  const FileRecord record = write_safetensors(path, tensors, {{"format", "test"}});
+  const WrittenFile written = write_safetensors(path, tensors, {{"format", "test"}});
   std::string header = R"({"__metadata__":{"format":"test"},)"
                        R"("z":{"dtype":"F64","shape":[],"data_offsets":[0,8]},)"
                        R"("a":{"dtype":"I32","shape":[1],"data_offsets":[8,12]},)"
@@ -63,9 +63,16 @@ TEST_CASE("A written file is the format to the byte, and the same for any order 
     data.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   const std::string expected = assembled(header, 0) + data;
   CHECK(read_bytes(path) == expected);
-  CHECK(record.name == "x.safetensors");
-  CHECK(record.bytes == expected.size());
-  CHECK(record.checksum == text_checksum(expected));
+  CHECK(written.file.name == "x.safetensors");
+  CHECK(written.file.bytes == expected.size());
+  CHECK(written.file.checksum == text_checksum(expected));
+  // Each tensor lies where its record says, in the order given, with the checksum of its bytes.
+  REQUIRE(written.tensors.size() == tensors.size());
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const std::string bytes = expected.substr(written.tensors[i].begin, tensors[i].data.size());
+    CHECK(std::memcmp(bytes.data(), tensors[i].data.data(), bytes.size()) == 0);
+    CHECK(written.tensors[i].checksum == text_checksum(bytes));
+  }
 
   std::reverse(tensors.begin(), tensors.end());
   write_safetensors(path, tensors, {{"format", "test"}});
@@ -76,6 +83,7 @@ TEST_CASE("A written file is the format to the byte, and the same for any order 
   CHECK(file.tensors()[0].name == "z");
   CHECK(file.metadata() == std::map<std::string, std::string>{{"format", "test"}});
   const StoredTensor& read = file.find("b");
+  CHECK(file.begin(read) == written.tensors.front().begin);
   CHECK(read.dtype == Dtype::kF32);
   CHECK(read.shape == std::vector<std::int64_t>{2, 1});
   REQUIRE(read.data.size() == 8);
@@ -89,12 +97,14 @@ TEST_CASE("More than one slice of data arrives in one piece") {
   std::vector<std::int32_t> values((std::size_t{9} << 20) / 4 + 1);
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<std::int32_t>(i * 7919);
   const std::string path = folder.file("large.safetensors");
-  const auto record = write_safetensors(
+  const auto written = write_safetensors(
       path,
       std::vector<StoredTensor>{
           {"t", Dtype::kI32, {static_cast<std::int64_t>(values.size())}, bytes_of(values)}},
       {});
-  CHECK(record.checksum == file_checksum(path));
+  CHECK(written.file.checksum == file_checksum(path));
+  CHECK(written.tensors.front().checksum ==
+        text_checksum({reinterpret_cast<const char*>(values.data()), values.size() * 4}));
   const SafetensorsFile file(path);
   CHECK(std::memcmp(file.find("t").data.data(), values.data(), values.size() * 4) == 0);
 }

@@ -112,8 +112,8 @@ TEST_CASE("a bf16 run saves and loads its masters, as an fp32 run its weights", 
     const std::string half = train_and_save(config, On::kReferenceBf16, "", 0, 2, a.path());
     // Every tensor is fp32, and has digits that bf16 does not.
     checkpoint::Reader reader(half);
-    for (const auto& entry : reader.tensors()) CHECK(entry.dtype == kernels::Dtype::kF32);
-    const auto& stored = reader.file("layers.0000").find("layers.0.ffn.up.weight");
+    for (const auto& entry : reader.tensors()) CHECK(entry.dtype == "F32");
+    const auto& stored = reader.tensor("layers.0.ffn.up.weight");
     std::vector<float> values(stored.data.size() / sizeof(float));
     std::memcpy(values.data(), stored.data.data(), stored.data.size());
     CHECK(std::ranges::any_of(
@@ -239,7 +239,7 @@ TEST_CASE("a checkpoint holds every key of the model but one, in their order", "
         R"({"family":"llama","num_layers":4,"hidden_size":16,"num_attention_heads":4,)"
         R"("num_query_groups":2,"kv_channels":4,"ffn_hidden_size":24,"vocab_size":37,)"
         R"("max_position_embeddings":0,"normalization":"rmsnorm","position_embedding":"rotary",)"
-        R"("activation":"swiglu","add_bias_linear":"false","tie_embeddings":"false",)"
+        R"("activation":"swiglu","add_bias_linear":false,"tie_embeddings":false,)"
         R"("norm_epsilon":1e-05,"rotary_base":10000.0,"rotary_percent":1.0})");
 }
 

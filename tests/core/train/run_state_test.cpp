@@ -1,6 +1,9 @@
 #include "core/train/run_state.h"
 
 #include "core/base/files.h"
+#include "core/checkpoint/parameters_io.h"
+#include "core/config/load.h"
+#include "core/parameters/initialise.h"
 #include "core/train/agreement.h"
 #include "tests/catch.h"
 #include "tests/core/checkpoint/solo_group.h"
@@ -110,6 +113,74 @@ TEST_CASE("a checkpoint of another run is refused, with the exit code of its kin
   config::Config lost = config;
   lost.checkpoint.resume = folder.path() + "/checkpoints/step_00000099";
   CHECK(refusal(lost).first == kExitData);
+}
+
+TEST_CASE("a checkpoint of version 1 is gone on from, its values and all", "[train]") {
+  const std::string folder = SEQ1F1B_SOURCE_DIR "/tests/core/checkpoint/version_1";
+  const std::string path = folder + "/step_00000003";
+  config::Loaded loaded = config::load(path + "/config.resolved.yaml", {});
+  config::resolve(loaded);
+  config::Config config = loaded.config;
+  config.checkpoint.resume = path;
+  const RunState state = found(config);
+  CHECK(state.step == 3);
+  CHECK(state.consumed_samples == 12);
+  REQUIRE(state.evaluation);
+  CHECK(state.evaluation->tokens == 88);
+
+  // Booleans are text there: they are compared all the same.
+  config::Config unbiased = config;
+  unbiased.model.add_bias_linear = "false";
+  CHECK(refusal(unbiased).second.find(
+            "model.add_bias_linear is \"true\" in the checkpoint and false in the configuration") !=
+        std::string::npos);
+
+  run_job(plan_with(config), On::kCpu, [&](RankContext& context) {
+    const parameters::Store& store = context.runtime.store();
+    train::load_parameters(state, config, store, context.backend, 1, context.all);
+    const auto& row = store.layout().find("layers.0.attention.query.weight");
+    // As another program reads them from the files.
+    CHECK(store.weight(row).as<const float>()[0] == 0x1.ed35fcp-6f);
+    CHECK(store.weight(row).as<const float>()[15] == 0x1.03fb6ap-8f);
+    CHECK(store.first_moment(row).as<const float>()[15] == 0x1.0c502ap-22f);
+    CHECK(store.second_moment(row).as<const float>()[15] == 0x1.2b5dacp-43f);
+    CHECK(store.weight(store.layout().find("final_norm.bias")).as<const float>()[3] ==
+          0x1.ff22e6p-7f);
+  });
+}
+
+TEST_CASE("weights without moments are read by sampling, and refused to a run", "[train]") {
+  const TemporaryFolder folder;
+  const config::Config config = config_in(folder.path());
+  const runtime::JobPlan job = plan_with(config);
+  run_job(job, On::kCpu, [&](RankContext& context) {
+    const parameters::Layout& layout = context.runtime.store().layout();
+    const auto bytes = parameters::store_bytes(layout, kernels::Dtype::kF32, kernels::Dtype::kF32,
+                                               parameters::Purpose::kInference);
+    std::vector<float> saved(bytes.total() / sizeof(float)), loaded(saved.size());
+    const auto weights = [&](std::vector<float>& memory) {
+      return parameters::Store(layout, kernels::Dtype::kF32, kernels::Dtype::kF32,
+                               parameters::Purpose::kInference,
+                               reinterpret_cast<std::byte*>(memory.data()));
+    };
+    kernels::Device& device = *context.backend.device;
+    kernels::Ops& ops = *context.backend.ops;
+    const parameters::Store from = weights(saved), to = weights(loaded);
+    parameters::initialise(from, 7, device, ops);
+    checkpoint::Writer writer(folder.path(), 1, context.all);
+    checkpoint::save_parameters(writer, from, device);
+    const std::string path = writer.commit({.step = 1}, {}, 0, 0);
+
+    checkpoint::Reader reader(path);
+    CHECK(reader.tensors().size() == layout.rows().size());
+    checkpoint::load_parameters(reader, to, device, ops);
+    CHECK(loaded == saved);
+    CHECK(message_of<DataError>([&] {
+            checkpoint::load_parameters(reader, context.runtime.store(), device, ops);
+          }) == path +
+                    " holds weights without the optimizer's moments: `sample` reads it, but no "
+                    "run can go on from it");
+  });
 }
 
 }  // namespace seq1f1b::testing
