@@ -13,6 +13,7 @@
 #include "core/config/schema.h"
 #include "kernels/common/build_identity.h"
 #include "kernels/common/errors.h"
+#include "kernels/device.h"
 
 namespace seq1f1b::apps {
 namespace {
@@ -122,9 +123,9 @@ int end_of_parsing(const CLI::App& app, const CLI::ParseError& error) {
 
 int run(int argc, char** argv) {
   CLI::App app("Pre-trains GPT models with sequence-level pipeline parallelism", "seq1f1b");
-  app.set_version_flag("--version",
-                       concat("seq1f1b " SEQ1F1B_VERSION ", commit ", kernels::build_commit(), ", ",
-                              kernels::build_compiler()));
+  app.set_version_flag("--version", concat("seq1f1b " SEQ1F1B_VERSION ", commit ",
+                                           kernels::build_commit(), ", ", kernels::build_compiler(),
+                                           ", instruction set ", kernels::cpu_instruction_set()));
   std::string section;
   CLI::Option* help_config =
       app.add_option("--help-config", section, "Print all configuration keys, or one section's")

@@ -163,7 +163,7 @@ void print_planned(const RankPlan& plan, double live_micro_batches) {
 void print_library(const JobPlan& job, const RankPlan& plan) {
   if (!job.on_cuda())
     return print_row("library",
-                     "buffers of MPI and scratch of oneDNN: measured after the first "
+                     "buffers of MPI, packed copies of BLIS and oneDNN: measured after the first "
                      "step, see the run's logs");
   std::size_t estimated = plan.record_bytes + plan.cudnn_bytes;
   std::vector<std::string> parts;

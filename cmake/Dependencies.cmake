@@ -36,6 +36,9 @@ record_dependency("CLI11" "${CLI11_FOUND}" "${CLI11_VERSION}" "libcli11-dev")
 find_package(nlohmann_json QUIET)
 record_dependency("nlohmann-json" "${nlohmann_json_FOUND}" "${nlohmann_json_VERSION}" "nlohmann-json3-dev")
 
+find_package(Blis QUIET)
+record_dependency("BLIS" "${Blis_FOUND}" "${Blis_VERSION}" "libblis-serial-dev (its static library)")
+
 find_package(OneDNN QUIET)
 record_dependency("oneDNN" "${OneDNN_FOUND}" "${OneDNN_VERSION}" "libdnnl-dev")
 

@@ -127,8 +127,15 @@ struct Backend {
 // Plain C++, one thread: the truth. `compute` is kF64 (what `runtime.device: reference` runs), kF32,
 // or kBf16, which accumulates in fp32.
 Backend make_reference_backend(Dtype compute = Dtype::kF64);
-// OpenMP and oneDNN in fp32. `threads` changes no bit of any result.
-Backend make_cpu_backend(int threads);
+// The instruction sets that the CPU back end is built for, each with all of those before it.
+inline constexpr const char* kCpuInstructionSets[] = {"baseline", "avx2", "avx512"};
+// One of them: what `wanted` names, or for "auto" the best that this processor has or that the
+// environment variable SEQ1F1B_INSTRUCTION_SET names. Throws ConfigError for one that is unknown or
+// not there.
+std::string cpu_instruction_set(const std::string& wanted = "auto");
+// OpenMP, BLIS and oneDNN in fp32. `threads` changes no bit of any result; the instruction set does.
+// Throws as cpu_instruction_set.
+Backend make_cpu_backend(int threads, const std::string& instruction_set = "auto");
 // NVIDIA GPUs: cuda/backend.h.
 
 }  // namespace seq1f1b::kernels

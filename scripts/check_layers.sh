@@ -45,7 +45,7 @@ apps                 core/* kernels kernels/common kernels/cuda/doors
 
 # Each costs a second or more of compilation wherever it is included: allowed in source files, and in
 # headers that only source files of the same folder include.
-heavy='yaml-cpp/ CLI/ nlohmann/json.hpp oneapi/ dnnl mpi.h sentencepiece xxhash.h'
+heavy='yaml-cpp/ CLI/ nlohmann/json.hpp blis.h oneapi/ dnnl mpi.h sentencepiece xxhash.h'
 
 find "${folders[@]}" \( -name '*.h' -o -name '*.inc' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -print | sort |
   TABLE=$table HEAVY=$heavy awk '

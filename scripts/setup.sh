@@ -40,7 +40,7 @@ packages=(
   g++ make cmake ninja-build ccache pkg-config git ca-certificates
   libopenmpi-dev openmpi-bin
   libyaml-cpp-dev libcli11-dev nlohmann-json3-dev catch2
-  libdnnl-dev libsentencepiece-dev sentencepiece libxxhash-dev
+  libblis-serial-dev libdnnl-dev libsentencepiece-dev sentencepiece libxxhash-dev
   bible-kjv
 )
 

@@ -87,6 +87,8 @@ struct LoggingConfig {
 struct RuntimeConfig {
   std::string device = "auto";         // auto | cuda | cpu | reference
   std::string compute_dtype = "auto";  // auto: the device's (cuda: bf16, cpu: fp32, reference: fp64)
+  // Of cpu alone: auto | avx512 | avx2 | baseline.
+  std::string instruction_set = "auto";
   // Of cuda alone.
   std::string attention = "own";       // own | cudnn | auto: the faster, by length
   std::string deterministic = "true";  // "false": faster kernels whose sums run in any order

@@ -280,6 +280,11 @@ void other_rows(std::vector<Field>& fields) {
            "auto: bf16 on cuda, fp32 on cpu, fp64 on reference; masters and sums are fp32 or fp64")
       .one_of({"auto", "fp32", "fp64", "bf16"})
       .also_called({"dtype", "precision", "params_dtype", "bf16", "fp16"});
+  rows.add("instruction_set", &R::instruction_set,
+           "on cpu: the most that kernels and libraries use, for the same bits on several kinds of "
+           "processors; auto: the best that every rank has")
+      .one_of({"auto", "avx512", "avx2", "baseline"})
+      .also_called({"isa", "simd"});
   rows.add("attention", &R::attention,
            "on cuda: this program's kernels, or cuDNN's; auto: the faster for each length of "
            "segments, "

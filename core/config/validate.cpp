@@ -249,6 +249,9 @@ class Validator {
       of_cuda("deterministic", runtime.deterministic, defaults.deterministic);
       of_cuda("cuda_graphs", runtime.cuda_graphs, defaults.cuda_graphs);
     }
+    if (runtime.instruction_set != "auto" && runtime.device != "auto" && runtime.device != "cpu")
+      problems_.add("runtime.instruction_set ", runtime.instruction_set,
+                    " needs runtime.device cpu, not ", runtime.device, ": remove it");
     if (runtime.attention == "cudnn" && runtime.compute_dtype == "fp32")
       problems_.add(
           "runtime.attention cudnn computes in bf16 only: use own, or runtime.compute_dtype bf16");

@@ -1,5 +1,7 @@
 #include "core/runtime/backend_choice.h"
 
+#include <algorithm>
+
 #include "core/config/compute_dtype.h"
 #include "core/runtime/job_plan.h"
 #include "kernels/common/errors.h"
@@ -69,6 +71,11 @@ void apply_choice(const DeviceChoice& choice, config::Loaded& loaded) {
   if (runtime.device == "auto") {
     runtime.device = choice.device;
     loaded.origins["runtime.device"] = "auto: " + choice.reason;
+    if (runtime.device != "cpu" && runtime.instruction_set != "auto") {
+      runtime.instruction_set = "auto";
+      loaded.origins["runtime.instruction_set"] =
+          "auto: of processors, but the device is " + runtime.device;
+    }
     // How a GPU would have been used: one configuration serves machines with and without one.
     const config::RuntimeConfig defaults;
     for (const auto& [key, member] :
@@ -90,10 +97,23 @@ void apply_choice(const DeviceChoice& choice, config::Loaded& loaded) {
   }
 }
 
+void apply_instruction_sets(std::span<const std::string> of_ranks, config::Loaded& loaded) {
+  std::string& wanted = loaded.config.runtime.instruction_set;
+  if (wanted != "auto") return;
+  for (const char* name : kernels::kCpuInstructionSets) {
+    const auto rank = std::ranges::find(of_ranks, name);
+    if (rank == of_ranks.end()) continue;
+    wanted = name;
+    loaded.origins["runtime.instruction_set"] =
+        concat("auto: the best of rank ", rank - of_ranks.begin());
+    return;
+  }
+}
+
 kernels::Backend make_backend(const config::RuntimeConfig& runtime, int local_rank, int threads) {
   const kernels::Dtype compute = precision_of(runtime).compute;
   if (runtime.device == "reference") return kernels::make_reference_backend(compute);
-  if (runtime.device == "cpu") return kernels::make_cpu_backend(threads);
+  if (runtime.device == "cpu") return kernels::make_cpu_backend(threads, runtime.instruction_set);
   SEQ1F1B_ASSERT(runtime.device == "cuda", "no back end for runtime.device ", runtime.device);
   using kernels::cuda::AttentionKernels;
   const AttentionKernels attention = runtime.attention == "cudnn"  ? AttentionKernels::kCudnn

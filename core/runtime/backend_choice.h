@@ -33,6 +33,10 @@ DeviceChoice choose_device(const config::RuntimeConfig& runtime,
 // used is back at its default.
 void apply_choice(const DeviceChoice& choice, config::Loaded& loaded);
 
+// Writes the least of the ranks' instruction sets (kernels::cpu_instruction_set) over "auto", so that
+// no bit depends on which rank computes what.
+void apply_instruction_sets(std::span<const std::string> of_ranks, config::Loaded& loaded);
+
 // `runtime` is resolved. `local_rank`: among the ranks of this node; picks the GPU. `threads`: of
 // the processor's back end.
 kernels::Backend make_backend(const config::RuntimeConfig& runtime, int local_rank, int threads);

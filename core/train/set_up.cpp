@@ -53,6 +53,16 @@ void choose_device(config::Loaded& loaded, comm::Group& all, RunDirectory& direc
       directory.show(concat("computes on the CPU: ", choice.reason));
     runtime::apply_choice(choice, loaded);
   });
+  if (runtime.device != "cpu") return;
+  std::string own;
+  agree(all, "choosing the instruction set",
+        [&] { own = kernels::cpu_instruction_set(runtime.instruction_set); });
+  const auto of_ranks =
+      all.all_gather(own, [] { return "comparing the instruction sets of the ranks"; });
+  runtime::apply_instruction_sets(of_ranks, loaded);
+  if (std::ranges::adjacent_find(of_ranks, std::ranges::not_equal_to()) != of_ranks.end())
+    directory.note(concat("computes with ", runtime.instruction_set,
+                          ", which every rank has; some have more"));
 }
 
 namespace {

@@ -12,7 +12,7 @@ namespace {
 class CpuOps final : public Ops {
  public:
   CpuOps(int threads, Isa isa)
-      : context_(threads, isa), linear_(threads), attention_(threads, isa) {}
+      : context_(threads, isa), linear_(threads, isa), attention_(threads, isa) {}
 
   void fill(const Tensor& output, double value) override {
     check_fill(output);

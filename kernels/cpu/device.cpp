@@ -3,8 +3,12 @@
 
 namespace seq1f1b::kernels {
 
-Backend make_cpu_backend(int threads) {
-  const cpu::Isa isa = cpu::best_isa();
+std::string cpu_instruction_set(const std::string& wanted) {
+  return cpu::isa_name(cpu::choose_isa(wanted));
+}
+
+Backend make_cpu_backend(int threads, const std::string& instruction_set) {
+  const cpu::Isa isa = cpu::choose_isa(instruction_set);
   Backend backend;
   backend.name = "cpu";
   backend.compute = backend.accumulate = Dtype::kF32;

@@ -1,5 +1,9 @@
 #include "kernels/cpu/isa.h"
 
+#include <cstdlib>
+
+#include "kernels/common/errors.h"
+
 namespace seq1f1b::kernels::cpu {
 
 const char* isa_name(Isa isa) {
@@ -30,6 +34,32 @@ Isa best_isa() {
   for (Isa isa : kAllIsas)
     if (isa_available(isa)) best = isa;
   return best;
+}
+
+std::optional<Isa> parse_isa(std::string_view name) {
+  for (Isa isa : kAllIsas)
+    if (name == isa_name(isa)) return isa;
+  return std::nullopt;
+}
+
+Isa choose_isa(const std::string& name) {
+  constexpr const char* kVariable = "SEQ1F1B_INSTRUCTION_SET";
+  std::string source = "runtime.instruction_set", wanted = name;
+  if (wanted == "auto") {
+    const char* const set = std::getenv(kVariable);
+    if (set == nullptr || *set == '\0' || std::string_view(set) == "auto") return best_isa();
+    source = kVariable;
+    wanted = set;
+  }
+  const std::optional<Isa> isa = parse_isa(wanted);
+  if (!isa)
+    throw ConfigError(
+        concat(source, " is \"", wanted, "\": expected auto, avx512, avx2 or baseline"));
+  if (!isa_available(*isa))
+    throw ConfigError(concat(source, " is ", wanted,
+                             ", which this processor lacks; the best it has is ",
+                             isa_name(best_isa())));
+  return *isa;
 }
 
 }  // namespace seq1f1b::kernels::cpu

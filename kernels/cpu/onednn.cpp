@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/common/errors.h"
+#include "kernels/cpu/products.h"
 
 namespace seq1f1b::kernels::cpu {
 namespace {
@@ -44,6 +45,17 @@ dnnl::matmul::primitive_desc make_primitive(const dnnl::engine& engine, const Ma
 }
 
 }  // namespace
+
+bool onednn_uses_avx512() {
+#if defined(__x86_64__)
+  const dnnl::cpu_isa isa = dnnl::get_effective_cpu_isa();
+  // The names with a common part are sets of bits: one that holds avx512_core can do all of it.
+  return (static_cast<unsigned>(isa) & static_cast<unsigned>(dnnl::cpu_isa::avx512_core)) ==
+         static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
+#else
+  return false;
+#endif
+}
 
 SingleThread::SingleThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
 SingleThread::~SingleThread() { omp_set_num_threads(before_); }

@@ -1,7 +1,10 @@
 // What the back ends share: host memory, argument checks, counter-based random numbers, the loops'
 // exponential.
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
+#include <optional>
+#include <string>
 
 #include "kernels/common/limits.h"
 #include "kernels/common/philox.h"
@@ -26,6 +29,32 @@ TEST_CASE("device memory is aligned, writable and copied faithfully", "[device]"
     }
     CHECK(DeviceBuffer(device, 0).data() == nullptr);
   });
+}
+
+TEST_CASE("the instruction set is the wanted one, or the best that the environment allows",
+          "[device]") {
+  const char* const kVariable = "SEQ1F1B_INSTRUCTION_SET";
+  const char* const set = std::getenv(kVariable);
+  const std::optional<std::string> before = set ? std::optional<std::string>(set) : std::nullopt;
+  ::unsetenv(kVariable);
+  CHECK(cpu_instruction_set() == cpu::isa_name(cpu::best_isa()));
+  CHECK(cpu_instruction_set("baseline") == "baseline");
+  for (const char* nothing : {"", "auto"}) {
+    ::setenv(kVariable, nothing, 1);
+    CHECK(cpu_instruction_set() == cpu::isa_name(cpu::best_isa()));
+  }
+  ::setenv(kVariable, "baseline", 1);
+  CHECK(cpu_instruction_set() == "baseline");
+  CHECK(make_cpu_backend(1).device->description().find("baseline") != std::string::npos);
+  // Who names one in the configuration means it.
+  const std::string best = cpu::isa_name(cpu::best_isa());
+  CHECK(cpu_instruction_set(best) == best);
+  ::setenv(kVariable, "avx3", 1);
+  CHECK_THROWS_AS(cpu_instruction_set(), ConfigError);
+  for (const char* name : kCpuInstructionSets)
+    if (!cpu::isa_available(*cpu::parse_isa(name)))
+      CHECK_THROWS_AS(cpu_instruction_set(name), ConfigError);
+  before ? ::setenv(kVariable, before->c_str(), 1) : ::unsetenv(kVariable);
 }
 
 TEST_CASE("an allocation that cannot succeed names its size", "[device]") {

@@ -1,18 +1,9 @@
-// Reference fp32 and bf16, cpu with 1, 2 and 3 threads, cpu with every lesser instruction set.
+// Reference fp32 and bf16, cpu with 1, 2 and 3 threads, cpu with every other instruction set.
 #include "kernels/common/errors.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "tests/kernels/back_ends.h"
 
 namespace seq1f1b::kernels::testing {
-namespace {
-
-Backend make_cpu_with(cpu::Isa isa) {
-  Backend backend = make_cpu_backend(2);
-  backend.ops = cpu::make_cpu_ops(2, isa);
-  return backend;
-}
-
-}  // namespace
 
 std::vector<NamedBackend> back_ends_under_test() {
   std::vector<NamedBackend> list;
@@ -23,8 +14,9 @@ std::vector<NamedBackend> back_ends_under_test() {
     list.push_back({concat("cpu, ", threads, " threads"),
                     [threads] { return make_cpu_backend(threads); }, threads > 1});
   for (cpu::Isa isa : cpu::kAllIsas)
-    if (cpu::isa_available(isa) && isa != cpu::best_isa())
-      list.push_back({concat("cpu, ", cpu::isa_name(isa)), [isa] { return make_cpu_with(isa); }});
+    if (cpu::isa_available(isa) && isa != cpu::choose_isa())
+      list.push_back({concat("cpu, ", cpu::isa_name(isa)),
+                      [isa] { return make_cpu_backend(2, cpu::isa_name(isa)); }});
   return list;
 }
 

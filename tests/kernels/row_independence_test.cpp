@@ -41,28 +41,34 @@ constexpr std::int64_t kRows = 200;
 }  // namespace
 
 TEST_CASE("linear rows do not depend on the other rows of the call", "[linear]") {
-  const auto ops = cpu::make_cpu_ops(2, cpu::best_isa());
-  for (const auto& [in, out] : {std::pair<std::int64_t, std::int64_t>{192, 576},
-                                {768, 768},
-                                {48, 300},
-                                {100, 70},
-                                {1024, 256}}) {
-    const Draws input({kRows, in}, 1), weight({out, in}, 2), bias({out}, 3),
-        residual({kRows, out}, 4);
-    const Draws grad_output({kRows, out}, 5), output({kRows, out}, 6), grad_input({kRows, in}, 7);
-    ops->linear_forward(input.tensor, weight.tensor, bias.tensor, residual.tensor, output.tensor);
-    ops->linear_input_grad(grad_output.tensor, weight.tensor, grad_input.tensor);
-    for (std::int64_t count : {1, 3, 15, 16, 33, 64, 129, 143})
-      for (std::int64_t first : {std::int64_t{0}, kRows - count}) {
-        INFO(count << " rows from " << first << ", " << in << " to " << out);
-        const Draws part({count, out}, 8), grad_part({count, in}, 9);
-        ops->linear_forward(rows_of(input, first, in, {count, in}), weight.tensor, bias.tensor,
-                            rows_of(residual, first, out, {count, out}), part.tensor);
-        CHECK(part.equals_rows(output, first, out));
-        ops->linear_input_grad(rows_of(grad_output, first, out, {count, out}), weight.tensor,
-                               grad_part.tensor);
-        CHECK(grad_part.equals_rows(grad_input, first, in));
-      }
+  struct Shape {
+    std::int64_t in, out;
+  };
+  // Depths below, at and above the blocks that the libraries cut the depth into.
+  const std::vector<Shape> shapes{{1, 5},    {48, 300},  {100, 70},   {192, 576}, {256, 256},
+                                  {257, 96}, {768, 768}, {1024, 256}, {4096, 64}};
+  for (cpu::Isa isa : cpu::kAllIsas) {
+    if (!cpu::isa_available(isa)) continue;
+    const auto ops = cpu::make_cpu_ops(2, isa);
+    for (const auto& [in, out] : shapes) {
+      const Draws input({kRows, in}, 1), weight({out, in}, 2), bias({out}, 3),
+          residual({kRows, out}, 4);
+      const Draws grad_output({kRows, out}, 5), output({kRows, out}, 6), grad_input({kRows, in}, 7);
+      ops->linear_forward(input.tensor, weight.tensor, bias.tensor, residual.tensor, output.tensor);
+      ops->linear_input_grad(grad_output.tensor, weight.tensor, grad_input.tensor);
+      for (std::int64_t count : {1, 2, 3, 5, 8, 15, 16, 17, 33, 64, 65, 128, 129, 143})
+        for (std::int64_t first : {std::int64_t{0}, kRows - count}) {
+          INFO(cpu::isa_name(isa) << ", " << count << " rows from " << first << ", " << in << " to "
+                                  << out);
+          const Draws part({count, out}, 8), grad_part({count, in}, 9);
+          ops->linear_forward(rows_of(input, first, in, {count, in}), weight.tensor, bias.tensor,
+                              rows_of(residual, first, out, {count, out}), part.tensor);
+          CHECK(part.equals_rows(output, first, out));
+          ops->linear_input_grad(rows_of(grad_output, first, out, {count, out}), weight.tensor,
+                                 grad_part.tensor);
+          CHECK(grad_part.equals_rows(grad_input, first, in));
+        }
+    }
   }
 }
 

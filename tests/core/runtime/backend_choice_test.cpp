@@ -105,6 +105,25 @@ TEST_CASE("the choice replaces auto, and says where it comes from", "[runtime]")
   CHECK(fixed.config.runtime.compute_dtype == "fp32");
 }
 
+TEST_CASE("ranks on different processors compute with what all of them have", "[runtime]") {
+  const std::vector<std::string> sets{"avx512", "avx2", "avx512"};
+  config::Loaded loaded;
+  apply_instruction_sets(sets, loaded);
+  CHECK(loaded.config.runtime.instruction_set == "avx2");
+  CHECK(loaded.origins.at("runtime.instruction_set") == "auto: the best of rank 1");
+
+  config::Loaded fixed;
+  fixed.config.runtime.instruction_set = "baseline";
+  apply_instruction_sets(sets, fixed);
+  CHECK(fixed.config.runtime.instruction_set == "baseline");
+  CHECK(fixed.origins.empty());
+
+  // It says nothing of a GPU.
+  fixed.config.runtime.device = "auto";
+  apply_choice({"cuda", "every rank can use a GPU"}, fixed);
+  CHECK(fixed.config.runtime.instruction_set == "auto");
+}
+
 TEST_CASE("back ends are made as configured", "[runtime]") {
   config::RuntimeConfig runtime;
   runtime.device = "reference";

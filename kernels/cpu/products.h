@@ -1,0 +1,70 @@
+#pragma once
+// The one adapter between linear layers and the libraries that multiply matrices, chosen by type
+// and instruction set. Whatever the library, the contract of kernels/ops.h holds: a row of the
+// result depends on no other row of the call, the number of threads changes no bit, and once a
+// shape has been used nothing large is allocated for it. No library promises that; the tests of row
+// independence decide (tests/kernels/row_independence_test.cpp), and benchmarks/cpu.md has the
+// trials.
+//
+//   fp32   AVX-512               oneDNN, whose products for dense operands keep the contract there
+//          AVX2, baseline        BLIS; oneDNN cuts the depth by the number of rows there
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "kernels/cpu/isa.h"
+
+namespace seq1f1b::kernels::cpu {
+
+// Which operands are transposed in memory.
+enum class ProductKind : std::uint8_t {
+  kForward,    // a [rows, depth], b [columns, depth]
+  kInputGrad,  // a [rows, depth], b [depth, columns]
+  kWeightGrad  // a [depth, rows], b [depth, columns]
+};
+
+// c[m, n] = sum_k a[m, k] * b[k, n] (+ bias[n]) (+ residual[m, n]), everything dense and row-major.
+// kWeightGrad has no bias, residual is c, and where grad_bias is present
+// grad_bias[m] += sum_k a[m, k], too.
+struct Product {
+  ProductKind kind = ProductKind::kForward;
+  std::int64_t rows = 0, columns = 0, depth = 0;  // m, n, k
+  const float* a = nullptr;
+  const float* b = nullptr;
+  const float* bias = nullptr;      // null: none
+  const float* residual = nullptr;  // null: none; may be c
+  float* c = nullptr;
+  float* grad_bias = nullptr;  // null: none
+
+  std::int64_t a_row_stride() const { return kind == ProductKind::kWeightGrad ? 1 : depth; }
+  std::int64_t a_depth_stride() const { return kind == ProductKind::kWeightGrad ? rows : 1; }
+  std::int64_t b_depth_stride() const { return kind == ProductKind::kForward ? 1 : columns; }
+  std::int64_t b_column_stride() const { return kind == ProductKind::kForward ? depth : 1; }
+};
+
+// One object per issuing thread; several objects may be used at once.
+class Products {
+ public:
+  virtual ~Products() = default;
+  virtual void run(const Product& product) = 0;
+  // Scratch held now, packed copies included. Generated code is not known to us.
+  virtual std::size_t bytes() const = 0;
+};
+
+// On `threads` >= 1 threads, of which the results do not depend; for an `isa` that is available.
+// Throws Error(kExitUnexpected) where a library refuses.
+std::unique_ptr<Products> make_products(int threads, Isa isa);
+
+// The libraries, each in the file of its name.
+std::unique_ptr<Products> make_blis_products(int threads, Isa isa);
+std::unique_ptr<Products> make_onednn_products(int threads);
+// Whether oneDNN would use AVX-512: its own environment variable may keep it from it, and then its
+// products do not keep the contract.
+bool onednn_uses_avx512();
+
+// grad_bias of a kWeightGrad, cut by columns of grad_output into tasks [0, count) that may run side
+// by side.
+std::int64_t grad_bias_tasks(const Product& product);
+void run_grad_bias_task(const Product& product, std::int64_t task);
+
+}  // namespace seq1f1b::kernels::cpu
