@@ -113,6 +113,16 @@ void add_doctor(CLI::App& app, Command& command) {
       [&command, arguments] { command = [arguments] { return run_doctor(*arguments); }; });
 }
 
+// An empty argument is a variable of the shell that is not set more often than a wish; only a
+// prompt may be empty.
+void refuse_empty_arguments(const CLI::App& app) {
+  for (const CLI::App* command : app.get_subcommands())
+    for (const CLI::Option* option : command->get_options())
+      for (const std::string& text : option->results())
+        if (text.empty() && option->get_name() != "--prompt")
+          throw CLI::ValidationError(option->get_name(), "is empty (a variable that is not set?)");
+}
+
 // Help and version, which the parser throws as well, end well; its other codes become ours.
 int end_of_parsing(const CLI::App& app, const CLI::ParseError& error) {
   const bool first = read_launch().rank == 0;
@@ -142,6 +152,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(0, 1);
   try {
     app.parse(argc, argv);
+    refuse_empty_arguments(app);
   } catch (const CLI::ParseError& error) {
     return end_of_parsing(app, error);
   }

@@ -26,11 +26,11 @@ std::string checkpoint_path(const std::string& path) {
 
 int run_sample(const SampleArguments& arguments) {
   checkpoint::Reader reader(checkpoint_path(arguments.checkpoint));
-  const config::Loaded loaded =
-      config::load_text(reader.attachment("config.resolved.yaml"),
-                        reader.path() + "/config.resolved.yaml", {});
+  const config::Loaded loaded = config::load_saved(reader.attachment("config.resolved.yaml"),
+                                                   reader.path() + "/config.resolved.yaml");
   if (!reader.has_attachment("tokenizer.json"))
-    throw DataError(concat(reader.path(), " has no tokenizer: it was trained on token files alone"));
+    throw DataError(
+        concat(reader.path(), " has no tokenizer: it was trained on token files alone"));
   const auto tokenizer = data::tokenizer_from_json(reader.attachment("tokenizer.json"),
                                                    reader.path() + "/tokenizer.json");
   const int threads = arguments.threads > 0 ? arguments.threads : base::available_cores();

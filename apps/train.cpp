@@ -76,7 +76,7 @@ void require_paths(const config::Config& config) {
   }
   if (config.checkpoint.directory.empty()) {
     problems += problems.empty() ? "" : "\n  ";
-    problems += "checkpoint.directory is empty: name the run directory";
+    problems += "checkpoint.directory is not set: name the run directory";
   }
   if (!problems.empty()) throw ConfigError(problems);
 }

@@ -69,11 +69,11 @@ struct OptimizerConfig {
 struct DataConfig {
   std::vector<std::string> train;   // prefixes of .bin/.idx pairs; concatenated
   std::string split = "949,50,1";   // train, validation, test shares of the documents
-  std::string tokenizer;            // tokenizer file written by `prepare`; empty: <first prefix>.tokenizer.json if there
+  std::string tokenizer = "auto";   // file written by `prepare`; auto: <first prefix>.tokenizer.json if there
 };
 
 struct CheckpointConfig {
-  std::string directory;             // the run directory; checkpoints go to <directory>/checkpoints
+  std::string directory;             // the run directory, with checkpoints/ in it; empty: not set
   std::int64_t save_interval = 0;    // steps; 0: only at the end; -1: never
   std::string resume = "auto";       // auto | none | path of a checkpoint
   int keep_last = 3;                 // complete checkpoints kept; 0: all

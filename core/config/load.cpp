@@ -24,6 +24,13 @@ const char* kind_of(const YAML::Node& node) {
   return node.IsNull() ? "empty" : "a single value";
 }
 
+constexpr const char* kNoValue =
+    "has no value (a variable that is not set?); remove the key to get the default";
+
+bool is_blank(const std::string& text) {
+  return text.find_first_not_of(" \t\r\n") == std::string::npos;
+}
+
 // Reads one value from a scalar; returns what is wrong, or nothing.
 template <class Value>
 std::string read_scalar(const YAML::Node& node, Value& value) {
@@ -38,8 +45,9 @@ std::string read_scalar(const YAML::Node& node, Value& value) {
 }
 
 std::string read_value(const YAML::Node& node, auto& value) {
-  if (node.IsNull()) return "has no value; remove the key to get the default";
+  if (node.IsNull()) return kNoValue;
   if (!node.IsScalar()) return concat("must be a single value, not ", kind_of(node));
+  if (is_blank(node.Scalar())) return kNoValue;
   return read_scalar(node, value);
 }
 
@@ -50,6 +58,8 @@ std::string read_value(const YAML::Node& node, std::vector<Element>& values) {
   if (node.IsSequence()) {
     for (const YAML::Node& element : node) {
       const std::string problem = read_value(element, result.emplace_back());
+      if (problem == kNoValue)
+        return concat("element ", result.size(), " has no value (a variable that is not set?)");
       if (!problem.empty()) return problem;
     }
   } else {
@@ -62,7 +72,8 @@ std::string read_value(const YAML::Node& node, std::vector<Element>& values) {
 
 class Reader {
  public:
-  explicit Reader(std::string path) : path_(std::move(path)) {
+  // `saved`: see load_saved.
+  explicit Reader(std::string path, bool saved = false) : path_(std::move(path)), saved_(saved) {
     for (const Field& field : schema()) loaded_.origins[field.name()] = "default";
   }
 
@@ -116,6 +127,12 @@ class Reader {
         node = YAML::Load(text);
       } catch (const YAML::Exception& error) {
         problems_.add(where, "not a valid list: ", error.msg);
+        return;
+      }
+      // YAML takes a comma at the end for none, which hides a variable that is not set.
+      const std::size_t last = text.find_last_not_of("] \t");
+      if (last != std::string::npos && text[last] == ',') {
+        problems_.add(where, "the last element has no value (a variable that is not set?)");
         return;
       }
     }
@@ -185,6 +202,7 @@ class Reader {
                     "'", advice_for_key(section, name.Scalar()));
       return;
     }
+    if (saved_ && node.IsScalar() && node.Scalar().empty()) return;
     // A value that is not there has no place of its own.
     const YAML::Mark mark = node.IsNull() ? name.Mark() : node.Mark();
     assign(*field, node, place(mark), concat(path_, ":", name.Mark().line + 1));
@@ -224,6 +242,7 @@ class Reader {
   }
 
   std::string path_;
+  bool saved_;
   Loaded loaded_;
   Problems problems_;
 };
@@ -235,6 +254,12 @@ Loaded load_text(const std::string& text, const std::string& path,
   Reader reader(path);
   reader.read_document(text);
   for (const std::string& override : overrides) reader.apply_override(override);
+  return reader.finish();
+}
+
+Loaded load_saved(const std::string& text, const std::string& path) {
+  Reader reader(path, true);
+  reader.read_document(text);
   return reader.finish();
 }
 

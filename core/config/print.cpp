@@ -40,8 +40,9 @@ void print_section(std::ostream& out, const std::string& section) {
   std::size_t key_width = 3, value_width = 7, legal_width = 6;
   for (const Field& field : schema()) {
     if (field.section != section) continue;
-    HelpRow row{field.key, field.preset ? "(family)" : value_text(field, defaults),
-                legal_values(field), field.help};
+    std::string value = field.preset ? "(family)" : value_text(field, defaults);
+    if (value == "\"\"") value = "(not set)";
+    HelpRow row{field.key, std::move(value), legal_values(field), field.help};
     key_width = std::max(key_width, row.key.size());
     value_width = std::max(value_width, row.value.size());
     legal_width = std::max(legal_width, row.legal.size());
@@ -71,7 +72,12 @@ std::string to_yaml(const Config& config, const Origins* origins) {
       section = field.section;
       out << section << ":\n";
     }
-    std::string line = concat("  ", field.key, ": ", value_text(field, config));
+    const std::string value = value_text(field, config);
+    if (value == "\"\"") {  // which could not be loaded again
+      out << "  # " << field.key << ": not set\n";
+      continue;
+    }
+    std::string line = concat("  ", field.key, ": ", value);
     if (origins != nullptr) {
       const auto origin = origins->find(field.name());
       if (origin != origins->end()) {

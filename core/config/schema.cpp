@@ -109,16 +109,20 @@ void model_rows(std::vector<Field>& fields) {
                     "share_embeddings_and_output_weights"});
   rows.add("norm_epsilon", &M::norm_epsilon, "added to the variance in norms")
       .above(0)
+      .representable()
       .also_called({"layer_norm_epsilon", "layernorm_epsilon", "rms_norm_eps", "norm_eps"});
   rows.add("rotary_base", &M::rotary_base, "base of the rotary frequencies")
       .above(0)
+      .representable()
       .also_called({"rope_theta", "rope_base"});
   rows.add("rotary_percent", &M::rotary_percent, "share of each head's dimensions that turns")
       .above(0)
+      .representable()
       .at_most(1)
       .also_called({"rotary_pct", "partial_rotary_factor"});
   rows.add("init_method_std", &M::init_method_std, "standard deviation of initial weights")
       .above(0)
+      .representable()
       .also_called({"initializer_range", "init_std"});
 }
 
@@ -201,9 +205,14 @@ void training_rows(std::vector<Field>& fields) {
 void optimizer_rows(std::vector<Field>& fields) {
   using O = OptimizerConfig;
   Rows<O> rows(fields, "optimizer", &Config::optimizer);
-  rows.add("lr", &O::lr, "highest learning rate").above(0).also_called({"learning_rate", "max_lr"});
+  // One that is too large, by whatever factor, shows in weights or loss, which end the run.
+  rows.add("lr", &O::lr, "highest learning rate")
+      .above(0)
+      .representable(false)
+      .also_called({"learning_rate", "max_lr"});
   rows.add("min_lr", &O::min_lr, "learning rate after the decay")
       .at_least(0)
+      .representable(false)
       .also_called({"lr_min", "end_lr", "min_learning_rate"});
   rows.add("lr_decay_style", &O::lr_decay_style, "course of the learning rate after warm-up")
       .one_of({"cosine", "linear", "constant"})
@@ -216,6 +225,7 @@ void optimizer_rows(std::vector<Field>& fields) {
       .also_called({"lr_decay_steps", "decay_iters"});
   rows.add("weight_decay", &O::weight_decay, "decoupled; not on norms and biases")
       .at_least(0)
+      .representable()
       .also_called({"wd"});
   rows.add("adam_beta1", &O::adam_beta1, "decay of the first moment")
       .at_least(0)
@@ -227,9 +237,11 @@ void optimizer_rows(std::vector<Field>& fields) {
       .also_called({"beta2"});
   rows.add("adam_eps", &O::adam_eps, "added to the root of the second moment")
       .above(0)
+      .representable()
       .also_called({"eps", "epsilon", "adam_epsilon"});
   rows.add("clip_grad", &O::clip_grad, "largest global gradient norm; 0: no clipping")
       .at_least(0)
+      .representable()
       .also_called({"gradient_clipping", "max_norm", "grad_clip", "max_grad_norm"});
 }
 
@@ -240,7 +252,8 @@ void data_rows(std::vector<Field>& fields) {
       .also_called({"data_path", "train_data_path", "dataset", "path", "paths", "prefix"});
   rows.add("split", &D::split, "shares of the documents: training, validation, test");
   rows.add("tokenizer", &D::tokenizer,
-           "file written by prepare; empty: that of the first prefix, if there")
+           "file written by prepare; auto: that of the first prefix, if there")
+      .with_words({"auto"})
       .also_called({"tokenizer_model", "tokenizer_type", "vocab_file"});
 }
 
@@ -253,7 +266,9 @@ void checkpoint_rows(std::vector<Field>& fields) {
            "steps between checkpoints; 0: only at the end; -1: none, for trials of speed")
       .at_least(-1)
       .also_called({"checkpoint_interval", "save_every", "save_steps"});
-  rows.add("resume", &C::resume, "auto (the latest, if any) | none | path of a checkpoint")
+  rows.add("resume", &C::resume,
+           "auto: the latest, if any; none: begin anew; else the path of a checkpoint")
+      .with_words({"auto", "none"})
       .also_called({"load", "resume_from_checkpoint"});
   rows.add("keep_last", &C::keep_last, "newest checkpoints kept; 0: all")
       .at_least(0)
@@ -349,6 +364,14 @@ Field& Field::below(double max) {
 }
 Field& Field::one_of(std::vector<std::string> texts) {
   allowed = std::move(texts);
+  return *this;
+}
+Field& Field::with_words(std::vector<std::string> texts) {
+  words = std::move(texts);
+  return *this;
+}
+Field& Field::representable(bool finite) {
+  single = {.nonzero = true, .finite = finite};
   return *this;
 }
 Field& Field::by_family() {

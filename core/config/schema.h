@@ -37,8 +37,14 @@ struct Field {
   std::function<ConstMember(const Config&)> value;
   Range range;
   std::vector<std::string> allowed;  // legal texts; empty: any
+  std::vector<std::string> words;    // texts with a meaning of their own, where any is legal
   bool preset = false;               // the empty default means: as the model family has it
   std::vector<std::string> aliases;  // names in other programs, for "did you mean" only
+  // A number that kernels take in the type they compute in: in fp32 it must not become 0, nor, where
+  // `finite` is set, infinite.
+  struct Single {
+    bool nonzero = false, finite = false;
+  } single;
 
   std::string name() const { return section + "." + key; }
 
@@ -48,6 +54,8 @@ struct Field {
   Field& at_most(double max);
   Field& below(double max);
   Field& one_of(std::vector<std::string> texts);
+  Field& with_words(std::vector<std::string> texts);
+  Field& representable(bool finite = true);
   Field& by_family();
   Field& also_called(std::vector<std::string> names);
 };

@@ -1,5 +1,6 @@
 // Fields in words: what is legal, what is wrong, what is near.
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -39,20 +40,6 @@ std::string text_of(const T& value) {
   }
 }
 
-// Whether a single value, or each element of a list, is legal.
-template <class T>
-bool is_legal(const Field& field, const T& value) {
-  if constexpr (kIsList<T>) {
-    return std::ranges::all_of(value,
-                               [&](const auto& element) { return is_legal(field, element); });
-  } else if constexpr (std::is_same_v<T, std::string>) {
-    if (field.preset && value.empty()) return true;
-    return field.allowed.empty() || std::ranges::find(field.allowed, value) != field.allowed.end();
-  } else {
-    return field.range.contains(static_cast<double>(value));
-  }
-}
-
 int edit_distance(const std::string& a, const std::string& b) {
   std::vector<int> row(b.size() + 1);
   std::iota(row.begin(), row.end(), 0);
@@ -68,10 +55,11 @@ int edit_distance(const std::string& a, const std::string& b) {
   return row.back();
 }
 
-// The nearest of `names` at a distance of at most 2, and of at most half of what was written, since
-// any two-letter words are 2 apart; empty: none.
-std::string nearest(const std::string& written, const std::vector<std::string>& names) {
-  int best = std::min<int>(2, static_cast<int>(written.size()) / 2);
+// The nearest of `names` at a distance of at most 2, and of at most a part of what was written (one
+// letter in `letters`), since any two-letter words are 2 apart; empty: none.
+std::string nearest(const std::string& written, const std::vector<std::string>& names,
+                    int letters = 2) {
+  int best = std::min<int>(2, static_cast<int>(written.size()) / letters);
   std::string result;
   for (const std::string& name : names) {
     const int distance = edit_distance(written, name);
@@ -85,6 +73,41 @@ std::string nearest(const std::string& written, const std::vector<std::string>& 
 
 std::string did_you_mean(const std::string& name) {
   return name.empty() ? "" : concat(" (did you mean '", name, "'?)");
+}
+
+// The same for values: their words are short, and gpu is not cpu. They differ by capitals often; a
+// text with a slash is a path.
+std::string nearest_word(std::string written, const std::vector<std::string>& words) {
+  if (written.find('/') != std::string::npos) return "";
+  for (char& c : written) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return nearest(written, words, 4);
+}
+
+// Whether a single value, or each element of a list, is legal.
+template <class T>
+bool is_legal(const Field& field, const T& value) {
+  if constexpr (kIsList<T>) {
+    return std::ranges::all_of(value,
+                               [&](const auto& element) { return is_legal(field, element); });
+  } else if constexpr (std::is_same_v<T, std::string>) {
+    if (field.preset && value.empty()) return true;
+    if (!field.allowed.empty())
+      return std::ranges::find(field.allowed, value) != field.allowed.end();
+    return std::ranges::find(field.words, value) != field.words.end() ||
+           nearest_word(value, field.words).empty();
+  } else {
+    return field.range.contains(static_cast<double>(value));
+  }
+}
+
+// Of a text that is not legal.
+std::string text_problem(const Field& field, const std::string& value) {
+  if (!field.allowed.empty())
+    return concat("must be ", base::join(field.allowed, " | "), ", not ", text_of(value),
+                  did_you_mean(nearest_word(value, field.allowed)));
+  return concat("must be ", base::join(field.words, " | "), " or a path, not ", text_of(value),
+                " (did you mean '", nearest_word(value, field.words),
+                "'? A path of this name is written ./", value, ")");
 }
 
 }  // namespace
@@ -107,6 +130,7 @@ std::string Range::text() const {
 
 std::string legal_values(const Field& field) {
   if (!field.allowed.empty()) return base::join(field.allowed, " | ");
+  if (!field.words.empty()) return concat(base::join(field.words, " | "), " | text");
   const ConstMember value = field.value(Config());
   std::string type = std::visit(
       [](const auto* member) -> std::string {
@@ -133,9 +157,9 @@ std::string value_problem(const Field& field, const Config& config) {
   return std::visit(
       [&](const auto* value) -> std::string {
         if (is_legal(field, *value)) return "";
-        const std::string wanted =
-            field.allowed.empty() ? field.range.text() : base::join(field.allowed, " | ");
-        return concat("must be ", wanted, ", not ", text_of(*value));
+        using T = std::remove_cvref_t<decltype(*value)>;
+        if constexpr (std::is_same_v<T, std::string>) return text_problem(field, *value);
+        return concat("must be ", field.range.text(), ", not ", text_of(*value));
       },
       field.value(config));
 }

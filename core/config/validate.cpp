@@ -1,6 +1,7 @@
 // Cross-field checks. Each failing equation becomes one sentence with its numbers and with what
 // would be legal instead.
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <numeric>
 #include <sstream>
@@ -54,6 +55,7 @@ class Validator {
     check_batch();
     check_schedule();
     check_optimizer();
+    check_precision();
     check_data();
     check_device();
     problems_.throw_if_any();
@@ -221,6 +223,23 @@ class Validator {
     if (optimizer.min_lr > optimizer.lr) {
       problems_.add("optimizer.min_lr (", optimizer.min_lr, ") must be at most optimizer.lr (",
                     optimizer.lr, ")");
+    }
+  }
+
+  // What fp32 takes for 0 or infinite would be another configuration, found as a loss that is not
+  // finite, if at all.
+  void check_precision() {
+    if (compute_dtype(config_.runtime) == "fp64") return;
+    for (const Field& field : schema()) {
+      if (!field.single.nonzero) continue;
+      const double value = *std::get<const double*>(field.value(config_));
+      const double size = std::abs(value);
+      if (value != 0 && size < FLT_MIN)
+        problems_.add(field.name(), " (", value, ") is 0 in fp32, in which the run computes: use ",
+                      FLT_MIN, " or more", field.range.contains(0) ? ", or 0" : "");
+      if (field.single.finite && size > FLT_MAX)
+        problems_.add(field.name(), " (", value,
+                      ") is infinite in fp32, in which the run computes: use at most ", FLT_MAX);
     }
   }
 

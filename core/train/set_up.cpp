@@ -15,7 +15,8 @@ namespace seq1f1b::train {
 std::unique_ptr<data::Tokenizer> load_tokenizer(config::Loaded& loaded) {
   config::ModelConfig& model = loaded.config.model;
   const config::DataConfig& data = loaded.config.data;
-  const std::string path = data::find_tokenizer(data.tokenizer, data.train);
+  const std::string path =
+      data::find_tokenizer(data.tokenizer == "auto" ? "" : data.tokenizer, data.train);
   std::unique_ptr<data::Tokenizer> tokenizer;
   if (!path.empty()) tokenizer = data::load_tokenizer(path);
   if (model.vocab_size == 0) {

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "core/config/schema.h"
 #include "tests/catch.h"
 
 using namespace seq1f1b;
@@ -30,11 +31,9 @@ TEST_CASE("a list is written as a list, and a single value stands for a list of 
 }
 
 TEST_CASE("texts of overrides are taken as they are") {
-  const Loaded loaded =
-      load_text("{}", "run.yaml", {"checkpoint.directory=a: b # {c}=d", "data.tokenizer="});
+  const Loaded loaded = load_text("{}", "run.yaml", {"checkpoint.directory=a: b # {c}=d"});
   CHECK(loaded.config.checkpoint.directory == "a: b # {c}=d");
-  CHECK(loaded.config.data.tokenizer.empty());
-  CHECK(loaded.origins.at("data.tokenizer") == "command line");
+  CHECK(loaded.origins.at("checkpoint.directory") == "command line");
 }
 
 TEST_CASE("a partition can be given as its lengths") {
@@ -97,7 +96,8 @@ TEST_CASE("what yaml-cpp would let pass is refused with its place") {
   CHECK(load_error("model:\n  <<: {num_layers: 4}\n") ==
         "run.yaml:2:3: merge keys (<<) are not supported; repeat the keys");
   CHECK(load_error("model:\n  num_layers:\n") ==
-        "run.yaml:2:3: model.num_layers: has no value; remove the key to get the default");
+        "run.yaml:2:3: model.num_layers: has no value (a variable that is not set?); remove the "
+        "key to get the default");
   CHECK(load_error("model:\n  num_layers: [4]\n") ==
         "run.yaml:2:15: model.num_layers: must be a single value, not a list");
   CHECK(load_error("model:\n  [a, b]: 4\n") == "run.yaml:2:3: a key must be a word, not a list");
@@ -107,6 +107,55 @@ TEST_CASE("what yaml-cpp would let pass is refused with its place") {
   CHECK(load_error("model: {}\n---\nmodel: {}\n").find("a second YAML document") !=
         std::string::npos);
   CHECK(load_error("model: {num_layers: 4").find("run.yaml:1:") == 0);
+}
+
+TEST_CASE("no key takes an empty value for something") {
+  const std::string no_value =
+      ": has no value (a variable that is not set?); remove the key to get the default";
+  for (const Field& field : schema()) {
+    CAPTURE(field.name());
+    for (const std::string blank : {"", " "}) {
+      const std::string override = field.name() + "=" + blank;
+      CHECK(load_error("{}", {override}) ==
+            "command line: " + override + ": " + field.name() + no_value);
+    }
+    const std::string key = field.section + ":\n  " + field.key + ":";
+    CHECK(load_error(key + "\n") == "run.yaml:2:3: " + field.name() + no_value);
+    for (const char* value : {"\"\"", "''", "\" \"", "~", "null"}) {
+      CAPTURE(value);
+      CHECK(load_error(key + " " + value + "\n").ends_with(field.name() + no_value));
+    }
+  }
+  for (const char* list : {"[\"\", a]", "[a, ]", "[a,]", "[a,,b]", "[,a]", "[ ~ ]"}) {
+    CAPTURE(list);
+    CHECK(load_error("{}", {std::string("data.train=") + list}) != "no error");
+  }
+  CHECK(load_error("data: {train: [a, '']}") ==
+        "run.yaml:1:15: data.train: element 2 has no value (a variable that is not set?)");
+  CHECK(load_error("{}", {"data.train=[a,]"}) ==
+        "command line: data.train=[a,]: the last element has no value (a variable that is not "
+        "set?)");
+  CHECK(load_error("data:\n  train: [\n    a,\n    b,\n  ]\n") == "no error");
+}
+
+TEST_CASE("a saved configuration of version 0.1.0 has empty texts for defaults") {
+  const Loaded loaded = load_saved("data: {tokenizer: \"\", split: \"8,1,1\"}", "old.yaml");
+  CHECK(loaded.config.data.tokenizer == "auto");
+  CHECK(loaded.config.data.split == "8,1,1");
+}
+
+TEST_CASE("a value near a word gets the word") {
+  CHECK(load_error("{}", {"checkpoint.resume=Auto"}) ==
+        "command line: checkpoint.resume=Auto: checkpoint.resume: must be auto | none or a path, "
+        "not Auto (did you mean 'auto'? A path of this name is written ./Auto)");
+  for (const char* near : {"AUTO", "auto1", "aut0", "None", "nome"})
+    CHECK(load_error("{}", {std::string("checkpoint.resume=") + near}) != "no error");
+  for (const char* path : {"./Auto", "/None", "run/checkpoints/step_00000005", "step_00000005"})
+    CHECK(load_error("{}", {std::string("checkpoint.resume=") + path}) == "no error");
+  CHECK(load_error("{}", {"data.tokenizer=Auto"}) != "no error");
+  CHECK(load_error("{}", {"runtime.compute_dtype=BF16"}).ends_with("(did you mean 'bf16'?)"));
+  CHECK(load_error("{}", {"runtime.device=gpu"}).ends_with("not gpu"));
+  CHECK(load_error("{}", {"schedule.name=gpip"}).ends_with("(did you mean 'gpipe'?)"));
 }
 
 TEST_CASE("an empty document is refused, an empty section is not") {

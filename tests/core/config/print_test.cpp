@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <random>
 #include <set>
@@ -22,7 +23,7 @@ class RandomConfig {
     for (const Field& field : schema()) {
       do {
         std::visit([&](auto* member) { fill(field, *member); }, field.member(config));
-      } while (!value_problem(field, config).empty());
+      } while (!value_problem(field, config).empty() || has_blank(field, config));
     }
     return config;
   }
@@ -41,6 +42,20 @@ class RandomConfig {
     } else {
       value = static_cast<Value>(random_() >> (random_() % 64));
     }
+  }
+
+  // Which cannot be loaded: a text that is not set is left open, and nothing but spaces is no text.
+  static bool has_blank(const Field& field, const Config& config) {
+    const auto blank = [](const std::string& text) {
+      return !text.empty() && text.find_first_not_of(" \t\r\n") == std::string::npos;
+    };
+    const ConstMember value = field.value(config);
+    if (const auto* text = std::get_if<const std::string*>(&value))
+      return blank(**text) || ((*text)->empty() && value_text(field, Config()) != "\"\"");
+    const auto* list = std::get_if<const std::vector<std::string>*>(&value);
+    return list && std::ranges::any_of(**list, [&](const std::string& text) {
+             return text.empty() || blank(text);
+           });
   }
 
   std::string text() {
