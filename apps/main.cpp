@@ -113,13 +113,14 @@ void add_doctor(CLI::App& app, Command& command) {
       [&command, arguments] { command = [arguments] { return run_doctor(*arguments); }; });
 }
 
-// An empty argument is a variable of the shell that is not set more often than a wish; only a
-// prompt may be empty.
+// An empty argument is a variable of the shell that is not set more often than a wish. A prompt may
+// be empty; `prepare` says itself why a separator may not.
 void refuse_empty_arguments(const CLI::App& app) {
   for (const CLI::App* command : app.get_subcommands())
     for (const CLI::Option* option : command->get_options())
       for (const std::string& text : option->results())
-        if (text.empty() && option->get_name() != "--prompt")
+        if (text.empty() && option->get_name() != "--prompt" &&
+            option->get_name() != "--document-separator")
           throw CLI::ValidationError(option->get_name(), "is empty (a variable that is not set?)");
 }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "core/checkpoint/finite.h"
 #include "kernels/common/bf16.h"
 #include "kernels/common/errors.h"
 
@@ -94,8 +95,17 @@ void require_moments(const Reader& reader) {
                            "no run can go on from it"));
 }
 
+void require_finite(const StoredTensor& stored, const std::string& where) {
+  const auto element = first_not_finite(stored);
+  if (element)
+    throw DataError(concat(where, ": element ", *element, " of ", stored.name,
+                           " is not finite: the run had diverged when it was saved. Set "
+                           "checkpoint.resume to an older checkpoint"));
+}
+
 void load_tensor(const StoredTensor& stored, const Tensor& target, const std::string& where,
                  std::vector<std::byte>& host, kernels::Device& device) {
+  require_finite(stored, where);
   const auto shape = std::span(target.shape).first(static_cast<std::size_t>(target.rank));
   if (!std::equal(shape.begin(), shape.end(), stored.shape.begin(), stored.shape.end())) {
     std::string stored_shape;

@@ -15,8 +15,8 @@ void save_parameters(Writer& writer, const parameters::Store& store, kernels::De
 
 // Loads every row of the store (replicas too), rounds masters into weights, and loads the moments
 // when the store is for training; nothing else is read. A checkpoint in another floating-point type
-// is converted. Throws DataError for a missing tensor, for one that is damaged or has another
-// shape, and for a checkpoint without moments where they are needed.
+// is converted. Throws DataError for a missing tensor, for one that is damaged, has another
+// shape or holds what is not finite, and for a checkpoint without moments where they are needed.
 void load_parameters(Reader& reader, const parameters::Store& store, kernels::Device& device,
                      kernels::Ops& ops);
 

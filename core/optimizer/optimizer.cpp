@@ -95,6 +95,27 @@ const kernels::AdamwStep& Optimizer::outcome() const {
   return *reinterpret_cast<const kernels::AdamwStep*>(host() + 1 + layout_.others);
 }
 
+std::string Optimizer::first_not_finite() {
+  using View = kernels::Tensor (parameters::Store::*)(const parameters::LocalRow&) const;
+  struct Part {
+    const char* suffix;
+    View view;
+  };
+  constexpr Part kParts[] = {{"", &parameters::Store::parameter},
+                             {".exp_avg", &parameters::Store::first_moment},
+                             {".exp_avg_sq", &parameters::Store::second_moment}};
+  std::vector<double> squares(layout_.tensors);
+  for (const Part& part : kParts) {
+    const auto rows = store_.layout().rows();
+    for (const auto& row : rows)
+      backend_.ops->sum_of_squares((store_.*part.view)(row), device_sums_ + row.table_index);
+    backend_.device->download(squares.data(), device_sums_, squares.size() * sizeof(double));
+    for (const auto& row : rows)
+      if (!std::isfinite(squares[row.table_index])) return row.row.name + part.suffix;
+  }
+  return "";
+}
+
 std::span<const double> Optimizer::others() const { return {host() + 1, layout_.others}; }
 
 }  // namespace seq1f1b::optimizer

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "core/config/config.h"
@@ -51,6 +52,12 @@ class Optimizer {
   kernels::Event& finished() { return *finished_; }
   const kernels::AdamwStep& outcome() const;
   std::span<const double> others() const;  // added up
+
+  // Between steps: the name of a tensor of this rank, a parameter or a moment of it, that is not
+  // finite; empty: none. The outcome tells of loss and gradients, which the update can still turn
+  // into what is not finite. Counts squares beyond the range of fp64 as infinite. Waits for the
+  // device.
+  std::string first_not_finite();
 
  private:
   double* host() const { return static_cast<double*>(host_); }

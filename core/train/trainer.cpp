@@ -1,12 +1,21 @@
 // The run as docs/step.md tells it: what happens before the first step, then step by step.
 #include "core/train/trainer.h"
 
+#include <cmath>
+
 #include "core/base/clock.h"
 #include "core/optimizer/lr_schedule.h"
 #include "core/train/agreement.h"
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::train {
+namespace {
+
+constexpr const char* kAfterDivergence =
+    "; nothing was saved. Try a smaller optimizer.lr or a longer optimizer.lr_warmup_iters, and "
+    "resume from the last checkpoint";
+
+}  // namespace
 
 Trainer::Trainer(const Request& request, comm::World& world)
     : loaded_(request.loaded),
@@ -31,10 +40,8 @@ int Trainer::run() {
     const metrics::StepMetrics shown = step();
     if (state_.step == first_step) report_->memory(runtime_->plan());
     directory_.show(shown);
-    if (evaluation_is_due()) {
-      state_.evaluation = evaluator_->run(state_.step);
-      if (state_.evaluation) report_evaluation(*state_.evaluation, state_.step, directory_);
-    }
+    if (evaluation_is_due() || checkpoint_is_due()) require_finite_weights();
+    if (evaluation_is_due()) evaluate();
     if (checkpoint_is_due())
       save(state_, loaded_.config, tokenizer_.get(), runtime_->store(), *compute_->backend.device,
            *all_, directory_);
@@ -98,9 +105,7 @@ metrics::StepMetrics Trainer::step() {
   if (!result.finite)
     throw AgreedError(kExitDiverged,
                       concat("step ", number, ": the loss is ", result.loss,
-                             " and the gradient norm ", result.grad_norm,
-                             "; nothing was saved. Try a smaller optimizer.lr or a longer "
-                             "optimizer.lr_warmup_iters, and resume from the last checkpoint"));
+                             " and the gradient norm ", result.grad_norm, kAfterDivergence));
   state_.step = number;
   state_.consumed_samples += training.global_batch_size;
 
@@ -122,6 +127,27 @@ metrics::StepMetrics Trainer::step() {
   shown.eta_seconds = average_step_seconds_ * static_cast<double>(training.train_iters - number);
   shown.consumed_samples = state_.consumed_samples;
   return shown;
+}
+
+// The last update may have made them so, whose step began well. Looked at before anything is made
+// of them: what is saved is finite, and what was saved before is not removed for it.
+void Trainer::require_finite_weights() {
+  agree(*all_, concat("looking for weights that are not finite (step ", state_.step, ")"), [&] {
+    const std::string name = runtime_->optimizer().first_not_finite();
+    if (!name.empty())
+      throw DivergedError(concat("step ", state_.step, ": ", name,
+                                 " is not finite after the update", kAfterDivergence));
+  });
+}
+
+void Trainer::evaluate() {
+  state_.evaluation = evaluator_->run(state_.step);
+  if (!state_.evaluation) return;
+  report_evaluation(*state_.evaluation, state_.step, directory_);
+  // The same on all ranks, as sums are.
+  if (!std::isfinite(state_.evaluation->loss))
+    throw AgreedError(kExitDiverged, concat("step ", state_.step, ": the validation loss is ",
+                                            state_.evaluation->loss, kAfterDivergence));
 }
 
 bool Trainer::evaluation_is_due() const {

@@ -32,7 +32,8 @@ class Trainer {
 
   // Sets up and trains to the end; returns an exit code. Once per object, collective over the
   // world. Throws AgreedError for whatever is wrong with data, checkpoint or configuration and
-  // (kExitDiverged) on a loss or norm that is not finite; DeadlineError when a peer stays away.
+  // (kExitDiverged) on a loss, a norm or weights that are not finite; DeadlineError when a peer
+  // stays away.
   int run();
 
   // A line in this rank's log file, from the moment when the run directory is open. From any
@@ -43,6 +44,8 @@ class Trainer {
   void plan();
   void set_up();
   metrics::StepMetrics step();
+  void evaluate();
+  void require_finite_weights();
   bool evaluation_is_due() const;
   bool checkpoint_is_due() const;
   bool at_the_end() const { return state_.step == loaded_.config.training.train_iters; }

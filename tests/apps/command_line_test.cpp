@@ -113,8 +113,8 @@ TEST_CASE("the number of launched ranks is checked before anything is started") 
 }
 
 TEST_CASE("training asks for its data and its run directory before anything is started") {
-  const Outcome outcome = run_shell(
-      "f=$(mktemp) && echo '{}' > $f && seq1f1b train $f; code=$?; rm $f; (exit $code)");
+  const Outcome outcome =
+      run_shell("f=$(mktemp) && echo '{}' > $f && seq1f1b train $f; code=$?; rm $f; (exit $code)");
   CHECK(outcome.code == 2);
   CHECK(contains(outcome, "data.train is empty"));
   CHECK(contains(outcome, "checkpoint.directory is not set"));

@@ -53,7 +53,8 @@ TEST_CASE("prepare trains quietly, and its tokenizer serves another text") {
                                         "--tokenizer a.tokenizer.json");
   REQUIRE(piped.code == 0);
   for (const std::string kind : {".bin", ".idx", ".tokenizer.json"})
-    CHECK(testing::read_bytes(folder.file("a" + kind)) == testing::read_bytes(folder.file("b" + kind)));
+    CHECK(testing::read_bytes(folder.file("a" + kind)) ==
+          testing::read_bytes(folder.file("b" + kind)));
 }
 
 TEST_CASE("prepare splits at another separator") {

@@ -185,4 +185,39 @@ TEST_CASE("updates smaller than a bf16 can show add up in the master", "[optimiz
   }
 }
 
+TEST_CASE("whatever is not finite between two steps is named", "[optimizer]") {
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  for (const On on : {On::kReference, On::kCpu, On::kReferenceBf16}) {
+    Fixture fixture({}, on);
+    fixture.step(1, 0.01);
+    CHECK(fixture.optimizer->first_not_finite().empty());
+    const auto set_last = [&](const kernels::Tensor& tensor, double value) {
+      const std::int64_t last = tensor.elements() - 1;
+      if (tensor.dtype == kernels::Dtype::kF64)
+        tensor.as<double>()[last] = value;
+      else
+        tensor.as<float>()[last] = static_cast<float>(value);
+    };
+    for (const auto& row : fixture.store->layout().rows()) {
+      const struct {
+        const char* suffix;
+        kernels::Tensor tensor;
+      } parts[] = {{"", fixture.store->parameter(row)},
+                   {".exp_avg", fixture.store->first_moment(row)},
+                   {".exp_avg_sq", fixture.store->second_moment(row)}};
+      for (const auto& part : parts) {
+        for (const double value : {kNan, kInfinity, -kInfinity}) {
+          set_last(part.tensor, value);
+          CHECK(fixture.optimizer->first_not_finite() == row.row.name + part.suffix);
+        }
+        set_last(part.tensor, on == On::kReference ? -1e150 : -3e38);  // large, but a number
+        CHECK(fixture.optimizer->first_not_finite().empty());
+      }
+    }
+    fixture.step(2, 0.01);  // finds its sums as if nothing had been looked at
+    CHECK(fixture.optimizer->outcome().gradient_norm == Approx(fixture.norm()).epsilon(1e-6));
+  }
+}
+
 }  // namespace seq1f1b::testing

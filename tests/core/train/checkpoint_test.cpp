@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <mutex>
 
 #include "core/checkpoint/parameters_io.h"
@@ -125,6 +126,30 @@ TEST_CASE("a bf16 run saves and loads its masters, as an fp32 run its weights", 
         train_and_save(layout(family, "1f1b", 4, 1), On::kReferenceBf16, full, 2, 2, c.path());
     CHECK(different_files(half, again) == "");
   }
+}
+
+TEST_CASE("a checkpoint that holds what is not finite is refused", "[checkpoint]") {
+  const TemporaryFolder run;
+  run_job(plan_with(layout("gpt3", "1f1b", 1, 1)), On::kCpu, [&](RankContext& context) {
+    const auto& store = context.runtime.store();
+    parameters::initialise(store, 11, *context.backend.device, *context.backend.ops);
+    const auto& row = store.layout().find("layers.1.ffn.up.weight");
+    float& moment = store.second_moment(row).as<float>()[7];
+    for (const float value : {0.0f, std::numeric_limits<float>::infinity()}) {
+      moment = value;
+      checkpoint::Writer writer(run.path(), 1, context.all);
+      checkpoint::save_parameters(writer, store, *context.backend.device);
+      checkpoint::Reader reader(writer.commit({.step = 1}, {}, 0, 0));
+      const std::string refusal = message_of<DataError>([&] {
+        checkpoint::load_parameters(reader, store, *context.backend.device, *context.backend.ops);
+      });
+      if (value == 0)
+        CHECK(refusal == "(nothing was thrown)");
+      else
+        CHECK(refusal.find("element 7 of layers.1.ffn.up.weight.exp_avg_sq is not finite") !=
+              std::string::npos);
+    }
+  });
 }
 
 TEST_CASE("weights are their masters rounded, at first, updated and loaded", "[checkpoint]") {
