@@ -118,7 +118,8 @@ TEST_CASE("a checkpoint of another run is refused, with the exit code of its kin
 TEST_CASE("a checkpoint of version 1 is gone on from, its values and all", "[train]") {
   const std::string folder = SEQ1F1B_SOURCE_DIR "/tests/core/checkpoint/version_1";
   const std::string path = folder + "/step_00000003";
-  config::Loaded loaded = config::load(path + "/config.resolved.yaml", {});
+  const std::string saved = path + "/config.resolved.yaml";
+  config::Loaded loaded = config::load_saved(base::read_file(saved), saved);
   config::resolve(loaded);
   config::Config config = loaded.config;
   config.checkpoint.resume = path;
