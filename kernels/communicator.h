@@ -37,7 +37,8 @@ class Communicator {
   virtual void finish() = 0;
   virtual std::string failure() = 0;  // empty while all is well
   // Begins to end whatever is under way, and does not wait: that may need others to be aborted,
-  // too. Nothing works afterwards.
+  // too. Nothing works afterwards. The memory of what was under way may be released: that waits
+  // until nothing touches it where the end does not come at once (CudaDevice::release).
   virtual void abort() noexcept = 0;
 };
 

@@ -7,7 +7,9 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
+#include <utility>
 
 #include "kernels/common/tensor.h"
 
@@ -16,7 +18,8 @@ namespace seq1f1b::kernels {
 class Ops;
 
 // A point in a queue. Made by Device::make_event, recorded again and again, which leaves waits issued
-// before as they are; a wait for one never recorded is none. Not thread-safe.
+// before as they are; a wait for one never recorded is none. May go while records of it and waits
+// for it are queued. Not thread-safe.
 class Event {
  public:
   virtual ~Event() = default;
@@ -37,8 +40,13 @@ class Device {
   // Uninitialised memory, aligned to at least 256 bytes, in huge pages where the system has them.
   // Throws Error(kExitUnexpected) naming the size when there is not enough.
   virtual void* allocate(std::size_t bytes) = 0;
+  // Nothing that was issued may touch the memory any more, in the main queue or another one: the
+  // caller has seen its end (an event that is done, download, synchronize), also where an exception
+  // is on its way. No device looks, and none need wait: what is left behind writes into memory that
+  // may be somebody else's by then. Buffers, below, wait for the main queue; whatever uses their
+  // memory from other queues (channels, groups, communicators) is closed before they go.
   virtual void release(void* pointer, std::size_t bytes) noexcept = 0;
-  // Host memory that download_later may fill: pinned where that matters.
+  // Host memory that download_later may fill: pinned where that matters. To be released as above.
   virtual void* allocate_host(std::size_t bytes) = 0;
   virtual void release_host(void* pointer, std::size_t bytes) noexcept = 0;
 
@@ -72,7 +80,7 @@ class Device {
     (void)key;
     issue();
   }
-  // Drops all records, when the work is done: what their pointers point to is about to go.
+  // Waits for all issued work and drops all records: what their pointers point to is about to go.
   virtual void forget_records() {}
   // Records kept by replay and the bytes they take, as far as known.
   struct Records {
@@ -84,25 +92,36 @@ class Device {
   virtual void pop_range() {}
 };
 
-// Owns one allocation of a device.
-class DeviceBuffer {
+// Owns one allocation. Gives it back when the main queue has come to its end: it waits for that,
+// also where an exception is on its way.
+template <void* (Device::*kAllocate)(std::size_t),
+          void (Device::*kRelease)(void*, std::size_t) noexcept>
+class Buffer {
  public:
-  DeviceBuffer() = default;
-  DeviceBuffer(Device& device, std::size_t bytes)
-      : device_(&device), data_(bytes ? device.allocate(bytes) : nullptr), bytes_(bytes) {}
-  DeviceBuffer(DeviceBuffer&& other) noexcept { swap(other); }
-  DeviceBuffer& operator=(DeviceBuffer&& other) noexcept {
-    DeviceBuffer(std::move(other)).swap(*this);
+  Buffer() = default;
+  Buffer(Device& device, std::size_t bytes)
+      : device_(&device), data_(bytes ? (device.*kAllocate)(bytes) : nullptr), bytes_(bytes) {}
+  Buffer(Buffer&& other) noexcept { swap(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    Buffer(std::move(other)).swap(*this);
     return *this;
   }
-  ~DeviceBuffer() {
-    if (data_) device_->release(data_, bytes_);
+  ~Buffer() {
+    if (!data_) return;
+    try {
+      device_->synchronize();
+    } catch (...) {
+      // The device has failed and does nothing any more. Its error is told where it arose; here it
+      // would only hide the first.
+    }
+    (device_->*kRelease)(data_, bytes_);
   }
   std::byte* data() const { return static_cast<std::byte*>(data_); }
   std::size_t bytes() const { return bytes_; }
+  std::span<std::byte> span() const { return {data(), bytes_}; }
 
  private:
-  void swap(DeviceBuffer& other) noexcept {
+  void swap(Buffer& other) noexcept {
     std::swap(device_, other.device_);
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
@@ -111,6 +130,8 @@ class DeviceBuffer {
   void* data_ = nullptr;
   std::size_t bytes_ = 0;
 };
+using DeviceBuffer = Buffer<&Device::allocate, &Device::release>;
+using HostBuffer = Buffer<&Device::allocate_host, &Device::release_host>;  // pinned
 
 // One back end, ready for use by one rank. `ops` issues on the device's in-order queue.
 struct Backend {

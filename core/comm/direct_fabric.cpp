@@ -59,9 +59,15 @@ DirectFabric::DirectFabric(World& world, kernels::Device& device, CommunicatorFa
 
 DirectFabric::~DirectFabric() {
   if (std::uncaught_exceptions() > 0) abort();
-  // All at once: a member that has ended one must not keep the others waiting for theirs.
-  for (const auto& link : links_) link->communicator->finish();
-  for (const auto& link : links_) link->communicator.reset();
+  // All at once: a member that has ended one must not keep the others waiting for theirs. Those of
+  // a connect() that failed, too: what they exchange lies in memory that goes next.
+  const auto for_each = [&](const auto& part) {
+    for (const auto* links : {&links_, &pending_})
+      for (const auto& link : *links)
+        if (link->communicator) part(link->communicator);
+  };
+  for_each([](auto& communicator) { communicator->finish(); });
+  for_each([](auto& communicator) { communicator.reset(); });
 }
 
 std::shared_ptr<Link> DirectFabric::add(Connection connection) {

@@ -23,27 +23,22 @@ using kernels::Device;
 // One pinned buffer for every device buffer of a ring, of the same size.
 class PinnedRing {
  public:
-  PinnedRing(Device& device, const std::vector<std::span<std::byte>>& like) : device_(device) {
-    for (const auto& buffer : like) {
-      void* memory = device.allocate_host(buffer.size());
-      buffers_.emplace_back(static_cast<std::byte*>(memory), buffer.size());
-    }
+  PinnedRing(Device& device, const std::vector<std::span<std::byte>>& like) {
+    for (const auto& buffer : like) memory_.emplace_back(device, buffer.size());
   }
-  PinnedRing(const PinnedRing&) = delete;
-  PinnedRing& operator=(const PinnedRing&) = delete;
-  ~PinnedRing() {
-    for (const auto& buffer : buffers_) device_.release_host(buffer.data(), buffer.size());
+  std::vector<std::span<std::byte>> buffers() const {
+    std::vector<std::span<std::byte>> buffers;
+    for (const auto& buffer : memory_) buffers.push_back(buffer.span());
+    return buffers;
   }
-  const std::vector<std::span<std::byte>>& buffers() const { return buffers_; }
   std::size_t bytes() const {
     std::size_t sum = 0;
-    for (const auto& buffer : buffers_) sum += buffer.size();
+    for (const auto& buffer : memory_) sum += buffer.bytes();
     return sum;
   }
 
  private:
-  Device& device_;
-  std::vector<std::span<std::byte>> buffers_;
+  std::vector<kernels::HostBuffer> memory_;
 };
 
 class StagedSender final : public Sender {
@@ -130,8 +125,7 @@ class StagedGroup final : public TensorGroup {
   static constexpr std::size_t kSliceBytes = std::size_t{1} << 22;
 
   StagedGroup(Device& device, std::unique_ptr<Group> group)
-      : device_(device), group_(std::move(group)), slice_(device.allocate_host(kSliceBytes)) {}
-  ~StagedGroup() override { device_.release_host(slice_, kSliceBytes); }
+      : device_(device), group_(std::move(group)), slice_(device, kSliceBytes) {}
 
   void all_reduce_sum(const kernels::Tensor& values, const Describe& what) override {
     check_summable(values);
@@ -147,7 +141,8 @@ class StagedGroup final : public TensorGroup {
     const auto elements = static_cast<std::size_t>(values.elements());
     constexpr std::size_t kMost = kSliceBytes / sizeof(Real);
     for (std::size_t first = 0; first < elements; first += kMost) {
-      const std::span<Real> slice(static_cast<Real*>(slice_), std::min(kMost, elements - first));
+      const std::span<Real> slice(reinterpret_cast<Real*>(slice_.data()),
+                                  std::min(kMost, elements - first));
       device_.download(slice.data(), values.as<Real>() + first, slice.size_bytes());
       group_->all_reduce_sum(slice, what);
       device_.upload(values.as<Real>() + first, slice.data(), slice.size_bytes());
@@ -156,7 +151,7 @@ class StagedGroup final : public TensorGroup {
 
   Device& device_;
   const std::unique_ptr<Group> group_;
-  void* const slice_;
+  const kernels::HostBuffer slice_;
 };
 
 class StagedFabric final : public Fabric {

@@ -28,7 +28,7 @@ Optimizer::Optimizer(const config::OptimizerConfig& config, const parameters::St
       device_sums_(reinterpret_cast<double*>(scratch)),
       device_step_(reinterpret_cast<kernels::AdamwStep*>(device_sums_ + sums.size())),
       image_(sums.size() + kStepDoubles),
-      host_(backend.device->allocate_host(read_back_bytes())),
+      host_(*backend.device, read_back_bytes()),
       finished_(backend.device->make_event()) {
   for (const auto& row : store.layout().rows()) {
     kernels::AdamwTensor tensor;
@@ -41,8 +41,6 @@ Optimizer::Optimizer(const config::OptimizerConfig& config, const parameters::St
     tensors_.push_back(tensor);
   }
 }
-
-Optimizer::~Optimizer() { backend_.device->release_host(host_, read_back_bytes()); }
 
 std::size_t Optimizer::read_back_bytes() const {
   return (1 + layout_.others + kStepDoubles) * sizeof(double);
@@ -87,7 +85,7 @@ void Optimizer::finish_step() {
   backend_.ops->clip({device_sums_, kernels::Dtype::kF64, {tensors}}, loss, config_.clip_grad,
                      device_step_);
   backend_.ops->adamw(tensors_, device_step_);
-  backend_.device->download_later(host_, loss, read_back_bytes());
+  backend_.device->download_later(host_.data(), loss, read_back_bytes());
   backend_.device->record(*finished_);
 }
 

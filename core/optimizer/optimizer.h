@@ -33,7 +33,6 @@ class Optimizer {
   // `scratch`: scratch_bytes of device memory, aligned as tensors are.
   Optimizer(const config::OptimizerConfig& config, const parameters::Store& store,
             const StepSums& sums, kernels::Backend& backend, std::byte* scratch);
-  ~Optimizer();
 
   void zero_gradients();
   // Adds up the accumulators of tensors that are used more than once on this rank, in use order.
@@ -60,7 +59,7 @@ class Optimizer {
   std::string first_not_finite();
 
  private:
-  double* host() const { return static_cast<double*>(host_); }
+  double* host() const { return reinterpret_cast<double*>(host_.data()); }
   std::size_t read_back_bytes() const;
 
   config::OptimizerConfig config_;
@@ -72,7 +71,7 @@ class Optimizer {
   double* device_sums_;
   kernels::AdamwStep* device_step_;
   std::vector<double> image_;
-  void* host_;  // where the tail arrives
+  kernels::HostBuffer host_;  // where the tail arrives
   std::unique_ptr<kernels::Event> finished_;
   std::vector<kernels::AdamwTensor> tensors_;
 };

@@ -67,12 +67,10 @@ RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fa
 
 RankRuntime::~RankRuntime() {
   // First of all: where an exception has left messages under way, closing their channels ends them,
-  // and the device can come to the end of its queue.
+  // and the device can come to the end of its queue, which the buffers wait for.
   senders_.clear();
   receivers_.clear();
   tied_.clear();
-  // They hold addresses of the arena.
-  backend_.device->forget_records();
 }
 
 std::span<std::byte> RankRuntime::activation_arena() const {

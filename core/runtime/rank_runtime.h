@@ -84,6 +84,11 @@ class RankRuntime {
   RankPlan plan_;
   InputNeeds needs_;
   kernels::DeviceBuffer arena_;
+  // Records hold addresses of the arena, also those of a constructor that failed.
+  struct ForgetsRecords {
+    kernels::Device& device;
+    ~ForgetsRecords() { device.forget_records(); }
+  } forgets_records_{*backend_.device};
   std::byte* activations_ = nullptr;
   std::unique_ptr<parameters::Store> store_;
   std::unique_ptr<optimizer::Optimizer> optimizer_;

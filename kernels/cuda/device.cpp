@@ -83,6 +83,8 @@ void* CudaDevice::allocate(std::size_t bytes) {
   return pointer;
 }
 
+// cudaFree waits for all streams of the GPU (CUDA C++ Programming Guide, "Stream Ordered Memory
+// Allocator"), so for communicators, too, whose abort has begun and not ended.
 void CudaDevice::release(void* pointer, std::size_t bytes) noexcept {
   if (!pointer) return;
   cudaFree(pointer);

@@ -5,6 +5,7 @@
 #include <new>
 
 #include "kernels/common/errors.h"
+#include "tests/catch.h"
 
 namespace seq1f1b::comm::testing {
 namespace {
@@ -18,17 +19,21 @@ class Machine::Event final : public kernels::Event {
  public:
   struct Count {
     std::uint64_t recorded = 0, passed = 0;
+    Progress reached;  // when the last record is passed
   };
-  explicit Event(Machine& machine) : machine_(machine) {}
+  Event(Machine& machine, std::shared_ptr<Progress> seen)
+      : machine_(machine), seen_(std::move(seen)) {}
   bool done() override {
     const std::lock_guard lock(machine_.mutex_);
-    return count->passed >= count->recorded;
+    if (count->passed < count->recorded) return false;
+    machine_.learn(*seen_, count->reached);
+    return true;
   }
-  static Count& count_of(kernels::Event& event) { return *static_cast<Event&>(event).count; }
   const std::shared_ptr<Count> count = std::make_shared<Count>();
 
  private:
   Machine& machine_;
+  const std::shared_ptr<Progress> seen_;  // by the device's host
 };
 
 // Where the members of a communicator find each other's operations.
@@ -106,24 +111,26 @@ class Machine::End final : public kernels::Communicator {
   void all_reduce_sum(const kernels::Tensor& values) override {
     // Other sizes and types take other ways, which are connected when they are first used.
     begin_operation(values.dtype == kernels::Dtype::kF64 ? -3 : values.elements() > 1 ? -2 : -1);
-    machine_.push(*queue_, [this, values, number = sums_issued_++, state = state_,
-                            meeting = meeting_, sum = std::shared_ptr<Meeting::Sum>()]() mutable {
-      if (state->aborted) return true;
-      if (!sum) {
-        auto& place = meeting->sums[number];
-        if (!place) place = std::make_shared<Meeting::Sum>();
-        sum = place;
-        sum->parts[options_.rank] = values;
-        if (static_cast<int>(sum->parts.size()) == options_.size) {
-          if (values.dtype == kernels::Dtype::kF64)
-            add_up<double>(*sum);
-          else
-            add_up<float>(*sum);
-          meeting->sums.erase(number);
-        }
-      }
-      return sum->done;
-    });
+    machine_.push(*queue_,
+                  [this, values, number = sums_issued_++, state = state_, meeting = meeting_,
+                   sum = std::shared_ptr<Meeting::Sum>()]() mutable {
+                    if (state->aborted) return true;
+                    if (!sum) {
+                      auto& place = meeting->sums[number];
+                      if (!place) place = std::make_shared<Meeting::Sum>();
+                      sum = place;
+                      sum->parts[options_.rank] = values;
+                      if (static_cast<int>(sum->parts.size()) == options_.size) {
+                        if (values.dtype == kernels::Dtype::kF64)
+                          add_up<double>(*sum);
+                        else
+                          add_up<float>(*sum);
+                        meeting->sums.erase(number);
+                      }
+                    }
+                    return sum->done;
+                  },
+                  {{values.data, values.bytes(), "a sum"}});
   }
 
   void finish() override {}
@@ -141,6 +148,8 @@ class Machine::End final : public kernels::Communicator {
       if (route.first == options_.rank) messages.clear();
     for (auto& [route, messages] : meeting_->receives)
       if (route.second == options_.rank) messages.clear();
+    for (auto& [number, sum] : meeting_->sums) sum->parts.erase(options_.rank);
+    machine_.forget_uses(*queue_);
     machine_.changed_.notify_all();
   }
 
@@ -179,7 +188,8 @@ class Machine::End final : public kernels::Communicator {
                     }
                     if (message->done && counts) --*counts;
                     return message->done;
-                  });
+                  },
+                  {{data, bytes, counts ? "a receive" : "a send"}});
   }
 
   template <class Real>
@@ -215,6 +225,8 @@ Machine::~Machine() {
     changed_.notify_all();
   }
   thread_.join();
+  for (const std::string& early : early_releases_) FAIL_CHECK(early);
+  for (void* memory : kept_) ::operator delete(memory, kAlignment);
 }
 
 void Machine::work() {
@@ -243,35 +255,57 @@ void Machine::work() {
 std::shared_ptr<Queue> Machine::add_queue() {
   const std::lock_guard lock(mutex_);
   queues_.push_back(std::make_shared<Queue>());
+  queues_.back()->number = queues_made_++;
   return queues_.back();
 }
 
 void Machine::remove(const std::shared_ptr<Queue>& queue) {
   const std::lock_guard lock(mutex_);
   std::erase(queues_, queue);
+  forget_uses(*queue);
 }
 
-void Machine::push(Queue& queue, std::function<bool()> task) {
-  const std::lock_guard lock(mutex_);
+void Machine::enqueue(Queue& queue, std::function<bool()> task) {
   queue.tasks.push_back(std::move(task));
+  queue.follows[queue.number] = ++queue.issued;
   changed_.notify_all();
+}
+
+void Machine::push(Queue& queue, std::function<bool()> task, const std::vector<Use>& uses) {
+  const std::lock_guard lock(mutex_);
+  enqueue(queue, std::move(task));
+  for (const Use& use : uses)
+    if (use.bytes > 0 || use.anything) uses_.push_back({use, queue.number, queue.issued});
 }
 
 void Machine::push_record(Queue& queue, kernels::Event& event) {
   const auto count = static_cast<Event&>(event).count;
   const std::lock_guard lock(mutex_);
-  queue.tasks.emplace_back([count, number = ++count->recorded] {
+  enqueue(queue, [count, number = ++count->recorded] {
     count->passed = number;
     return true;
   });
-  changed_.notify_all();
+  count->reached = queue.follows;
 }
 
 void Machine::push_wait(Queue& queue, kernels::Event& event) {
   const auto count = static_cast<Event&>(event).count;
   const std::lock_guard lock(mutex_);
-  queue.tasks.emplace_back([count, number = count->recorded] { return count->passed >= number; });
-  changed_.notify_all();
+  enqueue(queue, [count, number = count->recorded] { return count->passed >= number; });
+  for (const auto& [other, tasks] : count->reached)
+    queue.follows[other] = std::max(queue.follows[other], tasks);
+}
+
+void Machine::learn(Progress& seen, const Progress& more) {
+  for (const auto& [queue, tasks] : more) seen[queue] = std::max(seen[queue], tasks);
+  std::erase_if(uses_, [&](const QueuedUse& used) {
+    const auto found = seen.find(used.queue);
+    return found != seen.end() && used.task <= found->second;
+  });
+}
+
+void Machine::forget_uses(const Queue& queue) {
+  std::erase_if(uses_, [&](const QueuedUse& used) { return used.queue == queue.number; });
 }
 
 bool Machine::wait_until(std::chrono::seconds limit, const std::function<bool()>& over) {
@@ -322,6 +356,16 @@ int Machine::made() {
   const std::lock_guard lock(mutex_);
   return made_;
 }
+void Machine::wait_for_queues() {
+  const auto idle = [&] {
+    return std::ranges::all_of(queues_, [](const auto& queue) { return queue->tasks.empty(); });
+  };
+  SEQ1F1B_ASSERT(wait_until(std::chrono::minutes(1), idle), "a queue is stuck");
+}
+std::vector<std::string> Machine::take_early_releases() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(early_releases_, {});
+}
 
 // ---- device -------------------------------------------------------------------------------------
 
@@ -329,16 +373,12 @@ QueuedDevice::QueuedDevice(Machine& machine) : machine_(machine), main_(machine.
 
 QueuedDevice::~QueuedDevice() { machine_.remove(main_); }
 
-void QueuedDevice::issue(std::function<void()> work) {
-  machine_.push(*main_, [work = std::move(work)] {
+void QueuedDevice::issue(std::function<void()> work, const std::vector<Use>& uses) {
+  const auto task = [work = std::move(work)] {
     work();
     return true;
-  });
-}
-
-void QueuedDevice::halt() {
-  const std::lock_guard lock(machine_.mutex_);
-  main_->tasks.clear();
+  };
+  machine_.push(*main_, task, uses);
 }
 
 void* QueuedDevice::allocate(std::size_t bytes) {
@@ -347,21 +387,38 @@ void* QueuedDevice::allocate(std::size_t bytes) {
   return memory;
 }
 
-void QueuedDevice::release(void* pointer, std::size_t) noexcept {
-  ::operator delete(pointer, kAlignment);
+void QueuedDevice::release(void* pointer, std::size_t bytes) noexcept {
+  const std::lock_guard lock(machine_.mutex_);
+  const auto* begin = static_cast<const std::byte*>(pointer);
+  const auto touches = [&](const Machine::QueuedUse& used) {
+    if (used.use.anything) return used.queue == main_->number;
+    const auto* data = static_cast<const std::byte*>(used.use.data);
+    return data < begin + bytes && begin < data + used.use.bytes;
+  };
+  const auto found = std::ranges::find_if(machine_.uses_, touches);
+  if (found == machine_.uses_.end()) return ::operator delete(pointer, kAlignment);
+  machine_.early_releases_.push_back(concat(bytes, " bytes of a device are released while ",
+                                            found->use.what,
+                                            " is queued that may touch them: nobody has waited "
+                                            "for its end (kernels/device.h, Device::release)"));
+  machine_.kept_.push_back(pointer);
 }
 
 void QueuedDevice::upload(void* device, const void* host, std::size_t bytes) {
   const auto* begin = static_cast<const std::byte*>(host);
-  issue([device, values = std::vector<std::byte>(begin, begin + bytes)] {
-    if (!values.empty()) std::memcpy(device, values.data(), values.size());
-  });
+  issue(
+      [device, values = std::vector<std::byte>(begin, begin + bytes)] {
+        if (!values.empty()) std::memcpy(device, values.data(), values.size());
+      },
+      {{device, bytes, "an upload"}});
 }
 
 void QueuedDevice::download_later(void* host, const void* device, std::size_t bytes) {
-  issue([=] {
-    if (bytes > 0) std::memcpy(host, device, bytes);
-  });
+  issue(
+      [=] {
+        if (bytes > 0) std::memcpy(host, device, bytes);
+      },
+      {{host, bytes, "a download"}, {device, bytes, "a download"}});
 }
 
 void QueuedDevice::download(void* host, const void* device, std::size_t bytes) {
@@ -370,17 +427,21 @@ void QueuedDevice::download(void* host, const void* device, std::size_t bytes) {
 }
 
 void QueuedDevice::copy(void* to, const void* from, std::size_t bytes) {
-  issue([=] { std::memcpy(to, from, bytes); });
+  issue([=] { std::memcpy(to, from, bytes); }, {{to, bytes, "a copy"}, {from, bytes, "a copy"}});
 }
 
 void QueuedDevice::synchronize() {
   // No test waits that long.
-  SEQ1F1B_ASSERT(machine_.wait_until(std::chrono::minutes(1), [&] { return main_->tasks.empty(); }),
-                 "a device is stuck");
+  const bool idle =
+      machine_.wait_until(std::chrono::minutes(1), [&] { return main_->tasks.empty(); });
+  const std::lock_guard lock(machine_.mutex_);
+  if (!idle) main_->tasks.clear();  // a download's target is about to go
+  SEQ1F1B_ASSERT(idle, "a device is stuck");
+  machine_.learn(*seen_, main_->follows);
 }
 
 std::unique_ptr<kernels::Event> QueuedDevice::make_event() {
-  return std::make_unique<Machine::Event>(machine_);
+  return std::make_unique<Machine::Event>(machine_, seen_);
 }
 void QueuedDevice::record(kernels::Event& event) { machine_.push_record(*main_, event); }
 void QueuedDevice::wait(kernels::Event& event) { machine_.push_wait(*main_, event); }

@@ -96,7 +96,8 @@ TEST_CASE("events follow the work before them") {
   const auto event = device.make_event();
   CHECK(event->done());  // never recorded
   DeviceBuffer memory(device, 4096);
-  auto* const pinned = static_cast<std::uint32_t*>(device.allocate_host(4096));
+  const HostBuffer target(device, 4096);
+  auto* const pinned = reinterpret_cast<std::uint32_t*>(target.data());
   const auto host = numbers(1024, 7);
   device.upload(memory.data(), host.data(), 4096);
   device.download_later(pinned, memory.data(), 4096);
@@ -108,7 +109,6 @@ TEST_CASE("events follow the work before them") {
   CHECK(cudaGetLastError() == cudaSuccess);
   device.wait(*event);
   device.synchronize();
-  device.release_host(pinned, 4096);
 }
 
 TEST_CASE("time stamps are in order") {
