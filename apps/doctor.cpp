@@ -1,54 +1,61 @@
-// `seq1f1b doctor`: what every rank of a run did last, from the rings that survive any death.
+// `seq1f1b doctor`: what every rank of a run's last start did last and how it ended, from the rings
+// that survive any death.
 #include <algorithm>
-#include <filesystem>
 #include <iomanip>
 #include <iostream>
 
 #include "apps/commands.h"
-#include "core/runtime/action_ring.h"
+#include "core/base/text.h"
+#include "core/runtime/last_start.h"
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::apps {
 namespace {
 
-namespace fs = std::filesystem;
+const char* how_it_ended(runtime::Ending ending) {
+  switch (ending) {
+    case runtime::Ending::kNone:
+      return "still runs, or stopped without a word";
+    case runtime::Ending::kComplete:
+      return "came to the end";
+    case runtime::Ending::kTold:
+      return "ended with an error, which is in its log";
+    case runtime::Ending::kSignal:
+      return "was asked to end";
+  }
+  return "?";
+}
 
-struct Ring {
-  std::string name;  // "rank_00002"
-  std::vector<runtime::ActionRing::Entry> entries;
-};
-
-std::vector<Ring> rings_of(const std::string& run_directory) {
-  std::vector<Ring> rings;
-  std::error_code missing;
-  for (const auto& file : fs::directory_iterator(run_directory + "/logs", missing))
-    if (file.path().extension() == ".ring")
-      rings.push_back({file.path().stem(), runtime::read_action_ring(file.path())});
-  if (rings.empty())
-    throw DataError(concat(run_directory, ": no run directory with logs/rank_*.ring"));
-  std::sort(rings.begin(), rings.end(),
-            [](const Ring& a, const Ring& b) { return a.name < b.name; });
-  return rings;
+void print(const runtime::RingContents& ring, std::size_t actions, double newest) {
+  const auto& entries = ring.entries;
+  std::cout << "rank " << ring.rank << ": " << how_it_ended(ring.ending)
+            << (entries.empty() ? "; nothing was run\n" : "\n");
+  for (std::size_t i = entries.size() - std::min(entries.size(), actions); i < entries.size(); ++i)
+    std::cout << "  step " << entries[i].step << "  " << schedule::describe(entries[i].action)
+              << ": " << runtime::phase_name(entries[i].phase) << "  (" << std::setprecision(3)
+              << newest - entries[i].unix_seconds << " s ago)\n";
 }
 
 }  // namespace
 
 int run_doctor(const DoctorArguments& arguments) {
-  const std::vector<Ring> rings = rings_of(arguments.run_directory);
+  const runtime::LastStart last = runtime::read_last_start(arguments.run_directory + "/logs");
+  if (last.rings.empty())
+    throw DataError(concat(arguments.run_directory, ": no run directory with logs/rank_*.ring"));
   double newest = 0;
-  for (const Ring& ring : rings)
+  for (const auto& ring : last.rings)
     for (const auto& entry : ring.entries) newest = std::max(newest, entry.unix_seconds);
-  std::cout << "last actions by rank; ages against the newest of all ranks\n" << std::fixed;
-  for (const Ring& ring : rings) {
-    std::cout << ring.name << (ring.entries.empty() ? ": nothing was run\n" : "\n");
-    const auto shown = std::min(ring.entries.size(), static_cast<std::size_t>(arguments.actions));
-    for (std::size_t i = ring.entries.size() - shown; i < ring.entries.size(); ++i) {
-      const auto& entry = ring.entries[i];
-      std::cout << "  step " << entry.step << "  " << schedule::describe(entry.action) << ": "
-                << runtime::phase_name(entry.phase) << "  (" << std::setprecision(3)
-                << newest - entry.unix_seconds << " s ago)\n";
-    }
-  }
+  std::cout << "last start, of " << last.start.ranks << (last.start.ranks == 1 ? " rank" : " ranks")
+            << "; ages of actions against the newest of all\n"
+            << std::fixed;
+  for (const auto& ring : last.rings)
+    print(ring, static_cast<std::size_t>(arguments.actions), newest);
+  if (last.rings.size() < static_cast<std::size_t>(last.start.ranks))
+    std::cout << "the other ranks left nothing\n";
+  if (const std::string lost = runtime::lost_ranks(last); !lost.empty())
+    std::cout << "if nothing of it runs any more, " << lost << "\n";
+  if (!last.left_over.empty())
+    std::cout << "not shown, as earlier starts left them: " << base::join(last.left_over) << "\n";
   return kExitComplete;
 }
 

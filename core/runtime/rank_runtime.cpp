@@ -11,7 +11,7 @@ using kernels::Tensor;
 using model::aligned;
 
 RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fabric& fabric,
-                         const std::string& ring_path, const BeforeActions& before_actions)
+                         ActionRing* ring, const BeforeActions& before_actions)
     : job_(job),
       backend_(backend),
       fabric_(fabric),
@@ -41,7 +41,6 @@ RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fa
   inputs_ = std::make_unique<StepInputs>(job, needs_, *backend.device, take(plan_.inputs),
                                          loss_sum_, loss_scale_);
 
-  if (!ring_path.empty()) ring_.emplace(ring_path);
   make_channels(take(plan_.channels));
   make_tied_groups();
   fabric.connect();
@@ -52,7 +51,6 @@ RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fa
   std::vector<std::size_t> message_bytes;
   for (const model::Extent& extent : job.extents())
     message_bytes.push_back(stages_.front().message_bytes(extent));
-  ActionRing* ring = ring_ ? &*ring_ : nullptr;
   const auto make = [&](Pass& pass, const schedule::Schedule& schedule,
                         const schedule::MemoryPlan& memory, model::Mode mode) {
     pass.loop = std::make_unique<StageLoop>(schedule, pipeline_rank_, channels_, message_bytes,

@@ -4,7 +4,6 @@
 // device with a queue every action that differs is done once beforehand.
 #include <functional>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -33,10 +32,10 @@ class RankRuntime {
   // Gets memory that nothing uses yet, the activations'. The operations have their scratch, and no
   // action has been prepared, done or recorded.
   using BeforeActions = std::function<void(const RankPlan& plan, std::span<std::byte> idle)>;
-  // `job`, `backend` and `fabric` outlive the runtime. `ring_path` empty: no ring file. Collective
-  // over the world.
+  // `job`, `backend`, `fabric` and `ring` outlive the runtime; null: no ring. Collective over the
+  // world.
   RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fabric& fabric,
-              const std::string& ring_path = "", const BeforeActions& before_actions = {});
+              ActionRing* ring = nullptr, const BeforeActions& before_actions = {});
   ~RankRuntime();
 
   const RankPlan& plan() const { return plan_; }
@@ -104,7 +103,6 @@ class RankRuntime {
     std::size_t row;  // in the layout
   };
   std::vector<TiedGroup> tied_;
-  std::optional<ActionRing> ring_;
   Pass training_, evaluation_;
 };
 

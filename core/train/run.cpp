@@ -24,7 +24,9 @@ int run(const Request& request) {
   Trainer* logging = nullptr;
   // Also where the process ends without an exception: when not all leave the job.
   options.on_deadline = [&](const std::string& message) {
-    if (logging) logging->log("error: " + message);
+    if (!logging) return;
+    logging->log("error: " + message);
+    logging->end(runtime::Ending::kTold);
   };
   runtime::prepare_environment(runtime);
   const std::unique_ptr<comm::World> world = comm::connect_mpi(options);
@@ -32,6 +34,7 @@ int run(const Request& request) {
   logging = &trainer;
   const auto fail = [&](int code, const std::string& message) {
     print_error(message);
+    trainer.end(runtime::Ending::kTold);
     world->abort(code);
   };
   const auto fail_alone = [&](int code, const char* what) {
@@ -43,9 +46,11 @@ int run(const Request& request) {
     int code = kExitComplete;
     try {
       code = trainer.run();
+      trainer.end(runtime::Ending::kComplete);
     } catch (const AgreedError& error) {
       if (world->rank() == 0) print_error(error.what());
       trainer.log(concat("error: ", error.what()));
+      trainer.end(runtime::Ending::kTold);
       code = error.code();
     }
     world->finalize();

@@ -24,6 +24,7 @@ class RunDirectory {
   void open_metrics();
 
   const std::string& path() const { return path_; }
+  std::string logs() const { return path_ + "/logs"; }
   std::string ring_path() const;  // of this rank's last actions (runtime/action_ring.h)
 
   // A line in this rank's log; nothing before open(). From any thread.

@@ -1,10 +1,12 @@
 // The run as docs/step.md tells it: what happens before the first step, then step by step.
 #include "core/train/trainer.h"
 
+#include <chrono>
 #include <cmath>
 
 #include "core/base/clock.h"
 #include "core/optimizer/lr_schedule.h"
+#include "core/runtime/last_start.h"
 #include "core/train/agreement.h"
 #include "kernels/common/errors.h"
 
@@ -60,6 +62,7 @@ void Trainer::plan() {
     directory_.open();
     directory_.log(
         concat("start: rank ", world_.rank(), " of ", world_.size(), ", ", command_line_));
+    if (world_.rank() == 0) tell_lost_ranks();
   });
   agree(*all_, "loading the tokenizer", [&] { tokenizer_ = load_tokenizer(loaded_); });
   choose_device(loaded_, *all_, directory_);
@@ -68,12 +71,36 @@ void Trainer::plan() {
   });
 }
 
+// Before this start replaces what the last one left.
+void Trainer::tell_lost_ranks() {
+  try {
+    const std::string lost = runtime::lost_ranks(runtime::read_last_start(directory_.logs()));
+    if (!lost.empty()) directory_.note(lost);
+  } catch (const DataError& error) {
+    directory_.log(concat("how the last start ended is not known: ", error.what()));
+  }
+}
+
+void Trainer::make_ring() {
+  runtime::ActionRing::Start start{
+      .unix_nanoseconds =
+          std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count(),
+      .ranks = world_.size()};
+  all_->broadcast(std::as_writable_bytes(std::span(&start.unix_nanoseconds, 1)), 0,
+                  [] { return std::string("naming this start"); });
+  agree(*all_, "making the ring of last actions", [&] {
+    ring_.emplace(directory_.ring_path(), start, world_.rank());
+    ring_->note_signals();
+  });
+}
+
 void Trainer::set_up() {
+  make_ring();
   const config::Config& config = loaded_.config;
   compute_.emplace(connect_compute(job_, world_, *all_));
   kernels::Backend& backend = compute_->backend;
   runtime_ = std::make_unique<runtime::RankRuntime>(
-      job_, backend, *compute_->fabric, directory_.ring_path(),
+      job_, backend, *compute_->fabric, &*ring_,
       [&](const runtime::RankPlan& plan, std::span<std::byte> idle) {
         choose_attention(job_, plan, idle, backend, *all_, state_, directory_);
       });

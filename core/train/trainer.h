@@ -39,10 +39,16 @@ class Trainer {
   // A line in this rank's log file, from the moment when the run directory is open. From any
   // thread.
   void log(const std::string& text) { directory_.log(text); }
+  // Leaves word of how this rank ends, once it has begun to set up. From any thread.
+  void end(runtime::Ending ending) {
+    if (ring_) ring_->end(ending);
+  }
 
  private:
   void plan();
+  void tell_lost_ranks();
   void set_up();
+  void make_ring();
   metrics::StepMetrics step();
   void evaluate();
   void require_finite_weights();
@@ -59,6 +65,7 @@ class Trainer {
   runtime::JobPlan job_;
   RunState state_;
   // From set_up() on, in the order in which they depend on one another.
+  std::optional<runtime::ActionRing> ring_;
   std::optional<Compute> compute_;
   std::unique_ptr<runtime::RankRuntime> runtime_;
   std::unique_ptr<Samples> samples_;  // where embedding or head is

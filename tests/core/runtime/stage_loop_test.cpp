@@ -187,7 +187,7 @@ TEST_CASE("a device that waits for a peer that stays away is named with its olde
       "running the forward of micro-batch 1, segment 1 (step 12, schedule seq1f1b), which "
       "needs the activation of pipeline rank 0"));
   CHECK(issued <= static_cast<int>(StageLoop::kMostAhead));
-  for (const auto& entry : read_action_ring(ring_path)) CHECK(entry.phase != Phase::kDone);
+  for (const auto& entry : read_action_ring(ring_path).entries) CHECK(entry.phase != Phase::kDone);
 }
 
 // A queue that is full lets a launch wait for the device, and the device may wait for a peer.
@@ -250,7 +250,7 @@ TEST_CASE("the ring of last actions is read back from its file", "[runtime]") {
   const int count = static_cast<int>(ActionRing::kEntries) + 10;
   for (int i = 1; i <= count; ++i) ring.record(3, Action{Kind::kBackward, 0, {i, 1}}, Phase::kRuns);
   // Not closed: what another process sees after this one was killed.
-  const auto entries = read_action_ring(path);
+  const auto entries = read_action_ring(path).entries;
   REQUIRE(entries.size() == ActionRing::kEntries);
   CHECK(entries.front().sequence == 11);
   CHECK(entries.back().action.unit.micro_batch == count);
