@@ -1,6 +1,7 @@
 #include "core/runtime/action_ring.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -28,13 +29,21 @@ void end_once(AtomicEnding& ending, Ending how) noexcept {
   ending.compare_exchange_strong(none, how);
 }
 
-// Where a signal writes: a handler gets no argument of ours.
+// What a signal writes, and where: a handler gets no argument of ours.
 std::atomic<AtomicEnding*> noted_ending{nullptr};
+std::array<char, 512> farewell_text{};
+std::atomic<std::size_t> farewell_bytes{0};
 
-// Nothing here can block. SA_RESETHAND has put the default action back, which ends the process when
-// the handler returns and the signal raised here is delivered.
+// Nothing here can block: a pipe or terminal that poll() calls writable takes that little at once.
+// SA_RESETHAND has put the default action back, which ends the process when the handler returns and
+// the signal raised here is delivered.
 void note(int signal) {
-  if (AtomicEnding* const ending = noted_ending.load()) end_once(*ending, Ending::kSignal);
+  if (AtomicEnding* const ending = noted_ending.load()) {
+    end_once(*ending, Ending::kSignal);
+    pollfd error{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
+    if (farewell_bytes > 0 && ::poll(&error, 1, 0) == 1 && (error.revents & POLLOUT) != 0)
+      (void)!::write(STDERR_FILENO, farewell_text.data(), farewell_bytes);
+  }
   ::raise(signal);
 }
 
@@ -98,7 +107,9 @@ void ActionRing::record(std::int64_t step, const schedule::Action& action, Phase
 
 void ActionRing::end(Ending ending) noexcept { end_once(file_->ending, ending); }
 
-void ActionRing::note_signals() {
+void ActionRing::note_signals(const std::string& farewell) {
+  farewell_bytes = 0;
+  farewell_bytes = farewell.copy(farewell_text.data(), farewell_text.size());
   noted_ending = &file_->ending;
   for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
     struct sigaction now {};

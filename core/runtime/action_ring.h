@@ -50,9 +50,10 @@ class ActionRing {
   void record(std::int64_t step, const schedule::Action& action, Phase phase) noexcept;
   // The first call counts. From any thread.
   void end(Ending ending) noexcept;
-  // From now on SIGTERM, SIGINT and SIGHUP write kSignal before they end the process, unless it
-  // ignores or handles them already. For one ring of the process, until that goes.
-  void note_signals();
+  // From now on SIGTERM, SIGINT and SIGHUP write kSignal, and `farewell` to standard error where
+  // that does not block, before they end the process, unless it ignores or handles them already.
+  // For one ring of the process, until that goes.
+  void note_signals(const std::string& farewell = "");
 
  private:
   struct File;

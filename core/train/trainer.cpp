@@ -90,7 +90,15 @@ void Trainer::make_ring() {
                   [] { return std::string("naming this start"); });
   agree(*all_, "making the ring of last actions", [&] {
     ring_.emplace(directory_.ring_path(), start, world_.rank());
-    ring_->note_signals();
+    // A launcher asks the others to end when it has lost a rank, and need not say so itself. One of
+    // them is enough to speak.
+    ring_->note_signals(
+        world_.rank() > 0 || world_.size() == 1
+            ? ""
+            : concat(
+                  "seq1f1b: rank 0 was asked to end. If you did not do so, another rank was lost: "
+                  "`seq1f1b doctor ",
+                  directory_.path(), "` and the next start there say which\n"));
   });
 }
 

@@ -1,10 +1,12 @@
 // What rings tell of the last start in a run directory.
 #include "core/runtime/last_start.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdio>
 
 #include "kernels/common/errors.h"
@@ -100,11 +102,14 @@ TEST_CASE("a signal that asks a process to end leaves word, one that kills it do
           "[runtime]") {
   for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGKILL}) {
     const TemporaryFolder folder;
+    int pipe[2];
+    REQUIRE(::pipe(pipe) == 0);
     const pid_t child = ::fork();
     if (child == 0) {
       ::signal(signal, SIG_DFL);  // not the test harness's
       ActionRing ring(ring_of(folder, 0), {.unix_nanoseconds = 1, .ranks = 1}, 0);
-      ring.note_signals();
+      ring.note_signals("farewell");
+      ::dup2(pipe[1], STDERR_FILENO);
       ::raise(signal);
       ::_exit(0);
     }
@@ -114,7 +119,40 @@ TEST_CASE("a signal that asks a process to end leaves word, one that kills it do
     CHECK(WTERMSIG(status) == signal);
     CHECK(read_action_ring(ring_of(folder, 0)).ending ==
           (signal == SIGKILL ? Ending::kNone : Ending::kSignal));
+    ::close(pipe[1]);
+    std::array<char, 100> said{};
+    const auto bytes = ::read(pipe[0], said.data(), said.size());
+    ::close(pipe[0]);
+    CHECK(std::string(said.data(), static_cast<std::size_t>(bytes)) ==
+          (signal == SIGKILL ? "" : "farewell"));
   }
+}
+
+// Whoever should read it may hang, too.
+TEST_CASE("a signal ends a process also where standard error takes nothing", "[runtime]") {
+  const TemporaryFolder folder;
+  int pipe[2];
+  REQUIRE(::pipe(pipe) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::signal(SIGTERM, SIG_DFL);
+    ::fcntl(pipe[1], F_SETFL, O_NONBLOCK);
+    const std::array<char, 4096> page{};
+    while (::write(pipe[1], page.data(), page.size()) > 0) {
+    }
+    ::fcntl(pipe[1], F_SETFL, 0);
+    ::dup2(pipe[1], STDERR_FILENO);
+    ActionRing ring(ring_of(folder, 0), {.unix_nanoseconds = 1, .ranks = 1}, 0);
+    ring.note_signals("farewell");
+    ::raise(SIGTERM);
+    ::_exit(0);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(WIFSIGNALED(status));
+  CHECK(read_action_ring(ring_of(folder, 0)).ending == Ending::kSignal);
+  ::close(pipe[0]);
+  ::close(pipe[1]);
 }
 
 }  // namespace seq1f1b::runtime
