@@ -96,9 +96,9 @@ void Trainer::make_ring() {
         world_.rank() > 0 || world_.size() == 1
             ? ""
             : concat(
-                  "seq1f1b: rank 0 was asked to end. If you did not do so, another rank was lost: "
-                  "`seq1f1b doctor ",
-                  directory_.path(), "` and the next start there say which\n"));
+                  "seq1f1b: rank 0 was asked to end. If neither you nor a message above says why, "
+                  "a rank was lost: `seq1f1b doctor ",
+                  directory_.path(), "` and the next start there tell which\n"));
   });
 }
 
