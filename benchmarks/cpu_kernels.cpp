@@ -1,7 +1,11 @@
 // Times the CPU back end's matrix products and attention through the contract of kernels/ops.h.
 //   cmake --build BUILD --target cpu_kernels && BUILD/cpu_kernels [threads]
-// Prints the best of many calls in GFLOP/s. Attention counts visible pairs only: 4 d FLOPs forward,
-// 10 d backward. benchmarks/cpu.md has results.
+// Prints the best of many calls in GFLOP/s, and what part of the machine's best large product those
+// of 256 rows and more reach: ours or, where libopenblas.so.0 is installed, OpenBLAS's. Attention
+// counts visible pairs only: 4 d FLOPs forward, 10 d backward. SEQ1F1B_INSTRUCTION_SET=avx2 or
+// =baseline times what processors with less run. benchmarks/cpu.md has results.
+#include <dlfcn.h>
+
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -55,7 +59,11 @@ class Noise {
   Tensor tensor_;
 };
 
-void time_linear(Ops& ops, std::int64_t rows, std::int64_t in, std::int64_t out) {
+struct LinearRates {
+  double forward = 0, input_grad = 0, weight_grad = 0;  // GFLOP/s
+};
+
+LinearRates time_linear(Ops& ops, std::int64_t rows, std::int64_t in, std::int64_t out) {
   const Noise input({rows, in}), weight({out, in}), bias({out}), output({rows, out}),
       grad_output({rows, out}), grad_input({rows, in}), grad_weight({out, in}), grad_bias({out});
   const double work = 2e-9 * static_cast<double>(rows * in * out);
@@ -65,10 +73,68 @@ void time_linear(Ops& ops, std::int64_t rows, std::int64_t in, std::int64_t out)
       best_seconds([&] { ops.linear_input_grad(grad_output, weight, grad_input); });
   const double weight_grad =
       best_seconds([&] { ops.linear_weight_grad(grad_output, input, grad_weight, grad_bias); });
+  const LinearRates rates{work / forward, work / input_grad, work / weight_grad};
   std::printf("| %ld | %ld | %ld | %.0f | %.0f | %.0f |\n", static_cast<long>(rows),
-              static_cast<long>(in), static_cast<long>(out), work / forward, work / input_grad,
-              work / weight_grad);
+              static_cast<long>(in), static_cast<long>(out), rates.forward, rates.input_grad,
+              rates.weight_grad);
   std::fflush(stdout);
+  return rates;
+}
+
+constexpr std::int64_t kLarge = 2048;  // rows, columns and depth of the large product
+
+// OpenBLAS on as many threads, in GFLOP/s; 0 where it is not installed.
+double time_openblas(int threads) {
+  void* const library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
+  if (!library) return 0;
+  const auto set_threads =
+      reinterpret_cast<void (*)(int)>(dlsym(library, "openblas_set_num_threads"));
+  using Gemm = void (*)(int, int, int, int, int, int, float, const float*, int, const float*, int,
+                        float, float*, int);
+  const auto gemm = reinterpret_cast<Gemm>(dlsym(library, "cblas_sgemm"));
+  if (!set_threads || !gemm) return 0;
+  set_threads(threads);
+  constexpr int kRowMajor = 101, kPlain = 111, n = kLarge;
+  const Noise a({n, n}), b({n, n}), c({n, n});
+  const double best = best_seconds([&] {
+    gemm(kRowMajor, kPlain, kPlain, n, n, n, 1, static_cast<const Tensor&>(a).as<float>(), n,
+         static_cast<const Tensor&>(b).as<float>(), n, 0, static_cast<const Tensor&>(c).as<float>(),
+         n);
+  });
+  return 2e-9 * n * n * n / best;
+}
+
+void time_linears(Ops& ops, int threads) {
+  std::printf(
+      "| rows | in | out | forward | input grad | weight grad |\n"
+      "| --- | --- | --- | --- | --- | --- |\n");
+  LinearRates least{INFINITY, INFINITY, INFINITY};
+  for (const auto& [rows, in, out] : {std::array<std::int64_t, 3>{1, 768, 768},
+                                      {16, 768, 768},
+                                      {64, 192, 192},
+                                      {64, 192, 576},
+                                      {64, 256, 1024},
+                                      {128, 768, 192},
+                                      {256, 256, 768},
+                                      {256, 768, 768},
+                                      {512, 256, 2048},
+                                      {1024, 768, 2304},
+                                      {1024, 1536, 384}}) {
+    const LinearRates rates = time_linear(ops, rows, in, out);
+    if (rows < 256) continue;
+    least.forward = std::min(least.forward, rates.forward);
+    least.input_grad = std::min(least.input_grad, rates.input_grad);
+    least.weight_grad = std::min(least.weight_grad, rates.weight_grad);
+  }
+  const double ours = time_linear(ops, kLarge, kLarge, kLarge).forward;
+  const double theirs = time_openblas(threads);
+  const double best = std::max(ours, theirs);
+  std::printf(
+      "\nlarge product: ours %.0f, OpenBLAS %.0f; the least of 256 rows and more are %.0f %% of "
+      "the "
+      "better one forward, %.0f %% input grad, %.0f %% weight grad\n",
+      ours, theirs, 100 * least.forward / best, 100 * least.input_grad / best,
+      100 * least.weight_grad / best);
 }
 
 struct AttentionCase {
@@ -111,21 +177,8 @@ int main(int count, char** arguments) {
     return 2;
   }
   const Backend backend = make_cpu_backend(threads);
-  std::printf(
-      "%s\n\n| rows | in | out | forward | input grad | weight grad |\n"
-      "| --- | --- | --- | --- | --- | --- |\n",
-      backend.device->description().c_str());
-  for (const auto& [rows, in, out] : {std::array<std::int64_t, 3>{1, 768, 768},
-                                      {64, 192, 192},
-                                      {64, 192, 576},
-                                      {64, 256, 1024},
-                                      {128, 768, 192},
-                                      {256, 256, 768},
-                                      {256, 768, 768},
-                                      {512, 256, 2048},
-                                      {1024, 768, 2304},
-                                      {1024, 1536, 384}})
-    time_linear(*backend.ops, rows, in, out);
+  std::printf("%s\n\n", backend.device->description().c_str());
+  time_linears(*backend.ops, threads);
   std::printf(
       "\n| batch | prefix | tokens | heads | head size | forward | backward | both |\n"
       "| --- | --- | --- | --- | --- | --- | --- | --- |\n");
