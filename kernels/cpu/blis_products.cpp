@@ -56,7 +56,8 @@ std::size_t reserve_packing(cntx_t* context, int threads) {
 #if defined(BLIS_VERSION_STRING)  // since 1.0
   pba_t* const pool = bli_pba_query();
 #else
-  rntm_t runtime = BLIS_RNTM_INITIALIZER;
+  rntm_t runtime;
+  bli_rntm_init_from_global(&runtime);
   bli_pba_rntm_set_pba(&runtime);
   rntm_t* const pool = &runtime;
 #endif
@@ -145,7 +146,8 @@ class BlisProducts final : public Products {
     const bool add = put_addends(p, row, rows, column, columns);
 
     float one = 1, beta = add ? 1 : 0;
-    rntm_t runtime = BLIS_RNTM_INITIALIZER;
+    rntm_t runtime;  // BLIS_RNTM_INITIALIZER is not C++ in every version
+    bli_rntm_init_from_global(&runtime);
     bli_rntm_set_num_threads(1, &runtime);
     bli_rntm_disable_l3_sup(&runtime);
     bli_sgemm_ex(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, rows, columns, p.depth, &one,
