@@ -57,6 +57,9 @@ struct ActionRing::File {
   std::array<Entry, kEntries> entries;
 };
 
+// docs/run_directory.md describes it.
+static_assert(sizeof(ActionRing::Start) == 16 && sizeof(ActionRing::Entry) == 40);
+
 const char* phase_name(Phase phase) {
   switch (phase) {
     case Phase::kWaitsToReceive:

@@ -139,8 +139,9 @@ int main(int argc, char** argv) {
                                                           {"unfinished", unfinished},
                                                           {"fine", fine}};
   WorldOptions options;
-  options.deadline = std::chrono::seconds(2);
-  options.grace = std::chrono::seconds(1);
+  const double deadline = argc > 2 ? std::stod(argv[2]) : 2;
+  options.deadline = std::chrono::duration<double>(deadline);
+  options.grace = std::chrono::duration<double>(deadline / 2);
   options.on_deadline = [](const std::string& message) {
     std::cout << "for the log: " << message << std::endl;
   };

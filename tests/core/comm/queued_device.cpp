@@ -244,7 +244,6 @@ void Machine::work() {
     if (moved) {
       changed_.notify_all();
       lock.unlock();  // lets hosts in
-      std::this_thread::yield();
       lock.lock();
     } else {
       changed_.wait_for(lock, std::chrono::microseconds(200));

@@ -91,28 +91,35 @@ TEST_CASE("a failure that NCCL notices ends the wait, in its words") {
 
 TEST_CASE("an operation that NCCL never enqueues ends the wait with the deadline") {
   for (const bool sends : {true, false}) {
-    const auto failures = run_ranks(2, 0.3, [&](comm::testing::Site& site) {
-      const comm::testing::DeviceRing ring(site.device, 1, 64);
-      const bool stalls = (site.world.rank() == 0) == sends;
-      std::unique_ptr<comm::Sender> sender;
-      std::unique_ptr<comm::Receiver> receiver;
-      if (site.world.rank() == 0) sender = site.fabric.make_sender(1, 0, ring.buffers());
-      if (site.world.rank() == 1) receiver = site.fabric.make_receiver(0, 0, ring.buffers());
-      site.fabric.connect();
-      site.world.make_group(std::vector<int>{0, 1})->barrier(comm::testing::nothing_special);
-      if (!stalls) return;
-      testing::stall_next_operation();
-      if (receiver) return receiver->expect(std::vector<std::size_t>{64});
-      sender->acquire(comm::testing::nothing_special);
-      sender->commit(64);
+    std::vector<std::string> failures;
+    const auto failure = [&]() -> const std::string& { return failures[sends ? 0 : 1]; };
+    const bool ended = comm::testing::at_some_deadline([&](double deadline) {
+      failures = run_ranks(2, deadline, [&](comm::testing::Site& site) {
+        const comm::testing::DeviceRing ring(site.device, 1, 64);
+        const bool stalls = (site.world.rank() == 0) == sends;
+        std::unique_ptr<comm::Sender> sender;
+        std::unique_ptr<comm::Receiver> receiver;
+        if (site.world.rank() == 0) sender = site.fabric.make_sender(1, 0, ring.buffers());
+        if (site.world.rank() == 1) receiver = site.fabric.make_receiver(0, 0, ring.buffers());
+        site.fabric.connect();
+        site.world.make_group(std::vector<int>{0, 1})->barrier(comm::testing::nothing_special);
+        if (!stalls) return;
+        testing::stall_next_operation();
+        if (receiver) return receiver->expect(std::vector<std::size_t>{64});
+        sender->acquire(comm::testing::nothing_special);
+        sender->commit(64);
+      });
+      return contains(
+          failure(),
+          sends ? concat("waited ", deadline,
+                         " s for rank 1 while handing over message 0 of channel 0 from rank 0 to "
+                         "rank 1")
+                : concat("waited ", deadline,
+                         " s for rank 0 while asking for message 0 of channel 0 from rank 0 to "
+                         "rank 1"));
     });
-    const std::string& failure = failures[sends ? 0 : 1];
-    INFO(failure);
-    CHECK(contains(failure, sends
-                                ? "waited 0.3 s for rank 1 while handing over message 0 of channel "
-                                  "0 from rank 0 to rank 1"
-                                : "waited 0.3 s for rank 0 while asking for message 0 of channel "
-                                  "0 from rank 0 to rank 1"));
+    INFO(failure());
+    CHECK(ended);
   }
   CHECK(nccl_counts().misused == 0);
 }
@@ -120,25 +127,30 @@ TEST_CASE("an operation that NCCL never enqueues ends the wait with the deadline
 // An abort waits for its communicator's work. Here the send stands behind the action that reads the
 // message, and that behind a receive of another communicator, which only the latter's abort ends.
 TEST_CASE("aborting one communicator does not wait for work that another one holds up") {
-  const auto failures = run_ranks(2, 0.3, [](comm::testing::Site& site) {
-    const comm::testing::DeviceRing in(site.device, 1, 64), out(site.device, 1, 64);
-    const int rank = site.world.rank(), peer = 1 - rank;
-    // Connections are aborted in the order of their members: rank 0's send comes first.
-    const auto sender = site.fabric.make_sender(peer, 0, out.buffers());
-    const auto receiver = site.fabric.make_receiver(peer, 0, in.buffers());
-    site.fabric.connect();
-    const auto both = site.world.make_group(std::vector<int>{0, 1});
-    both->barrier(comm::testing::nothing_special);
-    if (rank == 1) return both->barrier(comm::testing::nothing_special);  // in vain
-    receiver->expect(std::vector<std::size_t>{64});
-    receiver->wait([] { return std::string("backward of micro-batch 1, segment 0"); });
-    sender->acquire(comm::testing::nothing_special);
-    sender->commit(64);
-    comm::testing::settle(site);
+  std::vector<std::string> failures;
+  const bool ended = comm::testing::at_some_deadline([&](double deadline) {
+    failures = run_ranks(2, deadline, [](comm::testing::Site& site) {
+      const comm::testing::DeviceRing in(site.device, 1, 64), out(site.device, 1, 64);
+      const int rank = site.world.rank(), peer = 1 - rank;
+      // Connections are aborted in the order of their members: rank 0's send comes first.
+      const auto sender = site.fabric.make_sender(peer, 0, out.buffers());
+      const auto receiver = site.fabric.make_receiver(peer, 0, in.buffers());
+      site.fabric.connect();
+      const auto both = site.world.make_group(std::vector<int>{0, 1});
+      both->barrier(comm::testing::nothing_special);
+      if (rank == 1) return both->barrier(comm::testing::nothing_special);  // in vain
+      receiver->expect(std::vector<std::size_t>{64});
+      receiver->wait([] { return std::string("backward of micro-batch 1, segment 0"); });
+      sender->acquire(comm::testing::nothing_special);
+      sender->commit(64);
+      comm::testing::settle(site);
+    });
+    return contains(failures[0], concat("waited ", deadline,
+                                        " s for rank 1 while backward of micro-batch 1, segment "
+                                        "0"));
   });
   INFO(failures[0]);
-  CHECK(
-      contains(failures[0], "waited 0.3 s for rank 1 while backward of micro-batch 1, segment 0"));
+  CHECK(ended);
   CHECK(nccl_counts().hung == 0);
   CHECK(nccl_counts().misused == 0);
 }
