@@ -1,23 +1,31 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
-#include <random>
 
 #include "tests/core/comm/world_bodies.h"
 
 namespace seq1f1b::comm::testing {
 namespace {
 
-// Values whose sum depends on the order of addition: of both signs and many magnitudes.
+// Values whose sum depends on the order of addition: of both signs and many magnitudes. From a
+// linear congruential generator (Knuth's MMIX): bodies draw many millions.
 template <class Real>
 std::vector<Real> contribution(int rank, std::size_t count) {
-  std::mt19937 random(static_cast<unsigned>(rank) * 977 + static_cast<unsigned>(count));
+  static const std::vector<Real> powers = [] {
+    std::vector<Real> table;
+    for (int exponent = -43; exponent < -3; ++exponent)
+      table.push_back(std::ldexp(Real(1), exponent));
+    return table;
+  }();
+  std::uint64_t state = static_cast<std::uint64_t>(rank) * 977 + count;
   std::vector<Real> values(count);
   for (Real& value : values) {
-    const auto bits = random();
-    const Real unit = static_cast<Real>(static_cast<int>(bits >> 8) - (1 << 23)) / Real(1 << 23);
-    value = std::ldexp(unit, static_cast<int>(bits % 40) - 20);
+    state = state * 6364136223846793005U + 1442695040888963407U;
+    const auto bits = static_cast<std::uint32_t>(state >> 32);
+    const auto digits = static_cast<std::int32_t>(bits >> 8) - (1 << 23);
+    value = static_cast<Real>(digits) * powers[bits % powers.size()];
   }
   return values;
 }
