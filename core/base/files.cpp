@@ -1,10 +1,13 @@
 #include "core/base/files.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <filesystem>
 #include <system_error>
 #include <vector>
@@ -25,6 +28,29 @@ namespace fs = std::filesystem;
 std::string parent_of(const std::string& path) {
   const std::string parent = fs::path(path).parent_path().string();
   return parent.empty() ? "." : parent;
+}
+
+void write_all(int file, std::string_view text, const std::string& path) {
+  while (!text.empty()) {
+    const ssize_t count = ::write(file, text.data(), text.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) throw_file_error("cannot write", path);
+    text.remove_prefix(static_cast<std::size_t>(count));
+  }
+}
+
+// What the shell has opened for this program, by its number, where it is the file of `status`: -1
+// where none is.
+int inherited_stream(const struct stat& status) {
+  constexpr int kMostRedirected = 9;  // as a shell numbers them
+  for (int stream = STDOUT_FILENO; stream <= kMostRedirected; ++stream) {
+    struct stat of_stream {};
+    if (::fstat(stream, &of_stream) != 0 || of_stream.st_dev != status.st_dev ||
+        of_stream.st_ino != status.st_ino)
+      continue;
+    if ((::fcntl(stream, F_GETFL) & O_ACCMODE) != O_RDONLY) return stream;
+  }
+  return -1;
 }
 
 }  // namespace
@@ -58,7 +84,39 @@ void require_free_space(const std::string& path, std::uint64_t bytes) {
 }
 
 void atomic_write_file(const std::string& path, std::string_view contents) {
-  Disk().replace_file(path, contents);
+  struct stat status {};
+  const bool exists = ::stat(path.c_str(), &status) == 0;
+  // /dev/stdout where that is a file: opened again, it would be written from its start.
+  if (const int stream = exists ? inherited_stream(status) : -1; stream >= 0) {
+    if (stream == STDOUT_FILENO) std::fflush(stdout);
+    return write_all(stream, contents, path);
+  }
+  if (!exists || S_ISREG(status.st_mode) || S_ISDIR(status.st_mode))
+    return Disk().replace_file(replaceable_file(path), contents);
+  Descriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!file) throw_file_error("cannot open", path);
+  write_all(file.get(), contents, path);
+  if (file.close() != 0) throw_file_error("cannot close", path);
+}
+
+std::string replaceable_file(const std::string& path) {
+  std::error_code none;
+  if (fs::exists(path, none) && !fs::is_regular_file(path, none))
+    throw DataError(concat("cannot replace ", path, ": it is ",
+                           fs::is_directory(path, none) ? "a folder" : "not a file"));
+  // Step by step, since a link may lead to a file that is not there yet.
+  fs::path file = path;
+  constexpr int kMostLinks = 40;  // as many as Linux follows
+  for (int links = 0; fs::is_symlink(file, none); ++links) {
+    std::error_code why;
+    const fs::path target = fs::read_symlink(file, why);
+    if (why) throw_with("cannot follow", path, why);
+    if (links == kMostLinks)
+      throw_with("cannot follow", path,
+                 std::make_error_code(std::errc::too_many_symbolic_link_levels));
+    file = file.parent_path() / target;  // an absolute target stands alone
+  }
+  return file.string();
 }
 
 OutputFile Disk::create(const std::string& path) const { return {*this, path}; }
@@ -125,12 +183,7 @@ OutputFile::OutputFile(const Disk& disk, const std::string& path) : disk_(disk),
 
 void OutputFile::write(std::span<const std::byte> bytes) {
   disk_.announce("write", path_);
-  while (!bytes.empty()) {
-    const ssize_t count = ::write(file_.get(), bytes.data(), bytes.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) throw_file_error("cannot write", path_);
-    bytes = bytes.subspan(static_cast<std::size_t>(count));
-  }
+  write_all(file_.get(), {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path_);
 }
 
 void OutputFile::write(std::string_view text) { write(std::as_bytes(std::span(text))); }

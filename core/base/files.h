@@ -23,9 +23,15 @@ std::string read_file(const std::string& path);
 // Throws when the file system that holds `path` has less than `bytes` free for ordinary users.
 void require_free_space(const std::string& path, std::uint64_t bytes);
 
-// Replaces `path` atomically: at any moment it has the old contents or the new ones, also after
-// power loss. Two processes must not replace the same path at once.
+// Writes what a user may have named. A file is replaced atomically: at any moment it has the old
+// contents or the new ones, also after power loss. Whatever else is at `path` stays and is written
+// to: a link leads to the file that is replaced, a device, pipe or standard stream takes the
+// contents. Two processes must not replace the same path at once.
 void atomic_write_file(const std::string& path, std::string_view contents);
+
+// The file that a rename has to replace for contents to appear at `path`: the path itself, or what
+// a link there leads to, so that the link stays. Throws where something is there that is no file.
+std::string replaceable_file(const std::string& path);
 
 // Called before each step that changes the disk, with the step's name and the path. Tests stop the
 // process there, or throw as if the step had failed.
@@ -39,9 +45,11 @@ class Disk {
   Disk() = default;
   explicit Disk(DiskObserver observer) : observer_(std::move(observer)) {}
 
-  OutputFile create(const std::string& path) const;                         // "create"
-  void write_file(const std::string& path, std::string_view text) const;    // a new file, synced
-  void replace_file(const std::string& path, std::string_view text) const;  // atomic_write_file
+  OutputFile create(const std::string& path) const;                       // "create"
+  void write_file(const std::string& path, std::string_view text) const;  // a new file, synced
+  // At any moment the file has the old contents or the new ones, also after power loss. Whatever is
+  // at `path` is replaced by a file: of names that are ours alone.
+  void replace_file(const std::string& path, std::string_view text) const;
   void make_directory(const std::string& path) const;  // "make_directory"; parents too, may exist
   void sync_directory(const std::string& path) const;  // "sync_directory"
   void rename(const std::string& from, const std::string& to) const;  // "rename"; not yet synced

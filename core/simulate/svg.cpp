@@ -17,7 +17,11 @@ using schedule::Schedule;
 constexpr double kWidth = 1000, kMargin = 20, kLeft = 82, kRight = 926;  // kLeft..kRight: time
 constexpr double kTop = 96, kRowPitch = 36, kRowHeight = 28, kBelow = 52;
 constexpr double kLargestFont = 12, kStackedFont = 10, kSmallestFont = 8;
-constexpr double kCharacter = 0.58;        // width of a digit, in font sizes
+constexpr double kCharacter = 0.58;  // width of a digit, in font sizes
+// Of the title: it shrinks to fit between the margins, and is cut short beyond that.
+constexpr double kTitleFont = 20, kSmallestTitleFont = 11;
+constexpr double kBoldCharacter =
+    0.66;  // mean width in the widest of the fonts below, in font sizes
 constexpr std::size_t kMostHints = 4'000;  // boxes up to which each has a hint for the mouse
 
 // Blue, orange and green are told apart by colour-blind eyes, too. The tints alternate with the
@@ -25,7 +29,7 @@ constexpr std::size_t kMostHints = 4'000;  // boxes up to which each has a hint 
 constexpr const char* kStyle = R"(<style>
 text{font-family:system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;fill:#24292f}
 .box text{text-anchor:middle;fill:#fff}
-.t{font-size:20px;font-weight:600}
+.t{font-weight:600}
 .s{font-size:13px;fill:#57606a}
 .r{font-size:13px;text-anchor:end}
 .p{font-size:12px;fill:#57606a}
@@ -90,7 +94,7 @@ class Picture {
         "\" width=\"", kWidth, "\" height=\"", height, "\" role=\"img\">\n<title>", escaped(title),
         "</title>\n", kStyle, "<rect width=\"", kWidth, "\" height=\"", height,
         "\" rx=\"8\" fill=\"#fff\"/>\n");
-    text("t", kMargin, 36, escaped(title));
+    draw_title(title);
     draw_legend();
     draw_axis(bottom);
     for (std::size_t rank = 0; rank < schedule_.orders.size(); ++rank) draw_rank(rank);
@@ -107,6 +111,16 @@ class Picture {
     add("<text class=\"", style, "\" x=\"", number(x), "\" y=\"", number(y), "\">", content,
         "</text>\n");
   }
+  void draw_title(const std::string& title) {
+    constexpr double kSpace = kWidth - 2 * kMargin;
+    const auto most = static_cast<std::size_t>(kSpace / (kBoldCharacter * kSmallestTitleFont));
+    const std::string shown = title.size() <= most ? title : title.substr(0, most - 3) + "...";
+    const double fitting = kSpace / (kBoldCharacter * static_cast<double>(shown.size()));
+    add("<text class=\"t\" x=\"", kMargin,
+        "\" y=\"36\" style=\"font-size:", number(std::min(kTitleFont, fitting)), "px\">",
+        escaped(shown), "</text>\n");
+  }
+
   // An empty step is drawn as empty rows.
   double x_of(double time) const {
     return timeline_.makespan > 0 ? kLeft + (kRight - kLeft) * time / timeline_.makespan : kLeft;

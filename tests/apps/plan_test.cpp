@@ -54,6 +54,30 @@ TEST_CASE("plan writes the schedule as JSON and as a picture") {
   CHECK(seq1f1b::base::read_file(svg).starts_with("<svg "));
 }
 
+TEST_CASE("plan writes through what it is told to write to") {
+  const std::string folder = SEQ1F1B_BINARY_DIR "/test_plan_outputs";
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directories(folder);
+  const std::string inside = "cd '" + folder +
+                             "'; ln -s real.svg link.svg; mkfifo pipe; "
+                             "ln -s /dev/null null; ln -s /proc/self/fd/1 stdout; ";
+  const Outcome outcome = run_shell(
+      inside + "timeout 60 cat pipe >from_pipe & seq1f1b plan '" SEQ1F1B_SOURCE_DIR
+               "/configs/tiny_cpu.yaml' model.vocab_size=257 --svg link.svg --json pipe >/dev/null;"
+               " wait; seq1f1b plan '" SEQ1F1B_SOURCE_DIR
+               "/configs/tiny_cpu.yaml' model.vocab_size=257 --svg null --json stdout >out");
+  INFO(outcome.output);
+  CHECK(outcome.code == 0);
+  CHECK(std::filesystem::is_symlink(folder + "/link.svg"));
+  CHECK(seq1f1b::base::read_file(folder + "/real.svg").starts_with("<svg "));
+  CHECK(std::filesystem::is_fifo(folder + "/pipe"));
+  CHECK(nlohmann::json::parse(seq1f1b::base::read_file(folder + "/from_pipe"))["ranks"] == 4);
+  CHECK(std::filesystem::is_symlink(folder + "/null"));
+  const std::string out = seq1f1b::base::read_file(folder + "/out");
+  CHECK(out.find("memory by pipeline rank") < out.find("\"ranks\""));
+  CHECK(out.find("\"ranks\"") < out.find("wrote stdout"));
+}
+
 TEST_CASE("plan counts the masters of bf16 weights") {
   const Outcome half =
       plan("gpt3_2.7b_32k.yaml", "runtime.device=reference runtime.compute_dtype=bf16");

@@ -1,11 +1,15 @@
 #include "core/base/files.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <csignal>
 
 #include <cstring>
+#include <filesystem>
 #include <vector>
 
 #include "core/base/mapped_file.h"
@@ -50,6 +54,76 @@ TEST_CASE("A mapping moves and is released once") {
   const base::MappedFile c(std::move(a));
   CHECK(c.bytes().size() == 6);
   CHECK(c.path() == folder.file("b"));
+}
+
+TEST_CASE("Whatever a user names stays what it is, and is written to") {
+  namespace fs = std::filesystem;
+  const TemporaryFolder folder;
+  const std::string file = folder.file("file"), link = folder.file("link");
+  SECTION("a link, through another one, keeps leading to the file") {
+    fs::create_directory(folder.file("sub"));
+    write_bytes(folder.file("sub/real"), "old, and longer");
+    fs::create_symlink("sub/real", file);
+    fs::create_symlink(file, link);
+    base::atomic_write_file(link, "new");
+    CHECK(fs::read_symlink(link) == file);
+    CHECK(fs::read_symlink(file) == "sub/real");
+    CHECK(read_bytes(folder.file("sub/real")) == "new");
+    CHECK(folder.entries() == 3);  // and nothing is left
+  }
+  SECTION("a link to a file that is not there yet makes it") {
+    fs::create_symlink("file", link);
+    base::atomic_write_file(link, "new");
+    CHECK(fs::is_symlink(link));
+    CHECK(read_bytes(file) == "new");
+  }
+  SECTION("a circle of links") {
+    fs::create_symlink("link", link);
+    CHECK(message_of<DataError>([&] { base::atomic_write_file(link, "new"); }) ==
+          "cannot follow " + link + ": Too many levels of symbolic links");
+    CHECK(fs::is_symlink(link));
+  }
+  SECTION("a pipe") {
+    REQUIRE(::mkfifo(file.c_str(), 0600) == 0);
+    const base::Descriptor reader(::open(file.c_str(), O_RDONLY | O_NONBLOCK));
+    base::atomic_write_file(file, "through");
+    char text[16] = {};
+    CHECK(::read(reader.get(), text, sizeof text) == 7);
+    CHECK(std::string(text) == "through");
+    CHECK(fs::is_fifo(file));
+  }
+  SECTION("devices, by links: a fault must not cost the machine its own") {
+    fs::create_symlink("/dev/null", link);
+    base::atomic_write_file(link, "away");
+    CHECK(fs::is_symlink(link));
+    fs::create_symlink("/dev/full", file);
+    CHECK(message_of<DataError>([&] { base::atomic_write_file(file, "text"); }) ==
+          "cannot write " + file + ": No space left on device");
+    CHECK(fs::is_symlink(file));
+    // For whom may make one.
+    const std::string device = folder.file("device");
+    if (::mknod(device.c_str(), S_IFCHR | 0600, ::makedev(1, 3)) == 0) {
+      try {
+        base::atomic_write_file(device, "away");
+      } catch (const DataError&) {  // a file system without devices
+      }
+      CHECK(fs::is_character_file(device));
+    }
+  }
+  SECTION("a folder is refused") {
+    CHECK(message_of<DataError>([&] { base::atomic_write_file(folder.path(), "new"); }) ==
+          "cannot replace " + folder.path() + ": it is a folder");
+  }
+  SECTION("a file behind one of the program's streams goes on where it is") {
+    const base::Descriptor opened(::open(file.c_str(), O_WRONLY | O_CREAT, 0600));
+    int stream = 3;  // as of "3>file", if it is free
+    while (stream < 9 && ::fcntl(stream, F_GETFD) != -1) ++stream;
+    if (opened.get() != stream) REQUIRE(::dup2(opened.get(), stream) == stream);
+    REQUIRE(::write(stream, "before ", 7) == 7);
+    base::atomic_write_file("/dev/fd/" + std::to_string(stream), "and after");
+    if (opened.get() != stream) ::close(stream);
+    CHECK(read_bytes(file) == "before and after");
+  }
 }
 
 TEST_CASE("A replaced file has the old text until the rename, and the folder is synced after it") {

@@ -54,6 +54,27 @@ TEST_CASE("a picture has a row per rank, a box per action, and the bubble") {
   CHECK(count(svg, ">weight grad<") == 0);
 }
 
+TEST_CASE("a title stays between the margins, whatever its length") {
+  const auto schedule = make_schedule({"1f1b", 1, 1, 1, 1});
+  // 0.66 of the font size: the mean width of bold DejaVu Sans, which librsvg takes on Debian.
+  for (const std::size_t length : {1, 10, 72, 73, 100, 132, 133, 1000}) {
+    const std::string svg = draw(schedule, std::string(length, 'x'));
+    CHECK(well_formed(svg));
+    const std::size_t begin = svg.find("<text class=\"t\"");
+    const std::string element = svg.substr(begin, svg.find("</text>", begin) - begin);
+    const double font = std::stod(element.substr(element.find("font-size:") + 10));
+    const std::string shown = element.substr(element.find('>') + 1);
+    INFO(element);
+    CHECK(font <= 20);
+    CHECK(font >= 10.99);
+    CHECK(0.66 * font * static_cast<double>(shown.size()) <= 960.5);
+    if (length <= 72) CHECK(font == 20);
+    if (length <= 132) CHECK(shown.size() == length);
+    if (length > 132) CHECK(shown.ends_with("..."));
+    CHECK(svg.find("<title>" + std::string(length, 'x') + "</title>") != std::string::npos);
+  }
+}
+
 TEST_CASE("titles are escaped") {
   const std::string svg = draw(make_schedule({"1f1b", 1, 1, 1, 1}), "a < b & \"c\"");
   CHECK(well_formed(svg));
