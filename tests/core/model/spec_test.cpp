@@ -1,5 +1,6 @@
 #include "core/model/spec.h"
 
+#include <algorithm>
 #include <set>
 
 #include "core/parameters/initialise.h"
@@ -83,6 +84,26 @@ TEST_CASE("initial values depend on seed, name and element alone", "[parameters]
   CHECK(parameters::initial_value(row, 1, 5) != parameters::initial_value(table[1], 1, 5));
   for (const auto& other : table)
     if (other.name.find("norm") != std::string::npos) CHECK_FALSE(other.decay);
+}
+
+TEST_CASE("initial values are those that docs/numerics.md gives", "[parameters]") {
+  config::ModelConfig config = tiny_config("gpt3").model;
+  config.num_layers = 2;
+  config.init_method_std = 0.02;
+  const auto table = model::parameter_table(model::model_spec(config));
+  const auto check = [&](const std::string& name, const std::vector<double>& values) {
+    const auto row = std::ranges::find(table, name, &parameters::Row::name);
+    REQUIRE(row != table.end());
+    for (std::size_t i = 0; i < values.size(); ++i)
+      CHECK(parameters::initial_value(*row, 1234, static_cast<std::int64_t>(i)) ==
+            Approx(values[i]).epsilon(1e-14));
+  };
+  check("embedding.token.weight",
+        {-0.007108990065155778, 0.03393865036361749, 0.009050309538240438});
+  check("layers.0.ffn.down.weight",
+        {-0.004076014069475792, 0.009658162111483517, 0.006469908283727215});
+  check("layers.0.ffn.down.bias", {0, 0});
+  check("layers.0.norm1.weight", {1, 1});
 }
 
 TEST_CASE("a word that the model does not know is a defect, and never another's default",
