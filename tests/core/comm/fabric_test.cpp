@@ -52,8 +52,10 @@ void run_bodies(const MakeFabric& make_fabric, unsigned seeds) {
       }
 }
 
-// A channel from rank 1 to rank 0 over which nothing ever comes.
-void wait_in_vain(World& world, QueuedDevice& device, Fabric& fabric) {
+// A channel from rank 1 to rank 0 over which nothing ever comes. Rank 0 says when its device waits.
+void wait_in_vain(
+    World& world, QueuedDevice& device, Fabric& fabric,
+    const std::function<void()>& waits = [] {}) {
   const testing::DeviceRing ring(device, 2, 64);
   const auto event = device.make_event();
   if (world.rank() == 1) {
@@ -66,6 +68,7 @@ void wait_in_vain(World& world, QueuedDevice& device, Fabric& fabric) {
     fabric.connect();
     receiver->expect(std::array<std::size_t, 2>{64, 64});
     receiver->wait([] { return std::string("forward of micro-batch 3, segment 1 (step 12)"); });
+    waits();
     device.record(*event);
     fabric.settle(*event, [] { return std::string("finishing the pass of step 12"); });
   }
@@ -106,6 +109,7 @@ TEST_CASE("a direct fabric tells which message of whom the device waits for") {
 
 TEST_CASE("a direct fabric reports a communicator's failure at once, and aborts all") {
   Machine machine(1);
+  std::promise<void> waiting;
   auto worlds = make_in_process_worlds(2, with_deadline(30));
   const auto failures = run_ranks(worlds, [&](World& world) {
     QueuedDevice device(machine);
@@ -114,11 +118,11 @@ TEST_CASE("a direct fabric reports a communicator's failure at once, and aborts 
       const testing::DeviceRing ring(device, 2, 64);
       const auto sender = fabric->make_sender(0, 0, ring.buffers());
       fabric->connect();
-      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      waiting.get_future().wait_for(std::chrono::minutes(1));
       machine.break_communicators(0, "unhandled system error");
       return;
     }
-    wait_in_vain(world, device, *fabric);
+    wait_in_vain(world, device, *fabric, [&] { waiting.set_value(); });
   });
   INFO(failures[0]);
   CHECK(failures[1].empty());
