@@ -23,4 +23,13 @@ int check_on_all_ranks(const std::function<void()>& check) {
   return kExitComplete;
 }
 
+bool refused_among_ranks(const std::string& command) {
+  const Launch launch = read_launch();
+  if (launch.world_size <= 1) return false;
+  if (launch.rank == 0)
+    print_error(concat("seq1f1b ", command, " is one process, and ", launch.world_size,
+                       " were started: run it without mpirun or srun"));
+  return true;
+}
+
 }  // namespace seq1f1b::apps

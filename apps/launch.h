@@ -18,4 +18,8 @@ void print_error(const std::string& message);
 // and its exit code returned; 0 when all is well.
 int check_on_all_ranks(const std::function<void()>& check);
 
+// Of a command that is one process: true among several ranks, where each would do the same and
+// write the same files. Rank 0 says so.
+bool refused_among_ranks(const std::string& command);
+
 }  // namespace seq1f1b::apps

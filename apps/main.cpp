@@ -20,6 +20,13 @@ namespace {
 
 using Command = std::function<int()>;  // what the parsed command line asks for
 
+// A command that is one process.
+template <class Arguments>
+Command alone(const char* name, int (*run)(const Arguments&),
+              const std::shared_ptr<Arguments>& arguments) {
+  return [=] { return refused_among_ranks(name) ? int{kExitConfiguration} : run(*arguments); };
+}
+
 constexpr const char* kOverridesHelp =
     "Overrides section.key=value, applied in order (keys: seq1f1b --help-config)";
 
@@ -51,7 +58,7 @@ void add_plan(CLI::App& app, Command& command) {
       ->check(CLI::PositiveNumber);
   plan->add_option("--json", arguments->json, "Write the schedule to this file");
   plan->add_option("--svg", arguments->svg, "Draw the schedule into this file");
-  plan->callback([&command, arguments] { command = [arguments] { return run_plan(*arguments); }; });
+  plan->callback([&command, arguments] { command = alone("plan", run_plan, arguments); });
 }
 
 void add_prepare(CLI::App& app, Command& command) {
@@ -73,8 +80,7 @@ void add_prepare(CLI::App& app, Command& command) {
         arguments->document_separator = replace_escapes(text);
       },
       "Text between documents, with \\n, \\t, \\r, \\\\ (default: \\n, a line is a document)");
-  prepare->callback(
-      [&command, arguments] { command = [arguments] { return run_prepare(*arguments); }; });
+  prepare->callback([&command, arguments] { command = alone("prepare", run_prepare, arguments); });
 }
 
 void add_sample(CLI::App& app, Command& command) {
@@ -97,8 +103,7 @@ void add_sample(CLI::App& app, Command& command) {
   sample->add_option("--threads", arguments->threads, "Threads; 0: all cores")
       ->check(CLI::Range(0, static_cast<int>(config::find_field("runtime", "threads")->range.max)))
       ->capture_default_str();
-  sample->callback(
-      [&command, arguments] { command = [arguments] { return run_sample(*arguments); }; });
+  sample->callback([&command, arguments] { command = alone("sample", run_sample, arguments); });
 }
 
 void add_doctor(CLI::App& app, Command& command) {
@@ -109,8 +114,7 @@ void add_doctor(CLI::App& app, Command& command) {
   doctor->add_option("--actions", arguments->actions, "Actions shown of every rank")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  doctor->callback(
-      [&command, arguments] { command = [arguments] { return run_doctor(*arguments); }; });
+  doctor->callback([&command, arguments] { command = alone("doctor", run_doctor, arguments); });
 }
 
 // An empty argument is a variable of the shell that is not set more often than a wish. A prompt may

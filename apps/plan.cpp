@@ -7,6 +7,7 @@
 #include "apps/commands.h"
 #include "core/base/files.h"
 #include "core/base/text.h"
+#include "core/base/user_path.h"
 #include "core/config/load.h"
 #include "core/runtime/backend_choice.h"
 #include "core/runtime/rank_plan.h"
@@ -202,6 +203,10 @@ void print_memory(const JobPlan& job, const std::vector<RankPlan>& ranks) {
 }  // namespace
 
 int run_plan(const PlanArguments& arguments) {
+  for (const auto& [option, path] :
+       {std::pair{"--json", arguments.json}, std::pair{"--svg", arguments.svg}})
+    if (const std::string problem = base::path_problem(path); !problem.empty())
+      throw ConfigError(concat(option, ": ", problem));
   config::Loaded loaded = config::load(arguments.config, arguments.overrides);
   config::resolve(loaded);
   const config::Derived derived = config::validate(loaded.config, arguments.world_size);

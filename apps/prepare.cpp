@@ -13,6 +13,7 @@
 #include "core/base/clock.h"
 #include "core/base/files.h"
 #include "core/base/mapped_file.h"
+#include "core/base/user_path.h"
 #include "core/data/corpus.h"
 #include "core/data/token_file.h"
 #include "core/data/tokenizer.h"
@@ -78,6 +79,8 @@ int run_prepare(const PrepareArguments& arguments) {
   if (arguments.output.empty() || arguments.output.ends_with('/'))
     throw ConfigError(concat("--output: '", arguments.output,
                              "' is not the prefix of files; name one, like data/corpus"));
+  if (const std::string problem = base::path_problem(arguments.output); !problem.empty())
+    throw ConfigError("--output: " + problem);
   const InputText input(arguments.input);
   const auto folder = std::filesystem::path(arguments.output).parent_path();
   if (!folder.empty()) base::Disk().make_directory(folder.string());

@@ -69,7 +69,8 @@ struct OptimizerConfig {
 struct DataConfig {
   std::vector<std::string> train;   // prefixes of .bin/.idx pairs; concatenated
   std::string split = "949,50,1";   // train, validation, test shares of the documents
-  std::string tokenizer = "auto";   // file written by `prepare`; auto: <first prefix>.tokenizer.json if there
+  std::string tokenizer = "auto";   // file written by `prepare`; auto: that beside the prefixes, if there
+  std::string on_change = "refuse"; // refuse | restart: a checkpoint trained on other data
 };
 
 struct CheckpointConfig {

@@ -255,6 +255,11 @@ void data_rows(std::vector<Field>& fields) {
            "file written by prepare; auto: that of the first prefix, if there")
       .with_words({"auto"})
       .also_called({"tokenizer_model", "tokenizer_type", "vocab_file"});
+  rows.add("on_change", &D::on_change,
+           "a checkpoint trained on other files, split, seed or seq_length: refuse it, or go on "
+           "from "
+           "it and restart the order of samples")
+      .one_of({"refuse", "restart"});
 }
 
 void checkpoint_rows(std::vector<Field>& fields) {

@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
+#include <filesystem>
+#include <map>
 #include <numeric>
 #include <sstream>
 
+#include "core/base/user_path.h"
 #include "core/config/compute_dtype.h"
 #include "core/config/load.h"
 #include "core/config/problems.h"
@@ -57,6 +60,7 @@ class Validator {
     check_optimizer();
     check_precision();
     check_data();
+    check_paths();
     check_device();
     problems_.throw_if_any();
     return derived_;
@@ -246,11 +250,32 @@ class Validator {
   void check_data() {
     if (std::ranges::find(config_.data.train, "") != config_.data.train.end())
       problems_.add("data.train holds an empty prefix: name .bin/.idx pairs, or [] for none");
+    // Links and copies are found when the files are opened.
+    std::map<std::string, std::string> spellings;
+    for (const std::string& prefix : config_.data.train) {
+      const std::string plain = std::filesystem::path(prefix).lexically_normal().string();
+      const auto [first, is_new] = spellings.emplace(plain, prefix);
+      if (!is_new)
+        problems_.add("data.train names ", first->second, " twice",
+                      first->second == prefix ? "" : concat(" (as ", prefix, ")"),
+                      ": its documents would be in training and in validation");
+    }
     try {
       split_shares(config_.data.split);
     } catch (const ConfigError& error) {
       problems_.add(error.what());
     }
+  }
+
+  void check_paths() {
+    const auto check = [this](const char* key, const std::string& path) {
+      const std::string problem = base::path_problem(path);
+      if (!problem.empty()) problems_.add(key, ": ", problem);
+    };
+    for (const std::string& prefix : config_.data.train) check("data.train", prefix);
+    check("data.tokenizer", config_.data.tokenizer);
+    check("checkpoint.directory", config_.checkpoint.directory);
+    check("checkpoint.resume", config_.checkpoint.resume);
   }
 
   void check_device() {

@@ -96,6 +96,8 @@ TEST_CASE("prepare says in one line what it cannot do") {
        "--tokenizer: 'gpt2' is not bytes, sentencepiece, a .model file or a .tokenizer.json file"},
       {"text --output x/", 2,
        "--output: 'x/' is not the prefix of files; name one, like data/corpus"},
+      {"text --output '~/x'", 2, "--output: '~/x' begins with ~, which only a shell replaces"},
+      {"text --output '${DATA}/x'", 2, "--output: '${DATA}/x' holds ${DATA}, which only a shell"},
       {"text --output x --document-separator ''", 2, "the document separator is empty"},
       {"text --output x --tokenizer lines.tokenizer.json --document-separator ';'", 2,
        "--document-separator: lines.tokenizer.json was made with another separator"},
@@ -109,4 +111,23 @@ TEST_CASE("prepare says in one line what it cannot do") {
   // No half-made files stay behind.
   for (const auto& entry : std::filesystem::directory_iterator(folder.file("")))
     CHECK(entry.path().filename().string().find("x.") != 0);
+}
+
+TEST_CASE("a command of one process is refused among several ranks, in one voice") {
+  const TemporaryFolder folder;
+  testing::write_bytes(folder.file("text"), "hello world\n");
+  const std::string command =
+      GENERATE("prepare text --output x", "plan c.yaml --json x", "sample x", "doctor x");
+  const std::string name = command.substr(0, command.find(' '));
+  for (const bool first : {true, false}) {
+    const Outcome outcome = apps::run_shell(
+        "cd '" + folder.file("") + "' && export OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=" +
+        (first ? "0" : "1") + " && seq1f1b " + command);
+    CHECK(outcome.code == 2);
+    CHECK(outcome.output == (first ? "seq1f1b: error: seq1f1b " + name +
+                                         " is one process, and 2 were started: run it without "
+                                         "mpirun or srun\n"
+                                   : ""));
+  }
+  CHECK(folder.entries() == 1);
 }

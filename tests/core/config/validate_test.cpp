@@ -187,6 +187,26 @@ TEST_CASE("the split has three shares") {
   }
 }
 
+TEST_CASE("a prefix is named once, however it is spelled") {
+  CHECK(validate_error({"data.train=[a,b,./a]"}) ==
+        "data.train names a twice (as ./a): its documents would be in training and in validation");
+  CHECK(validate_error({"data.train=[d/../a,a]"}).find("names d/../a twice (as a)") !=
+        std::string::npos);
+  CHECK(validate_error({"data.train=[a,a]"}).find("names a twice: ") != std::string::npos);
+  CHECK(validate_error({"data.train=[a,b,d/a]"}) == "no error");
+}
+
+TEST_CASE("a path that a shell should have replaced is refused, whatever it names") {
+  for (const char* key :
+       {"data.train", "data.tokenizer", "checkpoint.directory", "checkpoint.resume"}) {
+    CHECK(validate_error({concat(key, "=~/x")}).find(concat(key, ": '~/x' begins with ~")) == 0);
+    CHECK(validate_error({concat(key, "=/a/${B}")}).find(concat(key, ": '/a/${B}' holds ${B}")) ==
+          0);
+    CHECK(validate_error({concat(key, "=./~/x")}) == "no error");
+  }
+  CHECK(validate_error({"data.train=[a,$B/c]"}).find("data.train: '$B/c' holds $B") == 0);
+}
+
 TEST_CASE("the data type is one that the device computes in") {
   CHECK(validate_error({"runtime.compute_dtype=bf16", "runtime.device=cpu"}) ==
         "runtime.compute_dtype bf16 does not go with runtime.device cpu, which computes in fp32: "
