@@ -34,6 +34,8 @@ struct PrepareArguments {
   std::string tokenizer = "bytes";
   int vocab_size = 8192;                  // of a tokenizer trained here
   std::string document_separator = "\n";  // escapes already replaced
+  std::string line_endings;               // of CRLF: "keep", "lf"; empty: refused
+  bool as_text = false;                   // whatever the name and first bytes of the input say
 };
 int run_prepare(const PrepareArguments& arguments);
 

@@ -1,5 +1,6 @@
 // The command line. Only this file knows the parser.
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <exception>
 #include <functional>
 #include <iostream>
@@ -80,6 +81,12 @@ void add_prepare(CLI::App& app, Command& command) {
         arguments->document_separator = replace_escapes(text);
       },
       "Text between documents, with \\n, \\t, \\r, \\\\ (default: \\n, a line is a document)");
+  prepare
+      ->add_option("--line-endings", arguments->line_endings,
+                   "Of a text with CRLF: keep, or lf to make them line feeds (default: refuse it)")
+      ->check(CLI::IsMember({"keep", "lf"}));
+  prepare->add_flag("--as-text", arguments->as_text,
+                    "Take INPUT for text although it looks compressed, like JSON lines or UTF-16");
   prepare->callback([&command, arguments] { command = alone("prepare", run_prepare, arguments); });
 }
 
@@ -182,6 +189,8 @@ std::string with_rank(const std::string& message) {
 
 int main(int argc, char** argv) {
   using namespace seq1f1b;
+  // A limit on the size of files then fails a write, which has words, and not the process.
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
     return apps::run(argc, argv);
   } catch (const Error& error) {

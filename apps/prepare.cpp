@@ -4,15 +4,14 @@
 #include <filesystem>
 #include <iostream>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
 
 #include "apps/commands.h"
+#include "apps/input_text.h"
 #include "core/base/clock.h"
 #include "core/base/files.h"
-#include "core/base/mapped_file.h"
 #include "core/base/user_path.h"
 #include "core/data/corpus.h"
 #include "core/data/token_file.h"
@@ -24,29 +23,6 @@ namespace {
 
 // More threads than this wait for the one that writes.
 constexpr unsigned kMostThreads = 16;
-
-// A file is mapped; a pipe ("/dev/stdin", a process substitution) is read into memory.
-class InputText {
- public:
-  explicit InputText(const std::string& path) {
-    std::error_code ignored;  // a path that cannot be examined is reported when it is opened
-    if (std::filesystem::is_regular_file(path, ignored))
-      file_.emplace(path);
-    else
-      copy_ = base::read_file(path);
-    if (text().empty()) throw DataError(concat(path, ": the input is empty"));
-  }
-
-  std::string_view text() const {
-    if (!file_) return copy_;
-    const auto bytes = file_->bytes();
-    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-  }
-
- private:
-  std::optional<base::MappedFile> file_;
-  std::string copy_;
-};
 
 std::unique_ptr<data::Tokenizer> make_tokenizer(const PrepareArguments& arguments,
                                                 std::string_view text, int threads) {
@@ -81,7 +57,7 @@ int run_prepare(const PrepareArguments& arguments) {
                              "' is not the prefix of files; name one, like data/corpus"));
   if (const std::string problem = base::path_problem(arguments.output); !problem.empty())
     throw ConfigError("--output: " + problem);
-  const InputText input(arguments.input);
+  const InputText input(arguments);
   const auto folder = std::filesystem::path(arguments.output).parent_path();
   if (!folder.empty()) base::Disk().make_directory(folder.string());
 
@@ -93,8 +69,7 @@ int run_prepare(const PrepareArguments& arguments) {
       data::encode_corpus(input.text(), arguments.document_separator, *tokenizer, threads, writer);
   if (counts.documents == 0)
     throw DataError(concat(arguments.input, ": holds document separators only, no document"));
-  base::atomic_write_file(arguments.output + ".tokenizer.json", tokenizer->to_json());
-  writer.finish();
+  writer.finish(tokenizer.get());
 
   const std::string empty =
       counts.empty_documents == 0 ? "" : concat(" (", counts.empty_documents, " empty left out)");
@@ -104,7 +79,7 @@ int run_prepare(const PrepareArguments& arguments) {
                 base::monotonic_seconds() - start);
   std::cout << "prepared " << arguments.output << ": " << counts.documents << " documents" << empty
             << ", " << counts.tokens << " tokens of a vocabulary of " << tokenizer->vocab_size()
-            << ", " << rates << "\n";
+            << ", " << rates << (input.notes().empty() ? "" : "; " + input.notes()) << "\n";
   return kExitComplete;
 }
 

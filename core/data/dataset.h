@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "core/data/shares.h"
-#include "core/data/token_file.h"
+#include "core/data/token_files.h"
 
 namespace seq1f1b::data {
 
@@ -24,19 +24,24 @@ struct DatasetSpec {
 
 class Dataset {
  public:
-  // Throws DataError: files unreadable, or too few tokens in the share for one window (says how
-  // many there are and how many are needed).
+  // Opens the files. Throws what TokenFiles does.
   explicit Dataset(const DatasetSpec& spec);
+  // Of files that are open; those of the spec are not looked at.
+  Dataset(std::shared_ptr<const TokenFiles> files, const DatasetSpec& spec);
   ~Dataset();
   Dataset(Dataset&&) noexcept;
 
   std::int64_t documents() const;
   std::int64_t tokens() const;
-  // Windows in one epoch: (tokens - 1) / seq_length. Window i + 1 starts on the last token of i.
+  // Windows in one epoch: (tokens - 1) / seq_length, 0 where the share is too small for one. Window
+  // i + 1 starts on the last token of i.
   std::int64_t windows() const;
-  // Sample `index` (>= 0, any epoch): epoch = index / windows(); within an epoch a permutation of
-  // all windows drawn from (seed, epoch). Share::kValidation and kTest are read in order,
-  // unshuffled. output: seq_length + 1 tokens.
+  // Throws DataError where there is no window; says how many tokens there are and how many are
+  // needed.
+  void require_windows() const;
+  // Sample `index` (>= 0, any epoch) of a share that has windows: epoch = index / windows(); within
+  // an epoch a permutation of all windows drawn from (seed, epoch). Share::kValidation and kTest
+  // are read in order, unshuffled. output: seq_length + 1 tokens.
   void sample(std::int64_t index, std::span<std::int32_t> output) const;
 
  private:

@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/base/checksum.h"
 #include "core/base/mapped_file.h"
+#include "core/base/text.h"
 #include "core/data/token_index.h"
+#include "core/data/tokenizer_json.h"
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::data {
@@ -41,29 +44,53 @@ std::int64_t copy_tokens(const std::byte* from, std::uint64_t vocab_size,
   return outside;
 }
 
-std::int64_t read_value(const std::byte* from, TokenDtype dtype) {
+// The largest of `bytes` as a token; a negative one counts as larger than any vocabulary.
+template <class Token>
+std::uint64_t largest_token(std::span<const std::byte> bytes) {
+  std::uint64_t largest = 0;
+  for (std::size_t at = 0; at + sizeof(Token) <= bytes.size(); at += sizeof(Token))
+    largest = std::max(largest, static_cast<std::uint64_t>(
+                                    load<Token>(bytes.data(), static_cast<std::int64_t>(at))));
+  return largest;
+}
+
+// Of a token's type, for the sake of a dtype known at run time.
+template <class Body>
+decltype(auto) with_type(TokenDtype dtype, const Body& body) {
   switch (dtype) {
     case TokenDtype::kUint8:
-      return load<std::uint8_t>(from, 0);
+      return body(std::uint8_t{});
     case TokenDtype::kInt8:
-      return load<std::int8_t>(from, 0);
+      return body(std::int8_t{});
     case TokenDtype::kInt16:
-      return load<std::int16_t>(from, 0);
+      return body(std::int16_t{});
     case TokenDtype::kInt32:
-      return load<std::int32_t>(from, 0);
+      return body(std::int32_t{});
     case TokenDtype::kInt64:
-      return load<std::int64_t>(from, 0);
+      return body(std::int64_t{});
     case TokenDtype::kUint16:
-      return load<std::uint16_t>(from, 0);
+      return body(std::uint16_t{});
   }
-  return 0;
+  SEQ1F1B_ASSERT(false, "dtype code ", static_cast<int>(dtype));
+}
+
+// What is read between two words of progress; a multiple of every token's size.
+constexpr std::size_t kBlockBytes = std::size_t{16} << 20;
+
+std::int64_t read_value(const std::byte* from, TokenDtype dtype) {
+  return with_type(
+      dtype, [&](auto token) { return static_cast<std::int64_t>(load<decltype(token)>(from, 0)); });
 }
 
 }  // namespace
 
 struct TokenFile::Mapping {
+  // The record first: it is there before files that are being replaced are.
   explicit Mapping(const std::string& path_prefix)
-      : prefix(path_prefix), index(path_prefix + ".idx"), content(path_prefix + ".bin") {
+      : prefix(path_prefix),
+        record(read_record(path_prefix)),
+        index(path_prefix + ".idx"),
+        content(path_prefix + ".bin") {
     check_header();
     check_sequences();
     check_documents();
@@ -151,7 +178,40 @@ struct TokenFile::Mapping {
              first_sequence(documents), ", the file has ", sequences);
   }
 
+  // The tokens from byte `begin` on.
+  void copy(std::int64_t begin, int vocab_size, std::span<std::int32_t> output) const {
+    const std::byte* from = content.bytes().data() + begin;
+    const auto limit = static_cast<std::uint64_t>(std::max(vocab_size, 0));
+    const std::int64_t outside = with_type(
+        dtype, [&](auto token) { return copy_tokens<decltype(token)>(from, limit, output); });
+    if (outside >= 0)
+      refuse(content.path(), begin + outside * token_bytes, "token ",
+             read_value(from + outside * token_bytes, dtype), " in a vocabulary of ", vocab_size,
+             "; was the file made with another tokenizer?");
+  }
+
+  // Calls body(block) for the tokens in pieces, from front to back.
+  void read_all(const Progress& progress,
+                const std::function<void(std::span<const std::byte>)>& body) const {
+    const auto bytes = content.bytes();
+    for (std::size_t at = 0; at < bytes.size(); at += kBlockBytes) {
+      if (progress)
+        progress(concat("reading ", content.path(), ", ", base::bytes_text(at), " of ",
+                        base::bytes_text(bytes.size())));
+      body(bytes.subspan(at, std::min(kBlockBytes, bytes.size() - at)));
+    }
+  }
+
+  template <class... Parts>
+  [[noreturn]] void refuse_record(const std::string& path, const Parts&... what) const {
+    throw DataError(concat(path, ": ", what..., " ", tokenizer_path(prefix),
+                           " says of it: the three "
+                           "files of ",
+                           prefix, " do not belong together; prepare them again"));
+  }
+
   std::string prefix;
+  std::optional<CorpusRecord> record;
   base::MappedFile index;
   base::MappedFile content;
   TokenDtype dtype = TokenDtype::kUint16;
@@ -177,40 +237,65 @@ std::int64_t TokenFile::document_tokens(std::int64_t document) const {
   return (mapping_->begin(document + 1) - mapping_->begin(document)) / mapping_->token_bytes;
 }
 
+CorpusIdentity TokenFile::examine(const Progress& progress, std::int64_t whole_check_bytes) const {
+  const Mapping& file = *mapping_;
+  const std::optional<CorpusRecord>& record = file.record;
+  CorpusIdentity found;
+  found.documents = documents();
+  found.tokens = tokens();
+  base::Checksum of_index;
+  of_index.update(file.index.bytes());
+  found.index_checksum = of_index.hex();
+  if (record) {
+    const CorpusIdentity& noted = record->identity;
+    if (noted.documents != found.documents || noted.tokens != found.tokens)
+      file.refuse_record(file.index.path(), "has ", found.documents, " documents of ", found.tokens,
+                         " tokens, not the ", noted.documents, " of ", noted.tokens, " that");
+    if (noted.index_checksum != found.index_checksum)
+      file.refuse_record(file.index.path(), "its checksum is ", found.index_checksum, ", not the ",
+                         noted.index_checksum, " that");
+    if (file.content_size() > whole_check_bytes) {
+      const std::string pieces = pieces_checksum(file.content.bytes());
+      if (record->pieces_checksum != pieces)
+        file.refuse_record(file.content.path(), "the checksum of its pieces is ", pieces,
+                           ", not the ", record->pieces_checksum, " that");
+      return noted;
+    }
+  }
+  base::Checksum of_content;
+  std::uint64_t largest = 0;
+  file.read_all(progress, [&](std::span<const std::byte> block) {
+    of_content.update(block);
+    largest = std::max(largest, with_type(file.dtype, [&](auto token) {
+                         return largest_token<decltype(token)>(block);
+                       }));
+  });
+  found.content_checksum = of_content.hex();
+  // A negative token comes out as itself.
+  found.largest_token = found.tokens == 0 ? -1 : static_cast<std::int64_t>(largest);
+  if (record && record->identity.content_checksum != found.content_checksum)
+    file.refuse_record(file.content.path(), "its checksum is ", found.content_checksum,
+                       ", not the ", record->identity.content_checksum, " that");
+  return found;
+}
+
+void TokenFile::require_within(int vocab_size, const Progress& progress) const {
+  const Mapping& file = *mapping_;
+  std::vector<std::int32_t> tokens;
+  std::int64_t begin = 0;
+  file.read_all(progress, [&](std::span<const std::byte> block) {
+    tokens.resize(block.size() / static_cast<std::size_t>(file.token_bytes));
+    file.copy(begin, vocab_size, tokens);
+    begin += static_cast<std::int64_t>(block.size());
+  });
+}
+
 void TokenFile::read(std::int64_t document, std::int64_t first, int vocab_size,
                      std::span<std::int32_t> output) const {
   const auto count = static_cast<std::int64_t>(output.size());
   SEQ1F1B_ASSERT(first >= 0 && first + count <= document_tokens(document), "tokens ", first, " to ",
                  first + count, " of ", document_tokens(document));
-  const Mapping& file = *mapping_;
-  const std::int64_t begin = file.begin(document) + first * file.token_bytes;
-  const std::byte* from = file.content.bytes().data() + begin;
-  const auto limit = static_cast<std::uint64_t>(std::max(vocab_size, 0));
-  std::int64_t outside = -1;
-  switch (file.dtype) {
-    case TokenDtype::kUint8:
-      outside = copy_tokens<std::uint8_t>(from, limit, output);
-      break;
-    case TokenDtype::kInt8:
-      outside = copy_tokens<std::int8_t>(from, limit, output);
-      break;
-    case TokenDtype::kInt16:
-      outside = copy_tokens<std::int16_t>(from, limit, output);
-      break;
-    case TokenDtype::kInt32:
-      outside = copy_tokens<std::int32_t>(from, limit, output);
-      break;
-    case TokenDtype::kInt64:
-      outside = copy_tokens<std::int64_t>(from, limit, output);
-      break;
-    case TokenDtype::kUint16:
-      outside = copy_tokens<std::uint16_t>(from, limit, output);
-      break;
-  }
-  if (outside >= 0)
-    refuse(file.content.path(), begin + outside * file.token_bytes, "token ",
-           read_value(from + outside * file.token_bytes, file.dtype), " in a vocabulary of ",
-           vocab_size, "; was the file made with another tokenizer?");
+  mapping_->copy(mapping_->begin(document) + first * mapping_->token_bytes, vocab_size, output);
 }
 
 }  // namespace seq1f1b::data

@@ -10,23 +10,41 @@
 #include <string>
 #include <vector>
 
+#include "core/base/files.h"
+#include "core/data/corpus_record.h"
+
 namespace seq1f1b::data {
 
-// Writes both files under temporary names and renames them when complete.
+class Tokenizer;
+
+// Writes under names of its own, which replace the prefix's together when all is complete
+// (publication.h). Any number of writers may write one prefix at once: the last to finish counts.
 class TokenFileWriter {
  public:
-  TokenFileWriter(const std::string& prefix, int vocab_size);
+  // `observer` sees every step on the disk; tests stop there. Throws DataError.
+  TokenFileWriter(const std::string& prefix, int vocab_size, base::DiskObserver observer = {});
   ~TokenFileWriter();  // without finish(): removes the temporary files
   void add_document(std::span<const std::int32_t> tokens);
-  void finish();
+  // With a tokenizer, PREFIX.tokenizer.json goes with the two, with a record of them
+  // (corpus_record.h); else the prefix has none afterwards. Throws DataError, and then the prefix's
+  // old files are as they were.
+  void finish(const Tokenizer* tokenizer = nullptr);
 
  private:
   struct State;
   std::unique_ptr<State> state_;
 };
 
+// Called between the parts of a long reading, with what comes next, e.g. "reading a/x.bin, 2 of 9
+// GiB".
+using Progress = std::function<void(const std::string&)>;
+
+// A file of at most so many bytes is compared with its record as a whole, a larger one in pieces.
+inline constexpr std::int64_t kWholeCheckBytes = std::int64_t{1} << 30;
+
 // Maps both files. Throws DataError with file and byte offset for anything truncated, misplaced or
-// of an unknown kind. Reads dtypes uint8, int8, int16, uint16, int32, int64.
+// of an unknown kind, and where a preparation of the prefix has not finished. Reads dtypes uint8,
+// int8, int16, uint16, int32, int64.
 class TokenFile {
  public:
   explicit TokenFile(const std::string& prefix);
@@ -38,6 +56,14 @@ class TokenFile {
   std::int64_t documents() const;
   std::int64_t document_tokens(std::int64_t document) const;
   std::int64_t tokens() const;
+  // What the files are. Where prepare has left a record, they are compared with it: the index, and
+  // the tokens as kWholeCheckBytes says. Where there is none, all tokens are read. Throws DataError
+  // where the record is of other files.
+  CorpusIdentity examine(const Progress& progress = {},
+                         std::int64_t whole_check_bytes = kWholeCheckBytes) const;
+  // Throws DataError naming file and byte offset of the first token < 0 or >= vocab_size, if any.
+  // Reads all of them.
+  void require_within(int vocab_size, const Progress& progress = {}) const;
   // Tokens [first, first + output.size()) of a document. Throws DataError naming file and byte
   // offset for a token < 0 or >= vocab_size.
   void read(std::int64_t document, std::int64_t first, int vocab_size,

@@ -1,14 +1,20 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <filesystem>
 #include <limits>
 #include <optional>
+#include <random>
 
-#include "core/base/files.h"
+#include "core/base/checksum.h"
+#include "core/base/mapped_file.h"
+#include "core/data/publication.h"
 #include "core/data/token_file.h"
 #include "core/data/token_index.h"
+#include "core/data/tokenizer.h"
+#include "core/data/tokenizer_json.h"
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::data {
@@ -26,22 +32,39 @@ void append(std::string& bytes, Value value) {
 }  // namespace
 
 struct TokenFileWriter::State {
-  State(const std::string& path_prefix, int vocabulary)
+  State(const std::string& path_prefix, int vocabulary, base::DiskObserver observer)
       : prefix(path_prefix),
-        // The process id keeps two runs with one prefix out of each other's way until the renames.
-        temporary_prefix(concat(path_prefix, ".tmp.", ::getpid())),
+        // Other machines have the same process ids.
+        temporary_prefix(concat(path_prefix, ".tmp.", ::getpid(), ".", std::hex,
+                                std::random_device{}(), std::random_device{}())),
         vocab_size(vocabulary),
-        wide(vocabulary >= kFirstWideVocabulary) {}
+        wide(vocabulary >= kFirstWideVocabulary),
+        disk(std::move(observer)) {}
 
   ~State() {
-    std::error_code ignored;  // nothing to be done about it here
-    std::filesystem::remove(temporary_prefix + ".bin", ignored);
-    std::filesystem::remove(temporary_prefix + ".idx", ignored);
+    for (const char* ending : {".bin", ".idx", kTokenizerEnding, kMarkEnding}) {
+      std::error_code ignored;  // nothing to be done about it here
+      std::filesystem::remove(temporary_prefix + ending, ignored);
+    }
   }
 
   void flush() {
-    tokens_file->write(buffer);
+    const std::string_view bytes = buffer;
+    tokens_file->write(bytes);
+    checksum.update(std::as_bytes(std::span(bytes)));
     buffer.clear();
+  }
+
+  // Of what was to be written, whatever the disk has made of it.
+  CorpusRecord record(const std::string& index_text) const {
+    CorpusRecord record;
+    record.identity.documents = static_cast<std::int64_t>(lengths.size());
+    for (const std::int32_t length : lengths) record.identity.tokens += length;
+    record.identity.largest_token = largest;
+    record.identity.index_checksum = base::text_checksum(index_text);
+    record.identity.content_checksum = checksum.hex();
+    record.pieces_checksum = pieces_checksum(base::MappedFile(temporary_prefix + ".bin").bytes());
+    return record;
   }
 
   std::string index() const {
@@ -67,11 +90,15 @@ struct TokenFileWriter::State {
   base::Disk disk;
   std::optional<base::OutputFile> tokens_file;
   std::string buffer;
+  base::Checksum checksum;  // of the tokens flushed
+  std::int32_t largest = -1;
   std::vector<std::int32_t> lengths;
 };
 
-TokenFileWriter::TokenFileWriter(const std::string& prefix, int vocab_size)
-    : state_(std::make_unique<State>(prefix, vocab_size)) {
+TokenFileWriter::TokenFileWriter(const std::string& prefix, int vocab_size,
+                                 base::DiskObserver observer)
+    : state_(std::make_unique<State>(prefix, vocab_size, std::move(observer))) {
+  require_replaceable(prefix);
   state_->tokens_file.emplace(state_->disk, state_->temporary_prefix + ".bin");
 }
 
@@ -85,6 +112,7 @@ void TokenFileWriter::add_document(std::span<const std::int32_t> tokens) {
   for (const std::int32_t token : tokens) {
     SEQ1F1B_ASSERT(token >= 0 && token < state.vocab_size, "token ", token, " of ",
                    state.vocab_size);
+    state.largest = std::max(state.largest, token);
     if (state.wide)
       append(state.buffer, token);
     else
@@ -94,17 +122,16 @@ void TokenFileWriter::add_document(std::span<const std::int32_t> tokens) {
   state.lengths.push_back(static_cast<std::int32_t>(tokens.size()));
 }
 
-void TokenFileWriter::finish() {
+void TokenFileWriter::finish(const Tokenizer* tokenizer) {
   State& state = *state_;
   state.flush();
   state.tokens_file->finish();
-  state.disk.write_file(state.temporary_prefix + ".idx", state.index());
-  // The index last: a reader that finds a new index finds the tokens it speaks of. An old index
-  // with new tokens is refused by its sizes.
-  state.disk.rename(state.temporary_prefix + ".bin", state.prefix + ".bin");
-  state.disk.rename(state.temporary_prefix + ".idx", state.prefix + ".idx");
-  const auto folder = std::filesystem::path(state.prefix).parent_path();
-  state.disk.sync_directory(folder.empty() ? "." : folder.string());
+  const std::string index = state.index();
+  state.disk.write_file(state.temporary_prefix + ".idx", index);
+  if (tokenizer != nullptr)
+    state.disk.write_file(state.temporary_prefix + kTokenizerEnding,
+                          with_record(tokenizer->to_json(), state.record(index)));
+  publish(state.disk, state.temporary_prefix, state.prefix, tokenizer != nullptr);
 }
 
 }  // namespace seq1f1b::data

@@ -32,9 +32,15 @@ std::unique_ptr<Tokenizer> train_sentencepiece(std::string_view text, int vocab_
 // A given sentencepiece model file.
 std::unique_ptr<Tokenizer> load_sentencepiece(const std::string& model_path,
                                               const std::string& document_separator = "\n");
-// The tokenizer file of a run: `configured`, or the one that prepare wrote beside the first of the
-// prefixes; empty when there is neither.
-std::string find_tokenizer(const std::string& configured, const std::vector<std::string>& prefixes);
+// The tokenizer of a run: the file `configured`, or where that is empty the one that prepare wrote
+// beside the prefixes. Throws ConfigError where these are not all the same tokenizer: the
+// same numbers would be other text.
+struct FoundTokenizer {
+  std::unique_ptr<Tokenizer> tokenizer;  // null: there is none
+  std::string path;
+};
+FoundTokenizer find_tokenizer(const std::string& configured,
+                              const std::vector<std::string>& prefixes);
 // From a file or string made of to_json(). Throws DataError.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& path);
 std::unique_ptr<Tokenizer> tokenizer_from_json(const std::string& json, const std::string& source);

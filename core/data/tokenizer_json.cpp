@@ -1,6 +1,5 @@
 #include "core/data/tokenizer_json.h"
 
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "core/base/files.h"
@@ -29,6 +28,27 @@ std::unique_ptr<Tokenizer> build(const nlohmann::json& json, const std::string& 
 
 }  // namespace
 
+nlohmann::ordered_json pending_header() {
+  return {{"format", kFormat}, {"version", kVersion}, {"kind", kPendingKind}};
+}
+
+nlohmann::json parse_tokenizer_file(const std::string& text, const std::string& source) {
+  try {
+    auto json = nlohmann::json::parse(text);
+    if (json.at("format") != kFormat) throw DataError(concat(source, ": is not a tokenizer file"));
+    if (json.at("version") != kVersion)
+      throw DataError(concat(source, ": tokenizer file of version ", json.at("version").dump(),
+                             "; this program reads version ", kVersion));
+    if (json.at("kind") == kPendingKind)
+      throw DataError(concat(source,
+                             ": the preparation of these files was interrupted, or is under way: "
+                             "they do not belong together; wait for it, or prepare them again"));
+    return json;
+  } catch (const nlohmann::json::exception& error) {
+    throw DataError(concat(source, ": is not a tokenizer file: ", error.what()));
+  }
+}
+
 nlohmann::ordered_json json_header(const Tokenizer& tokenizer,
                                    const std::string& document_separator) {
   return {{"format", kFormat},
@@ -37,13 +57,6 @@ nlohmann::ordered_json json_header(const Tokenizer& tokenizer,
           {"vocab_size", tokenizer.vocab_size()},
           {"end_of_document", tokenizer.end_of_document()},
           {"document_separator", document_separator}};
-}
-
-std::string find_tokenizer(const std::string& configured,
-                           const std::vector<std::string>& prefixes) {
-  if (!configured.empty() || prefixes.empty()) return configured;
-  const std::string beside = prefixes.front() + ".tokenizer.json";
-  return std::filesystem::exists(beside) ? beside : "";
 }
 
 void check_separator(const std::string& document_separator) {
@@ -59,11 +72,7 @@ void check_token(std::int32_t token, int vocab_size) {
 
 std::unique_ptr<Tokenizer> tokenizer_from_json(const std::string& text, const std::string& source) {
   try {
-    const auto json = nlohmann::json::parse(text);
-    if (json.at("format") != kFormat) throw DataError(concat(source, ": is not a tokenizer file"));
-    if (json.at("version") != kVersion)
-      throw DataError(concat(source, ": tokenizer file of version ", json.at("version").dump(),
-                             "; this program reads version ", kVersion));
+    const auto json = parse_tokenizer_file(text, source);
     auto tokenizer = build(json, source);
     // The model is opaque to us; these two numbers catch one that was swapped or altered.
     if (json.at("vocab_size") != tokenizer->vocab_size() ||

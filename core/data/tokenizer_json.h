@@ -8,6 +8,19 @@
 
 namespace seq1f1b::data {
 
+// PREFIX + this is the tokenizer file beside token files.
+inline constexpr const char* kTokenizerEnding = ".tokenizer.json";
+inline std::string tokenizer_path(const std::string& prefix) { return prefix + kTokenizerEnding; }
+
+// The kind of a tokenizer file that is no tokenizer but the mark of a preparation which has not
+// finished (publication.h), and the fields that it shares with the others.
+inline constexpr const char* kPendingKind = "pending";
+nlohmann::ordered_json pending_header();
+
+// A tokenizer file as JSON. Throws DataError, naming `source`, for another format or version and
+// for a preparation that has not finished.
+nlohmann::json parse_tokenizer_file(const std::string& text, const std::string& source);
+
 // The fields every kind has: format, version, kind, vocab_size, end_of_document,
 // document_separator.
 nlohmann::ordered_json json_header(const Tokenizer& tokenizer,

@@ -88,8 +88,10 @@ std::string attention_json(const runtime::AttentionChoice& choice) {
 std::string evaluation_json(const Evaluation& evaluation) { return to_json(evaluation).dump(); }
 
 std::string extra_json(const config::Config& config, const std::optional<Evaluation>& evaluation,
-                       const std::optional<runtime::AttentionChoice>& attention) {
+                       const std::optional<runtime::AttentionChoice>& attention,
+                       const std::string& data) {
   nlohmann::ordered_json extra{{"seed", config.training.seed}, {"split", config.data.split}};
+  if (!data.empty()) extra["data"] = nlohmann::ordered_json::parse(data);
   if (evaluation) extra["evaluation"] = to_json(*evaluation);
   if (attention) extra["attention"] = to_json(*attention);
   return extra.dump();
@@ -131,20 +133,6 @@ std::optional<runtime::AttentionChoice> attention_of_extra(const std::string& ex
     throw DataError(concat("the checkpoint's choice of attention is not understood: ", error.what(),
                            "; set runtime.attention to own or cudnn"));
   }
-}
-
-std::string split_differences(const std::string& extra, const config::Config& configured) {
-  const auto stored = nlohmann::ordered_json::parse(extra, nullptr, false);
-  if (!stored.is_object()) return "";
-  std::string sentences;
-  const auto compare = [&](const char* key, const char* path, const nlohmann::ordered_json& ours) {
-    if (!stored.contains(key) || stored[key] == ours) return;
-    sentences += concat(sentences.empty() ? "" : "; ", path, " is ", stored[key].dump(),
-                        " in the checkpoint and ", ours.dump(), " in the configuration");
-  };
-  compare("seed", "training.seed", configured.training.seed);
-  compare("split", "data.split", configured.data.split);
-  return sentences;
 }
 
 }  // namespace seq1f1b::train

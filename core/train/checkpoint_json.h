@@ -24,15 +24,14 @@ std::string evaluation_json(const Evaluation& evaluation);
 // "cudnn_seconds", "cudnn_refusal"}]}, of the last three what there is. For people to read, too.
 std::string attention_json(const runtime::AttentionChoice& choice);
 
-// A checkpoint's extra state: what decides which documents are held out (compared on resume,
-// because another split would train on text that validated before), the last evaluation, so that a
-// finished run can report it again, and the choice of runtime.attention: auto.
+// A checkpoint's extra state: what decides which samples are read (compared on resume, because
+// others would train on text that validated before), the last evaluation, so that a finished run
+// can report it again, the choice of runtime.attention: auto, and `data` (data_json; empty: none).
 std::string extra_json(const config::Config& config, const std::optional<Evaluation>& evaluation,
-                       const std::optional<runtime::AttentionChoice>& attention = {});
+                       const std::optional<runtime::AttentionChoice>& attention = {},
+                       const std::string& data = {});
 std::optional<Evaluation> evaluation_of_extra(const std::string& extra);
 // None where there is none. Throws DataError where it is not understood.
 std::optional<runtime::AttentionChoice> attention_of_extra(const std::string& extra);
-// A sentence per difference, as model_differences.
-std::string split_differences(const std::string& extra, const config::Config& configured);
 
 }  // namespace seq1f1b::train

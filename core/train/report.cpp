@@ -1,6 +1,7 @@
 #include "core/train/report.h"
 
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "core/base/text.h"
 #include "core/metrics/run_info.h"
@@ -64,6 +65,12 @@ void Report::start(const Provenance& provenance, const RunState& state,
     if (!state.checkpoint.empty()) {
       directory_.show(concat("resumed from ", state.checkpoint, " at step ", state.step));
       directory_.event("resume", concat("{\"step\": ", state.step, "}"));
+    }
+    if (!state.data_change.empty()) {
+      directory_.show(concat("other data than the checkpoint's (", state.data_change,
+                             "): the samples begin anew"));
+      directory_.event("data_change", concat("{\"step\": ", state.step, ", \"changes\": ",
+                                             nlohmann::json(state.data_change).dump(), "}"));
     }
     if (!evaluates)
       directory_.show("no evaluation: data.split leaves less than one window for validation");

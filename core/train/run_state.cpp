@@ -7,6 +7,7 @@
 #include "core/parameters/initialise.h"
 #include "core/train/agreement.h"
 #include "core/train/checkpoint_json.h"
+#include "core/train/data_identity.h"
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::train {
@@ -23,11 +24,6 @@ void require_same_run(const checkpoint::Reader& reader, const config::Config& co
   if (!differences.empty())
     throw ConfigError(concat(path, " holds another model: ", differences,
                              ". Use another checkpoint.directory, or checkpoint.resume: none"));
-  const std::string moved = split_differences(reader.state().extra_json, config);
-  if (!moved.empty())
-    throw ConfigError(concat(path, ": ", moved,
-                             ". Documents would move between training and validation: keep "
-                             "training.seed and data.split, or set checkpoint.resume: none"));
   if (tokenizer && reader.has_attachment(kTokenizer) &&
       reader.attachment(kTokenizer) != tokenizer->to_json())
     throw ConfigError(concat(path,
@@ -56,6 +52,19 @@ std::string find_checkpoint(const config::Config& config, comm::Group& all,
 
 }  // namespace
 
+void take_change(RunState& state, const config::Config& config, const std::string& differences) {
+  if (differences.empty()) return;
+  if (config.data.on_change != "restart")
+    throw ConfigError(concat(
+        state.checkpoint, " was trained on other samples: ", differences,
+        ". Documents would move between training and validation, and samples be read twice or not "
+        "at all: keep training.seed, data.split, training.seq_length and the files, or set "
+        "data.on_change: restart, which goes on with the samples from 0, or checkpoint.resume: "
+        "none"));
+  state.data_change += concat(state.data_change.empty() ? "" : "; ", differences);
+  state.consumed_samples = 0;
+}
+
 RunState find_state(const config::Config& config, const data::Tokenizer* tokenizer,
                     comm::Group& all, RunDirectory& directory) {
   RunState state;
@@ -66,9 +75,14 @@ RunState find_state(const config::Config& config, const data::Tokenizer* tokeniz
     const checkpoint::TrainingState& stored = reader.state();
     state.step = stored.step;
     state.consumed_samples = stored.consumed_samples;
+    state.consumed_tokens = stored.consumed_tokens;
+    state.extra = stored.extra_json;
     state.evaluation = evaluation_of_extra(stored.extra_json);
     if (config.runtime.attention == "auto") state.attention = attention_of_extra(stored.extra_json);
     require_same_run(reader, config, tokenizer);
+    const std::int64_t tokens_per_sample =
+        stored.consumed_samples > 0 ? stored.consumed_tokens / stored.consumed_samples : 0;
+    take_change(state, config, order_differences(stored.extra_json, tokens_per_sample, config));
   });
   return state;
 }
@@ -96,9 +110,9 @@ void save(RunState& state, const config::Config& config, const data::Tokenizer* 
   checkpoint::TrainingState stored;
   stored.step = state.step;
   stored.consumed_samples = state.consumed_samples;
-  stored.consumed_tokens = state.consumed_samples * config.training.seq_length;
+  stored.consumed_tokens = state.consumed_tokens;
   stored.model_json = model_json(config.model);
-  stored.extra_json = extra_json(config, state.evaluation, state.attention);
+  stored.extra_json = extra_json(config, state.evaluation, state.attention, state.data);
   checkpoint::Attachments attachments;
   attachments["config.resolved.yaml"] = config::to_yaml(config);
   if (tokenizer) attachments[kTokenizer] = tokenizer->to_json();

@@ -10,27 +10,23 @@ namespace {
 
 data::DatasetSpec share_of(const config::Config& config, data::Share share) {
   data::DatasetSpec spec;
-  spec.prefixes = config.data.train;
   spec.shares = config::split_shares(config.data.split);
   spec.share = share;
   spec.seq_length = config.training.seq_length;
   spec.seed = config.training.seed;
-  spec.vocab_size = config.model.vocab_size;
   return spec;
 }
 
 }  // namespace
 
-Samples::Samples(const config::Config& config)
+Samples::Samples(const config::Config& config, const data::Progress& progress)
     : seq_length_(config.training.seq_length),
       batch_(config.training.global_batch_size),
-      training_(share_of(config, data::Share::kTrain)) {
-  try {
-    validation_ = std::make_unique<data::Dataset>(share_of(config, data::Share::kValidation));
-  } catch (const DataError&) {
-    // The files are readable, or the training share would have failed: the share is too small for
-    // one window. Training goes on without evaluation, and the trainer says so.
-  }
+      files_(
+          std::make_shared<data::TokenFiles>(config.data.train, config.model.vocab_size, progress)),
+      training_(files_, share_of(config, data::Share::kTrain)),
+      validation_(files_, share_of(config, data::Share::kValidation)) {
+  training_.require_windows();
 }
 
 std::size_t Samples::batch_tokens() const { return static_cast<std::size_t>(batch_ * window()); }
@@ -42,8 +38,7 @@ void Samples::training_batch(std::int64_t consumed, std::span<std::int32_t> outp
 }
 
 std::int64_t Samples::evaluation_batches(std::int64_t wanted) const {
-  if (!validation_) return 0;
-  const std::int64_t all = (validation_->windows() + batch_ - 1) / batch_;
+  const std::int64_t all = (validation_.windows() + batch_ - 1) / batch_;
   return wanted == 0 ? all : std::min(wanted, all);
 }
 
@@ -52,8 +47,8 @@ void Samples::evaluation_batch(std::int64_t index, std::span<std::int32_t> outpu
     const auto target =
         output.subspan(static_cast<std::size_t>(i * window()), static_cast<std::size_t>(window()));
     const std::int64_t sample = index * batch_ + i;
-    if (sample < validation_->windows())
-      validation_->sample(sample, target);
+    if (sample < validation_.windows())
+      validation_.sample(sample, target);
     else
       std::fill(target.begin(), target.end(), -1);
   }

@@ -13,9 +13,13 @@ namespace seq1f1b::train {
 
 class Samples {
  public:
-  // `config` with a known vocabulary. Opens the training share and, where the split has one and it
-  // holds at least one window, the validation share. Throws DataError.
-  explicit Samples(const config::Config& config);
+  // `config` with a known vocabulary. Opens and examines the files (data::TokenFiles). Throws
+  // ConfigError and DataError, also where the training share holds no window.
+  explicit Samples(const config::Config& config, const data::Progress& progress = {});
+
+  const data::TokenFiles& files() const { return *files_; }
+  const data::Dataset& training() const { return training_; }
+  const data::Dataset& validation() const { return validation_; }  // may hold no window
 
   // Tokens of a batch: global_batch_size * (seq_length + 1).
   std::size_t batch_tokens() const;
@@ -24,7 +28,7 @@ class Samples {
   void training_batch(std::int64_t consumed, std::span<std::int32_t> output) const;
 
   // Batches of an evaluation over the validation share: `wanted`, or all when 0 or more than all;
-  // 0 when there is no validation share.
+  // 0 when the validation share holds no window.
   std::int64_t evaluation_batches(std::int64_t wanted) const;
   // Batch `index` in order; positions beyond the end of the share are -1, which the loss ignores.
   void evaluation_batch(std::int64_t index, std::span<std::int32_t> output) const;
@@ -33,8 +37,8 @@ class Samples {
   std::int64_t window() const { return seq_length_ + 1; }
 
   std::int64_t seq_length_, batch_;
-  data::Dataset training_;
-  std::unique_ptr<data::Dataset> validation_;
+  std::shared_ptr<const data::TokenFiles> files_;
+  data::Dataset training_, validation_;
 };
 
 // Bytes of text that the labels of a batch stand for, and how many labels there are.

@@ -15,10 +15,8 @@ namespace seq1f1b::train {
 std::unique_ptr<data::Tokenizer> load_tokenizer(config::Loaded& loaded) {
   config::ModelConfig& model = loaded.config.model;
   const config::DataConfig& data = loaded.config.data;
-  const std::string path =
+  auto [tokenizer, path] =
       data::find_tokenizer(data.tokenizer == "auto" ? "" : data.tokenizer, data.train);
-  std::unique_ptr<data::Tokenizer> tokenizer;
-  if (!path.empty()) tokenizer = data::load_tokenizer(path);
   if (model.vocab_size == 0) {
     if (!tokenizer)
       throw ConfigError(
@@ -35,7 +33,7 @@ std::unique_ptr<data::Tokenizer> load_tokenizer(config::Loaded& loaded) {
   if (tokenizer && tokenizer->vocab_size() > model.vocab_size)
     throw ConfigError(concat("model.vocab_size ", model.vocab_size, " is smaller than the ",
                              tokenizer->vocab_size(), " tokens of ", path));
-  return tokenizer;
+  return std::move(tokenizer);
 }
 
 void choose_device(config::Loaded& loaded, comm::Group& all, RunDirectory& directory) {

@@ -8,6 +8,7 @@
 #include "core/optimizer/lr_schedule.h"
 #include "core/runtime/last_start.h"
 #include "core/train/agreement.h"
+#include "core/train/open_data.h"
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::train {
@@ -112,11 +113,8 @@ void Trainer::set_up() {
       [&](const runtime::RankPlan& plan, std::span<std::byte> idle) {
         choose_attention(job_, plan, idle, backend, *all_, state_, directory_);
       });
-  agree(*all_, "opening the data", [&] {
-    if (!runtime_->needs_samples()) return;
-    samples_ = std::make_unique<Samples>(config);
-    batch_.resize(samples_->batch_tokens());
-  });
+  samples_ = open_data(config, runtime_->needs_samples(), *all_, state_, directory_);
+  if (samples_) batch_.resize(samples_->batch_tokens());
   step_ = std::make_unique<Step>(job_, *runtime_, *compute_->fabric);
   load_parameters(state_, config, runtime_->store(), backend, compute_->threads, *all_);
   evaluator_.emplace(config, *runtime_, samples_.get(), batch_, tokenizer_.get(), *all_);
@@ -143,6 +141,7 @@ metrics::StepMetrics Trainer::step() {
                              " and the gradient norm ", result.grad_norm, kAfterDivergence));
   state_.step = number;
   state_.consumed_samples += training.global_batch_size;
+  state_.consumed_tokens += job_.derived.tokens_per_step;
 
   metrics::StepMetrics shown;
   shown.step = number;

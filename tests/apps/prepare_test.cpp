@@ -66,6 +66,75 @@ TEST_CASE("prepare splits at another separator") {
   CHECK(outcome.output.find("prepared x: 2 documents, 7 tokens ") == 0);
 }
 
+TEST_CASE("prepare takes no other file for text, unless it is told to") {
+  const TemporaryFolder folder;
+  const auto write = [&](const char* name, const std::string& text) {
+    testing::write_bytes(folder.file(name), text);
+  };
+  write("windows", "one\r\ntwo\r\nthree\n");
+  write("marked", "\xEF\xBB\xBFone\ntwo\n");
+  write("gz", "\x1F\x8B\x08 rest");
+  write("a.jsonl", "{}\n");
+  write("records", "{\"text\": \"one\"}\n{\"text\": \"two\"}\n");
+  write("wide", "\xFF\xFEo");
+  write("braces", "{ int x; }\nreturn;\n");
+  struct Sample {
+    std::string arguments;
+    int code;
+    std::string message;
+  };
+  const auto sample = GENERATE(values<Sample>({
+      {"windows", 2,
+       "windows: 2 of 3 lines end with CRLF, as on Windows: --line-endings lf makes that a line "
+       "feed, --line-endings keep takes the text as it is\n"},
+      {"windows --line-endings cr", 2, "--line-endings: "},
+      {"gz", 3, "gz: is compressed with gzip, not plain text: unpack it first (zcat gz | seq1f1b "},
+      {"a.jsonl", 3, "a.jsonl: is JSON lines, not plain text: JSON is not read yet; "},
+      {"records", 3, "records: is JSON lines, not plain text: JSON is not read yet; "},
+      {"wide", 3, "wide: is UTF-16 by its byte order mark, not plain text: convert it first ("},
+      {"windows --line-endings lf", 0, "3 documents, 14 tokens "},
+      {"windows --line-endings keep", 0, "3 documents, 16 tokens "},
+      {"windows --document-separator '\\r\\n'", 0, "3 documents, 15 tokens "},
+      {"marked", 0, "2 documents, 8 tokens "},
+      {"marked --as-text", 0, "2 documents, 11 tokens "},
+      {"records --as-text", 0, "2 documents, 32 tokens "},
+      {"gz --as-text", 0, "1 documents, 9 tokens "},
+      {"braces", 0, "2 documents, "},
+  }));
+  CAPTURE(sample.arguments);
+  const Outcome outcome = prepare(folder, sample.arguments + " --output x");
+  CAPTURE(outcome.output);
+  CHECK(outcome.code == sample.code);
+  const std::string begin = sample.code == 0 ? "prepared x: " : "seq1f1b: error: ";
+  CHECK(outcome.output.find(begin + sample.message) == 0);
+  CHECK(outcome.output.find('\n') == outcome.output.size() - 1);
+  const auto said = [&](const char* what) {
+    return outcome.output.find(what) != std::string::npos;
+  };
+  CHECK(said("; 2 CRLF made LF\n") == (sample.arguments == "windows --line-endings lf"));
+  CHECK(said("; the byte order mark at the start left out\n") == (sample.arguments == "marked"));
+}
+
+TEST_CASE("a file-size limit leaves the old files, and is told") {
+  const TemporaryFolder folder;
+  testing::write_bytes(folder.file("text"), "one\ntwo\n");
+  testing::write_bytes(folder.file("more"), std::string(100000, 'x') + "\n");
+  REQUIRE(prepare(folder, "text --output x").code == 0);
+  const auto old = [&](const char* ending) {
+    return testing::read_bytes(folder.file(std::string("x") + ending));
+  };
+  const std::string bin = old(".bin"), idx = old(".idx"), tokenizer = old(".tokenizer.json");
+  const Outcome outcome = apps::run_shell("cd '" + folder.file("") +
+                                          "' && ulimit -f 8 && seq1f1b prepare more --output x");
+  CAPTURE(outcome.output);
+  CHECK(outcome.code == 3);
+  CHECK(outcome.output.find("seq1f1b: error: cannot write x.tmp.") == 0);
+  CHECK(old(".bin") == bin);
+  CHECK(old(".idx") == idx);
+  CHECK(old(".tokenizer.json") == tokenizer);
+  CHECK(folder.entries() == 5);
+}
+
 TEST_CASE("prepare says in one line what it cannot do") {
   const TemporaryFolder folder;
   testing::write_bytes(folder.file("text"), "hello world\n");

@@ -11,6 +11,7 @@
 #include "core/checkpoint/parameters_io.h"
 #include "core/parameters/initialise.h"
 #include "core/train/checkpoint_json.h"
+#include "core/train/data_identity.h"
 #include "core/train/generate.h"
 #include "core/train/run_state.h"
 #include "core/train/step.h"
@@ -278,8 +279,8 @@ TEST_CASE("a checkpoint of another model is told by its fields", "[checkpoint]")
   config::Config reseeded = config;
   reseeded.training.seed = 9;
   const std::string extra = train::extra_json(config, train::Evaluation{1.5, 2.25, 7});
-  CHECK(train::split_differences(extra, config) == "");
-  CHECK(train::split_differences(extra, reseeded) ==
+  CHECK(train::order_differences(extra, 0, config) == "");
+  CHECK(train::order_differences(extra, 0, reseeded) ==
         "training.seed is 1234 in the checkpoint and 9 in the configuration");
   CHECK(train::evaluation_of_extra(extra)->bits_per_byte == 2.25);
 }

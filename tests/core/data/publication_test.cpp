@@ -1,0 +1,272 @@
+// The three files of a token set appear together or not at all: the writing is stopped, or fails,
+// at each of its steps on the disk, one after the other, and several write the same prefix at once.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <thread>
+
+#include "core/data/prefix_lock.h"
+#include "core/data/token_file.h"
+#include "core/data/tokenizer.h"
+#include "kernels/common/errors.h"
+#include "tests/catch.h"
+#include "tests/support/temporary_folder.h"
+
+using namespace seq1f1b;
+using namespace seq1f1b::data;
+using namespace seq1f1b::testing;
+
+namespace fs = std::filesystem;
+
+namespace {
+
+using Tokens = std::vector<std::int32_t>;
+
+// Set `content` of the prefix: as many documents of equal lengths whatever the content, so that
+// only checksums tell the files of one set from those of another. Separators differ as well.
+void write_set(const std::string& prefix, int content, const base::DiskObserver& observer = {}) {
+  const auto tokenizer = make_byte_tokenizer(std::string(1, static_cast<char>('a' + content)));
+  TokenFileWriter writer(prefix, tokenizer->vocab_size(), observer);
+  for (int document = 0; document < 3; ++document)
+    writer.add_document(Tokens{content, document, 256});
+  writer.finish(tokenizer.get());
+}
+
+// The content of the set, when all of it is of one; -1 where the set is refused or not there.
+// Throws what tells that another mixture was let through.
+int content_of(const std::string& prefix) {
+  try {
+    const TokenFile file(prefix);
+    file.examine();
+    Tokens tokens(3);
+    file.read(0, 0, 257, tokens);
+    const auto tokenizer = load_tokenizer(prefix + ".tokenizer.json");
+    if (tokenizer->decode(Tokens{256}) != std::string(1, static_cast<char>('a' + tokens[0])))
+      throw std::runtime_error("a tokenizer of another set");
+    return tokens[0];
+  } catch (const DataError&) {
+    return -1;
+  }
+}
+
+constexpr int kKilled = 9;
+
+// A process that writes the set and ends before its step number `stop`; true when there is none.
+bool write_until(const std::string& prefix, int content, int stop) {
+  const pid_t child = ::fork();
+  if (child < 0) throw std::runtime_error("fork failed");
+  if (child == 0) {
+    int steps = 0;
+    try {
+      write_set(prefix, content, [&](std::string_view, const std::string&) {
+        if (++steps == stop) ::_exit(kKilled);
+      });
+    } catch (...) {
+      ::_exit(1);
+    }
+    ::_exit(0);
+  }
+  int status = 0;
+  if (::waitpid(child, &status, 0) != child || !WIFEXITED(status)) throw std::runtime_error("wait");
+  if (WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != kKilled)
+    throw std::runtime_error("the writing failed by itself");
+  return WEXITSTATUS(status) == 0;
+}
+
+// Names in the folder without those that a process killed while it wrote has left.
+std::vector<std::string> names(const TemporaryFolder& folder) {
+  std::vector<std::string> found;
+  for (const auto& entry : fs::directory_iterator(folder.path()))
+    if (entry.path().filename().string().find("x.tmp.") != 0)
+      found.push_back(entry.path().filename());
+  std::ranges::sort(found);
+  return found;
+}
+
+const std::vector<std::string> kSet{"x.bin", "x.idx", "x.tokenizer.json"};
+
+}  // namespace
+
+TEST_CASE("a writer killed at any step leaves one whole set, or one that is refused") {
+  const bool first = GENERATE(true, false);  // nothing is there before, or another set
+  int refused = 0;
+  for (int stop = 1;; ++stop) {
+    CAPTURE(first, stop);
+    const TemporaryFolder folder(memory_parent());
+    const std::string prefix = folder.file("x");
+    if (!first) write_set(prefix, 1);
+    const bool finished = write_until(prefix, 2, stop);
+    const int found = content_of(prefix);
+    if (finished) CHECK(found == 2);
+    const bool not_there = first && !fs::exists(prefix + ".idx");
+    CHECK((found == 2 || (found == 1 && !first) || found == -1));
+    if (found == -1 && !not_there) {
+      ++refused;
+      // In words that say what to do.
+      CHECK(message_of<DataError>([&] {
+              TokenFile file(prefix);
+            }).find("the preparation of these files was interrupted") != std::string::npos);
+    }
+    if (first && found == -1) CHECK_THROWS_AS(TokenFile(prefix), DataError);
+
+    // The next one, killed at the same place, then not: nothing of the others is left.
+    write_until(prefix, 3, stop);
+    const int later = content_of(prefix);
+    CHECK((later == -1 || (later >= 1 && later <= 3)));
+    write_set(prefix, 4);
+    CHECK(content_of(prefix) == 4);
+    CHECK(names(folder) == kSet);
+    if (finished) break;
+  }
+  CHECK(refused > 1);
+}
+
+TEST_CASE("a killed replacement is undone by the next that fails, too") {
+  const TemporaryFolder folder(memory_parent());
+  const std::string prefix = folder.file("x");
+  write_set(prefix, 1);
+  int stop = 1;
+  while (write_until(prefix, 2, stop), content_of(prefix) != -1) ++stop;
+  // The second finds the place refused, puts the first set back, and fails to write its own.
+  int marks = 0;
+  const std::string why = message_of<DataError>([&] {
+    write_set(prefix, 3, [&](std::string_view step, const std::string& path) {
+      if (step == "rename" && path.ends_with(".tokenizer.json") && ++marks == 2)
+        throw DataError("disk on fire");
+    });
+  });
+  CHECK(why == "disk on fire");
+  CHECK(content_of(prefix) == 1);
+  CHECK(names(folder) == kSet);
+}
+
+TEST_CASE("a writer that fails at any step leaves the old files as they were, and nothing else") {
+  const bool first = GENERATE(true, false);
+  for (int stop = 1;; ++stop) {
+    CAPTURE(first, stop);
+    const TemporaryFolder folder(memory_parent());
+    const std::string prefix = folder.file("x");
+    if (!first) write_set(prefix, 1);
+    int steps = 0, commits = 0;
+    std::string why;
+    try {
+      write_set(prefix, 2, [&](std::string_view step, const std::string& path) {
+        if (++steps == stop) throw DataError("disk on fire");
+        // The second one is the new tokenizer file: from there on the new set stands.
+        if (step == "rename" && path == prefix + ".tokenizer.json") ++commits;
+      });
+    } catch (const DataError& error) {
+      why = error.what();
+    }
+    if (steps < stop) break;
+    CHECK(why == "disk on fire");
+    if (commits == 2 && content_of(prefix) == 2) continue;  // whole; leftovers go with the next
+    CHECK(content_of(prefix) == (first ? -1 : 1));
+    CHECK(names(folder) == (first ? std::vector<std::string>{} : kSet));
+    CHECK(folder.entries() == (first ? 0 : 3));
+  }
+}
+
+TEST_CASE("of several writers of one prefix at once the last counts, whole") {
+  const TemporaryFolder folder(memory_parent());
+  const std::string prefix = folder.file("x");
+  for (int round = 0; round < 5; ++round) {
+    std::vector<std::thread> writers;
+    for (int content = 0; content < 6; ++content)
+      writers.emplace_back([&, content] { write_set(prefix, content); });
+    for (std::thread& writer : writers) writer.join();
+    CHECK(content_of(prefix) >= 0);
+    CHECK(folder.entries() == 3);
+  }
+}
+
+TEST_CASE("a mixture of two sets is refused, whichever file is of the other") {
+  for (const std::string ending : {".bin", ".idx", ".tokenizer.json"}) {
+    CAPTURE(ending);
+    const TemporaryFolder folder(memory_parent());
+    write_set(folder.file("x"), 1);
+    // Another length of the last document, in the same file sizes.
+    const auto tokenizer = make_byte_tokenizer("b");
+    TokenFileWriter writer(folder.file("y"), 257);
+    for (const Tokens& document : {Tokens{1, 0, 256, 256}, Tokens{1, 256}, Tokens{7, 2, 256}})
+      writer.add_document(document);
+    writer.finish(tokenizer.get());
+    REQUIRE(fs::file_size(folder.file("x" + ending)) > 0);
+    fs::rename(folder.file("y" + ending), folder.file("x" + ending));
+    const std::string why = message_of<DataError>([&] { TokenFile(folder.file("x")).examine(); });
+    CHECK(why.find(folder.file("x")) == 0);
+    CHECK(why.find("do not belong together; prepare them again") != std::string::npos);
+  }
+}
+
+TEST_CASE("a set of other programs, or without its tokenizer file, has no record and loads") {
+  const TemporaryFolder folder(memory_parent());
+  write_set(folder.file("x"), 1);
+  const CorpusIdentity with = TokenFile(folder.file("x")).examine();
+  CHECK(with.documents == 3);
+  CHECK(with.tokens == 9);
+  CHECK(with.largest_token == 256);
+  fs::remove(folder.file("x.tokenizer.json"));
+  const bool same = TokenFile(folder.file("x")).examine() == with;
+  CHECK(same);
+  // A tokenizer that somebody has put beside such files.
+  write_bytes(folder.file("x.tokenizer.json"), make_byte_tokenizer("\n")->to_json());
+  CHECK(TokenFile(folder.file("x")).examine().content_checksum == with.content_checksum);
+}
+
+TEST_CASE("a large file is compared with its record in pieces") {
+  const TemporaryFolder folder(memory_parent());
+  const std::string prefix = folder.file("x");
+  const auto tokenizer = make_byte_tokenizer("\n");
+  TokenFileWriter writer(prefix, 257);
+  Tokens tokens(5'000'000);
+  for (std::size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<std::int32_t>(i % 251);
+  writer.add_document(tokens);
+  writer.finish(tokenizer.get());
+  const CorpusIdentity whole = TokenFile(prefix).examine();
+  const bool same = TokenFile(prefix).examine({}, 1000) == whole;
+  CHECK(same);
+  int words = 0;
+  TokenFile(prefix).examine([&](const std::string& what) {
+    CHECK(what.find("reading " + prefix + ".bin, ") == 0);
+    ++words;
+  });
+  CHECK(words == 1);
+  // The last token, which lies in a piece.
+  std::string bytes = read_bytes(prefix + ".bin");
+  bytes[bytes.size() - 2] = 99;
+  write_bytes(prefix + ".bin", bytes);
+  for (const std::int64_t limit : {std::int64_t{1000}, kWholeCheckBytes})
+    CHECK(message_of<DataError>([&] {
+            TokenFile(prefix).examine({}, limit);
+          }).find("do not belong together") != std::string::npos);
+}
+
+TEST_CASE("links, folders and devices are not replaced") {
+  const TemporaryFolder folder(memory_parent());
+  write_set(folder.file("far"), 1);
+  for (const char* ending : {".bin", ".idx", ".tokenizer.json"})
+    fs::create_symlink(folder.file(std::string("far") + ending),
+                       folder.file(std::string("x") + ending));
+  CHECK(message_of<DataError>([&] { write_set(folder.file("x"), 2); }) ==
+        folder.file("x.bin") +
+            " is a link and no file: it is not replaced; remove it, or name another prefix");
+  CHECK(content_of(folder.file("x")) == 1);
+  fs::create_directory(folder.file("y.idx"));
+  CHECK(message_of<DataError>([&] {
+          write_set(folder.file("y"), 2);
+        }).find("y.idx is a folder, pipe or device and no file") != std::string::npos);
+}
+
+TEST_CASE("a lock is waited for, not for ever, and leaves no file") {
+  const TemporaryFolder folder(memory_parent());
+  {
+    const PrefixLock lock(folder.file("x.lock"));
+    CHECK(lock.held());
+    CHECK(message_of<DataError>([&] {
+            PrefixLock second(folder.file("x.lock"), 0.02);
+          }).find("another process has held this lock for 0.02 s") != std::string::npos);
+  }
+  CHECK(folder.entries() == 0);
+}
