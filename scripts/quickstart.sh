@@ -39,13 +39,15 @@ if [[ -z $text ]]; then
   fi
 fi
 
-if [[ ! -s $run/text.idx || ! -s $run/text.tokenizer.json ]]; then
+# Its field "corpus" is written when all of the files are there.
+if ! grep -qs '"corpus"' "$run/text.tokenizer.json"; then
   # A small text does not hold 2048 pieces worth learning; a tiny one is read byte by byte.
   bytes=$(wc -c <"$text")
   tokenizer=(sentencepiece --vocab-size 2048)
   ((bytes >= 1000000)) || tokenizer=(sentencepiece --vocab-size 1024)
   ((bytes >= 200000)) || tokenizer=(bytes)
-  "$program" prepare "$text" --output "$run/text" --tokenizer "${tokenizer[@]}"
+  "$program" prepare "$text" --output "$run/text" --tokenizer "${tokenizer[@]}" \
+    --line-endings lf
 fi
 
 set +e

@@ -5,6 +5,7 @@
 #include <numbers>
 #include <string>
 
+#include "core/train/agreement.h"
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::train {
@@ -29,11 +30,9 @@ std::optional<Evaluation> Evaluator::run(std::int64_t step) {
   if (batches_ == 0) return std::nullopt;
   std::array<double, 3> sums{};  // loss, tokens, bytes
   for (std::int64_t index = 0; index < batches_; ++index) {
-    if (samples_) {
-      const auto watch =
-          all_.watch(concat("reading the samples of an evaluation (step ", step, ")"));
-      samples_->evaluation_batch(index, batch_);
-    }
+    agree(all_, concat("reading the samples of an evaluation (step ", step, ")"), [&] {
+      if (samples_) samples_->evaluation_batch(index, batch_);
+    });
     sums[0] += runtime_.evaluate_pass(batch_, step).loss_sum;
     // Exactly one rank has the head; only it counts what the loss was summed over.
     if (!runtime_.has_head()) continue;

@@ -35,6 +35,7 @@ int Trainer::run() {
     report_end(state_, directory_);
     return kExitComplete;
   }
+  saved_step_ = state_.step;
   set_up();
   report_->start({.command_line = command_line_, .world_size = world_.size()}, state_,
                  runtime_->plan(), evaluator_->batches() > 0);
@@ -45,9 +46,7 @@ int Trainer::run() {
     directory_.show(shown);
     if (evaluation_is_due() || checkpoint_is_due()) require_finite_weights();
     if (evaluation_is_due()) evaluate();
-    if (checkpoint_is_due())
-      save(state_, loaded_.config, tokenizer_.get(), runtime_->store(), *compute_->backend.device,
-           *all_, directory_);
+    if (checkpoint_is_due()) save();
   }
   report_->growth();
   report_end(state_, directory_);
@@ -129,10 +128,11 @@ metrics::StepMetrics Trainer::step() {
   const double start = base::monotonic_seconds();
   const double learning_rate =
       optimizer::learning_rate(loaded_.config.optimizer, number, training.train_iters);
-  if (samples_) {
-    const auto watch = all_->watch(concat("reading the samples of step ", number));
-    samples_->training_batch(state_.consumed_samples, batch_);
-  }
+  saving_before_data_errors([&] {
+    agree(*all_, concat("reading the samples of step ", number), [&] {
+      if (samples_) samples_->training_batch(state_.consumed_samples, batch_);
+    });
+  });
 
   const StepResult result = step_->run(batch_, number, learning_rate);
   if (!result.finite)
@@ -175,13 +175,33 @@ void Trainer::require_finite_weights() {
 }
 
 void Trainer::evaluate() {
-  state_.evaluation = evaluator_->run(state_.step);
+  saving_before_data_errors([&] { state_.evaluation = evaluator_->run(state_.step); });
   if (!state_.evaluation) return;
   report_evaluation(*state_.evaluation, state_.step, directory_);
   // The same on all ranks, as sums are.
   if (!std::isfinite(state_.evaluation->loss))
     throw AgreedError(kExitDiverged, concat("step ", state_.step, ": the validation loss is ",
                                             state_.evaluation->loss, kAfterDivergence));
+}
+
+void Trainer::save() {
+  train::save(state_, loaded_.config, tokenizer_.get(), runtime_->store(),
+              *compute_->backend.device, *all_, directory_);
+  saved_step_ = state_.step;
+}
+
+// Data that changes under a run ends it; the steps until then are sound and stay.
+void Trainer::saving_before_data_errors(const std::function<void()>& reading) {
+  try {
+    reading();
+  } catch (const AgreedError& error) {
+    const bool saves = loaded_.config.checkpoint.save_interval >= 0;
+    if (error.code() == kExitData && saves && state_.step != saved_step_) {
+      require_finite_weights();
+      save();
+    }
+    throw;
+  }
 }
 
 bool Trainer::evaluation_is_due() const {

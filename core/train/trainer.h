@@ -1,6 +1,7 @@
 #pragma once
 // One training run on one rank, from a configuration to the last step.
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -52,6 +53,8 @@ class Trainer {
   metrics::StepMetrics step();
   void evaluate();
   void require_finite_weights();
+  void save();
+  void saving_before_data_errors(const std::function<void()>& reading);
   bool evaluation_is_due() const;
   bool checkpoint_is_due() const;
   bool at_the_end() const { return state_.step == loaded_.config.training.train_iters; }
@@ -64,6 +67,7 @@ class Trainer {
   std::unique_ptr<data::Tokenizer> tokenizer_;  // where there is one
   runtime::JobPlan job_;
   RunState state_;
+  std::int64_t saved_step_ = 0;  // up to which a checkpoint holds what was trained
   // From set_up() on, in the order in which they depend on one another.
   std::optional<runtime::ActionRing> ring_;
   std::optional<Compute> compute_;

@@ -102,7 +102,7 @@ layouts)
   train 2 2 training.train_iters=8 model.hidden_size=32
   says_once 'another model: model.hidden_size is 64'
   train 2 2 training.train_iters=8 training.seed=3
-  says_once 'keep training.seed and data.split'
+  says_once 'training.seed is 1234 in the checkpoint and 3 in the configuration'
   ;;
 resume)
   # A rank killed in the middle; what follows must end as an undisturbed run does.
@@ -168,7 +168,7 @@ deadline)
   ((code == 124)) || fail "exit code $code instead of 124"
   [[ $(cat run/logs/rank_0000[013].log | grep -c 'error: rank [013].*waited') -ge 1 ]] ||
     fail "no log says who waited"
-  says 'rank [013].*(forward|backward) of micro-batch [0-9]+, segment [0-9]+.*pipeline rank|rank [013].*reducing'
+  says 'rank [013].*(forward|backward) of micro-batch [0-9]+, segment [0-9]+.*pipeline rank|rank [013].*(reducing|reading)'
   run 0 "$program" doctor run --actions 2
   says 'micro-batch [0-9]+, segment [0-9]+: waits to (receive|send)'
   (($(grep -c '^rank ' out) == 4)) || fail "doctor does not show all ranks"
@@ -205,6 +205,50 @@ diverged)
   train 16 2 optimizer.lr=1e30 optimizer.min_lr=1e30 optimizer.clip_grad=0 training.train_iters=20
   says_once 'the loss is .* and the gradient norm'
   [[ -e run/checkpoints/latest ]] && fail "a diverged run was saved"
+  ;;
+data) # what is read is the checkpoint's, all of it, and told at the start
+  train 0 1
+  says_once '^data: training 320 documents, [0-9]+ tokens, [0-9]+ samples of 256 per epoch, 0\.[0-9]+ epochs by step 4; validation 80 documents'
+  head -50 text.txt >more.txt
+  run 0 "$program" prepare more.txt --output more --tokenizer bytes
+  train 2 2 training.train_iters=6 data.train="[text,more]"
+  says_once 'was trained on other samples: data.train: more \(50 documents of [0-9]+ tokens\) is new'
+  train 2 1 training.train_iters=6 model.max_position_embeddings=256 training.seq_length=128
+  says_once 'training.seq_length is 256 in the checkpoint and 128'
+  train 0 2 training.train_iters=6 data.train="[text,more]" data.on_change=restart
+  says 'the samples begin anew'
+  grep -q '"event": *"data_change"' run/metrics.jsonl || fail "no event of the change"
+  grep -q '"consumed_samples": *16,' run/checkpoints/step_00000006/index.json || fail "wrong samples"
+  grep -q "\"consumed_tokens\": *$((48 * 256))," run/checkpoints/step_00000006/index.json || fail "wrong tokens"
+  train 0 1 training.train_iters=7 data.train="[text,more]" # the new data is the checkpoint's now
+  run 0 "$program" prepare text.txt --output pieces --tokenizer sentencepiece --vocab-size 300
+  train 2 2 data.train="[text,pieces]" checkpoint.directory=other
+  says_once 'are different tokenizers'
+  cp text.bin copy.bin && cp text.idx copy.idx
+  train 2 2 data.train="[text,copy]" checkpoint.directory=other
+  says_once 'are the same files or copies'
+  # Each rank in a folder of its own, one of them with other data.
+  mkdir 0 1
+  cp text.* 0 && cp more.bin 1/text.bin && cp more.idx 1/text.idx && cp more.tokenizer.json 1/text.tokenizer.json
+  run 17 $SEQ1F1B_MPIRUN -np 2 sh -c "cd \$OMPI_COMM_WORLD_RANK && exec $program train $source/configs/tiny_cpu.yaml \
+    data.train=text parallel.pipeline_model_parallel_size=2 checkpoint.directory=$PWD/other"
+  says_once 'rank 1 sees other data than rank 0'
+  ;;
+data_changes) # under a run: what was trained until then is saved
+  $SEQ1F1B_MPIRUN -np 2 "$program" train "$source/configs/tiny_cpu.yaml" data.train="[text]" \
+    data.split="80,20,0" checkpoint.directory=run training.train_iters=100000 \
+    optimizer.lr_warmup_iters=1 parallel.pipeline_model_parallel_size=2 >out 2>err &
+  launcher=$!
+  for _ in $(seq 400); do grep -q '"step"' run/metrics.jsonl 2>/dev/null && break; sleep 0.05; done
+  tr '\000-\377' '\377' <text.bin >changed # in place: the run has the file open
+  dd if=changed of=text.bin conv=notrunc status=none
+  code=0
+  wait $launcher || code=$?
+  ((code == 3)) || fail "exit code $code instead of 3"
+  says_once 'text.bin: at byte [0-9]+: token 65535 in a vocabulary of 257'
+  last=$(tail -n 1 run/metrics.jsonl | grep -o '"step": *[0-9]*' | grep -o '[0-9]*$')
+  [[ $(cat run/checkpoints/latest) == $(printf 'step_%08d' "$last") ]] || fail "step $last was not saved"
+  run 0 "$program" sample run --tokens 3
   ;;
 world)
   train 2 3 parallel.pipeline_model_parallel_size=2
