@@ -1,9 +1,18 @@
 #include "core/data/publication.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <random>
+#include <regex>
+#include <set>
 #include <vector>
 
 #include "core/data/prefix_lock.h"
@@ -16,6 +25,21 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::array<const char*, 2> kTokens{".bin", ".idx"};
+// Of all that is ever written under other names.
+constexpr std::array<const char*, 4> kEndings{".bin", ".idx", kTokenizerEnding, kMarkEnding};
+
+// Digits, a point, hex digits: what makes a name nobody else's.
+const std::regex& own_part() {
+  static const std::regex pattern(R"(\.tmp\.[0-9]+\.[0-9a-f]+)");
+  return pattern;
+}
+
+// Whether another process is writing the file: it has a lock on it as long as it lives.
+bool is_being_written(const std::string& path) {
+  const base::Descriptor file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  if (!file) return errno != ENOENT;
+  return ::flock(file.get(), LOCK_EX | LOCK_NB) != 0;
+}
 
 bool is_there(const std::string& path) {
   std::error_code unknown;  // then it is not there for us either
@@ -47,24 +71,14 @@ class Replacement {
   // Puts back what a killed process was replacing, and removes what it has left. Nobody else is at
   // it.
   void recover() const {
-    const std::string tokenizer = tokenizer_path(prefix_);
-    if (is_there(tokenizer)) {
-      const auto json = nlohmann::json::parse(base::read_file(tokenizer), nullptr, false);
-      if (json.is_object() && json.value("kind", "") == kPendingKind) {
-        const Mark mark{json.value("old", ""), json.value("new", ""),
-                        json.value("had", std::vector<std::string>())};
-        if (is_ours(mark.old_name) && is_ours(mark.new_name)) {  // not of a set that was renamed
-          roll_back(mark);
-          remove(mark.new_name);
-        }
-      }
-    }
-    std::error_code missing;
-    std::vector<std::string> leftovers;
-    for (const auto& file : fs::directory_iterator(folder(), missing))
-      if (file.path().filename().string().starts_with(name_ + ".old."))
-        leftovers.push_back(file.path());
-    for (const std::string& path : leftovers) disk_.remove_tree(path);
+    undo_mark();
+    for (const std::string& name : own_names(".old")) remove(name);
+  }
+
+  // Removes the files of processes that were killed while they wrote them.
+  void clear_abandoned() const {
+    for (const std::string& name : own_names(""))
+      if (!is_being_written(beside(name) + ".bin")) remove(name);
   }
 
   void run(const std::string& from, bool has_tokenizer) const {
@@ -89,15 +103,46 @@ class Replacement {
   }
 
  private:
+  void undo_mark() const {
+    const std::string tokenizer = tokenizer_path(prefix_);
+    if (is_there(tokenizer)) {
+      const auto json = nlohmann::json::parse(base::read_file(tokenizer), nullptr, false);
+      if (json.is_object() && json.value("kind", "") == kPendingKind) {
+        const Mark mark{json.value("old", ""), json.value("new", ""),
+                        json.value("had", std::vector<std::string>())};
+        // Not of a set that was renamed.
+        if (is_own(mark.old_name, ".old") && is_own(mark.new_name, "")) {
+          roll_back(mark);
+          remove(mark.new_name);
+        }
+      }
+    }
+  }
+
+  // The names of a kind in the folder, without endings: ".old" for old files, "" for those being
+  // written. Nobody calls a file of theirs so.
+  std::set<std::string> own_names(const std::string& kind) const {
+    std::error_code missing;
+    std::set<std::string> names;
+    for (const auto& file : fs::directory_iterator(folder(), missing)) {
+      const std::string name = file.path().filename().string();
+      for (const char* ending : kEndings)
+        if (name.ends_with(ending) &&
+            is_own(name.substr(0, name.size() - std::strlen(ending)), kind))
+          names.insert(name.substr(0, name.size() - std::strlen(ending)));
+    }
+    return names;
+  }
+
   std::string folder() const { return folder_.empty() ? "." : folder_.string(); }
   std::string beside(const std::string& name) const { return (folder_ / name).string(); }
   void sync() const { disk_.sync_directory(folder()); }
-  bool is_ours(const std::string& name) const {
-    return name.starts_with(name_ + ".") && name.find('/') == std::string::npos;
+  bool is_own(const std::string& name, const std::string& kind) const {
+    const std::string begin = name_ + kind;
+    return name.starts_with(begin) && std::regex_match(name.substr(begin.size()), own_part());
   }
   void remove(const std::string& name) const {
-    for (const char* ending : {".bin", ".idx", kTokenizerEnding, kMarkEnding})
-      disk_.remove_tree(beside(name) + ending);
+    for (const char* ending : kEndings) disk_.remove_tree(beside(name) + ending);
   }
 
   // Writes the mark and a copy of the old tokenizer file, whose place it takes. Nothing has changed
@@ -156,8 +201,7 @@ class Replacement {
   const std::string name_;
 };
 
-}  // namespace
-
+// Throws DataError where something other than a file has a name of the set.
 void require_replaceable(const std::string& prefix) {
   for (const char* ending : {".bin", ".idx", kTokenizerEnding}) {
     std::error_code unknown;
@@ -166,6 +210,28 @@ void require_replaceable(const std::string& prefix) {
       throw DataError(concat(
           prefix, ending, " is a ", fs::is_symlink(status) ? "link" : "folder, pipe or device",
           " and no file: it is not replaced; remove it, or name another prefix"));
+  }
+}
+
+}  // namespace
+
+Draft::Draft(const base::Disk& disk, const std::string& prefix) {
+  require_replaceable(prefix);
+  const PrefixLock lock(prefix + ".lock");
+  if (lock.held()) Replacement(disk, prefix).clear_abandoned();
+  // Other machines have the same process ids.
+  name_ = concat(prefix, ".tmp.", ::getpid(), ".", std::hex, std::random_device{}(),
+                 std::random_device{}());
+  content_.emplace(disk, name_ + ".bin");
+  // In nobody's way, but for whoever looks for abandoned files.
+  in_use_ = base::Descriptor(::open((name_ + ".bin").c_str(), O_RDWR | O_CLOEXEC));
+  if (in_use_) ::flock(in_use_.get(), LOCK_EX | LOCK_NB);
+}
+
+Draft::~Draft() {
+  for (const char* ending : kEndings) {
+    std::error_code ignored;  // nothing to be done about it here
+    fs::remove(name_ + ending, ignored);
   }
 }
 

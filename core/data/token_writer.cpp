@@ -1,12 +1,7 @@
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
-#include <filesystem>
 #include <limits>
-#include <optional>
-#include <random>
 
 #include "core/base/checksum.h"
 #include "core/base/mapped_file.h"
@@ -34,23 +29,14 @@ void append(std::string& bytes, Value value) {
 struct TokenFileWriter::State {
   State(const std::string& path_prefix, int vocabulary, base::DiskObserver observer)
       : prefix(path_prefix),
-        // Other machines have the same process ids.
-        temporary_prefix(concat(path_prefix, ".tmp.", ::getpid(), ".", std::hex,
-                                std::random_device{}(), std::random_device{}())),
         vocab_size(vocabulary),
         wide(vocabulary >= kFirstWideVocabulary),
-        disk(std::move(observer)) {}
-
-  ~State() {
-    for (const char* ending : {".bin", ".idx", kTokenizerEnding, kMarkEnding}) {
-      std::error_code ignored;  // nothing to be done about it here
-      std::filesystem::remove(temporary_prefix + ending, ignored);
-    }
-  }
+        disk(std::move(observer)),
+        draft(disk, prefix) {}
 
   void flush() {
     const std::string_view bytes = buffer;
-    tokens_file->write(bytes);
+    draft.content().write(bytes);
     checksum.update(std::as_bytes(std::span(bytes)));
     buffer.clear();
   }
@@ -63,7 +49,7 @@ struct TokenFileWriter::State {
     record.identity.largest_token = largest;
     record.identity.index_checksum = base::text_checksum(index_text);
     record.identity.content_checksum = checksum.hex();
-    record.pieces_checksum = pieces_checksum(base::MappedFile(temporary_prefix + ".bin").bytes());
+    record.pieces_checksum = pieces_checksum(base::MappedFile(draft.name() + ".bin").bytes());
     return record;
   }
 
@@ -84,11 +70,10 @@ struct TokenFileWriter::State {
   }
 
   std::string prefix;
-  std::string temporary_prefix;
   int vocab_size;
   bool wide;  // int32, else uint16
   base::Disk disk;
-  std::optional<base::OutputFile> tokens_file;
+  Draft draft;
   std::string buffer;
   base::Checksum checksum;  // of the tokens flushed
   std::int32_t largest = -1;
@@ -97,10 +82,7 @@ struct TokenFileWriter::State {
 
 TokenFileWriter::TokenFileWriter(const std::string& prefix, int vocab_size,
                                  base::DiskObserver observer)
-    : state_(std::make_unique<State>(prefix, vocab_size, std::move(observer))) {
-  require_replaceable(prefix);
-  state_->tokens_file.emplace(state_->disk, state_->temporary_prefix + ".bin");
-}
+    : state_(std::make_unique<State>(prefix, vocab_size, std::move(observer))) {}
 
 TokenFileWriter::~TokenFileWriter() = default;
 
@@ -125,13 +107,13 @@ void TokenFileWriter::add_document(std::span<const std::int32_t> tokens) {
 void TokenFileWriter::finish(const Tokenizer* tokenizer) {
   State& state = *state_;
   state.flush();
-  state.tokens_file->finish();
+  state.draft.content().finish();
   const std::string index = state.index();
-  state.disk.write_file(state.temporary_prefix + ".idx", index);
+  state.disk.write_file(state.draft.name() + ".idx", index);
   if (tokenizer != nullptr)
-    state.disk.write_file(state.temporary_prefix + kTokenizerEnding,
+    state.disk.write_file(state.draft.name() + kTokenizerEnding,
                           with_record(tokenizer->to_json(), state.record(index)));
-  publish(state.disk, state.temporary_prefix, state.prefix, tokenizer != nullptr);
+  publish(state.disk, state.draft.name(), state.prefix, tokenizer != nullptr);
 }
 
 }  // namespace seq1f1b::data

@@ -74,12 +74,10 @@ bool write_until(const std::string& prefix, int content, int stop) {
   return WEXITSTATUS(status) == 0;
 }
 
-// Names in the folder without those that a process killed while it wrote has left.
 std::vector<std::string> names(const TemporaryFolder& folder) {
   std::vector<std::string> found;
   for (const auto& entry : fs::directory_iterator(folder.path()))
-    if (entry.path().filename().string().find("x.tmp.") != 0)
-      found.push_back(entry.path().filename());
+    found.push_back(entry.path().filename());
   std::ranges::sort(found);
   return found;
 }
@@ -213,6 +211,30 @@ TEST_CASE("a set of other programs, or without its tokenizer file, has no record
   // A tokenizer that somebody has put beside such files.
   write_bytes(folder.file("x.tokenizer.json"), make_byte_tokenizer("\n")->to_json());
   CHECK(TokenFile(folder.file("x")).examine().content_checksum == with.content_checksum);
+}
+
+TEST_CASE("only files that a writer calls so are cleared away, and none that is being written") {
+  const TemporaryFolder folder(memory_parent());
+  const std::string prefix = folder.file("x");
+  // Corpora of somebody who likes such names, and a file that another machine may have left.
+  std::vector<std::string> kept{"x.lock.bin",    "x.old.1.ab.bin", "x.old.bin", "x.old.idx",
+                                "x.old.tmp.bin", "x.tmp.1.bin",    "x.tmp.bin", "xx.tmp.1.ab.bin"};
+  for (const std::string& name : kept) write_bytes(folder.file(name), "mine");
+  for (const char* name : {"x.tmp.1.ab.bin", "x.tmp.1.ab.mark", "x.tmp.2.cd.tokenizer.json",
+                           "x.old.tmp.1.ab.bin", "x.old.tmp.1.ab.idx"})
+    write_bytes(folder.file(name), "left");
+  TokenFileWriter writing(prefix, 257);
+  write_set(prefix, 1);
+  const std::vector<std::string> after = names(folder);
+  CHECK(after.size() == kept.size() + kSet.size() + 1);
+  for (const std::string& name : kept) {
+    CAPTURE(name);
+    CHECK(std::ranges::find(after, name) != after.end());
+  }
+  writing.add_document(Tokens{5, 0, 256});
+  const auto tokenizer = make_byte_tokenizer("f");
+  writing.finish(tokenizer.get());
+  CHECK(content_of(prefix) == 5);
 }
 
 TEST_CASE("a large file is compared with its record in pieces") {
