@@ -12,8 +12,8 @@
 
 namespace seq1f1b::base {
 
-MappedFile::MappedFile(const std::string& path) : path_(path) {
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+MappedFile::MappedFile(const std::string& path, Keep keep) : path_(path) {
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) throw_file_error("cannot open", path);
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) throw_file_error("cannot inspect", path);
@@ -23,6 +23,7 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
   void* address = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, file.get(), 0);
   if (address == MAP_FAILED) throw_file_error("cannot map", path);
   data_ = static_cast<const std::byte*>(address);
+  if (keep == Keep::kFile) file_ = std::move(file);
 }
 
 MappedFile::~MappedFile() {
@@ -31,15 +32,26 @@ MappedFile::~MappedFile() {
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : path_(std::move(other.path_)),
+      file_(std::move(other.file_)),
       data_(std::exchange(other.data_, nullptr)),
       size_(std::exchange(other.size_, 0)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   // What this object held is unmapped by `other`'s destructor.
   std::swap(path_, other.path_);
+  std::swap(file_, other.file_);
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
   return *this;
+}
+
+void MappedFile::require_whole() const {
+  if (size_ == 0) return;
+  struct stat status {};
+  if (::fstat(file_.get(), &status) != 0) throw_file_error("cannot inspect", path_);
+  if (static_cast<std::size_t>(status.st_size) < size_)
+    throw DataError(concat(path_, ": has ", status.st_size, " bytes, ", size_,
+                           " when it was opened: it was shortened while it was being read"));
 }
 
 void MappedFile::expect_sequential() const {

@@ -252,7 +252,7 @@ void data_rows(std::vector<Field>& fields) {
       .also_called({"data_path", "train_data_path", "dataset", "path", "paths", "prefix"});
   rows.add("split", &D::split, "shares of the documents: training, validation, test");
   rows.add("tokenizer", &D::tokenizer,
-           "file written by prepare; auto: that of the first prefix, if there")
+           "file written by prepare; auto: that beside the prefixes, if there")
       .with_words({"auto"})
       .also_called({"tokenizer_model", "tokenizer_type", "vocab_file"});
   rows.add("on_change", &D::on_change,

@@ -89,8 +89,8 @@ struct TokenFile::Mapping {
   explicit Mapping(const std::string& path_prefix)
       : prefix(path_prefix),
         record(read_record(path_prefix)),
-        index(path_prefix + ".idx"),
-        content(path_prefix + ".bin") {
+        index(path_prefix + ".idx", base::MappedFile::Keep::kFile),
+        content(path_prefix + ".bin", base::MappedFile::Keep::kFile) {
     check_header();
     check_sequences();
     check_documents();
@@ -277,6 +277,11 @@ CorpusIdentity TokenFile::examine(const Progress& progress, std::int64_t whole_c
     file.refuse_record(file.content.path(), "its checksum is ", found.content_checksum,
                        ", not the ", record->identity.content_checksum, " that");
   return found;
+}
+
+void TokenFile::require_whole() const {
+  mapping_->index.require_whole();
+  mapping_->content.require_whole();
 }
 
 void TokenFile::require_within(int vocab_size, const Progress& progress) const {

@@ -64,6 +64,8 @@ class TokenFile {
   // Throws DataError naming file and byte offset of the first token < 0 or >= vocab_size, if any.
   // Reads all of them.
   void require_within(int vocab_size, const Progress& progress = {}) const;
+  // Throws DataError where a file has become shorter since it was opened.
+  void require_whole() const;
   // Tokens [first, first + output.size()) of a document. Throws DataError naming file and byte
   // offset for a token < 0 or >= vocab_size.
   void read(std::int64_t document, std::int64_t first, int vocab_size,

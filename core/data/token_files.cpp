@@ -40,6 +40,10 @@ std::int64_t TokenFiles::document_tokens(std::int64_t document) const {
   return place.file.document_tokens(place.document);
 }
 
+void TokenFiles::require_whole() const {
+  for (const TokenFile& file : files_) file.require_whole();
+}
+
 void TokenFiles::read(std::int64_t document, std::int64_t first,
                       std::span<std::int32_t> output) const {
   const Place place = locate(document);

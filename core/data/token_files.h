@@ -23,6 +23,7 @@ class TokenFiles {
   std::size_t count() const { return files_.size(); }
   std::int64_t documents() const { return first_document_.back(); }
   std::int64_t document_tokens(std::int64_t document) const;
+  void require_whole() const;  // of every file
   // Tokens [first, first + output.size()) of a document. Throws DataError as TokenFile::read does,
   // where the file has changed since it was opened.
   void read(std::int64_t document, std::int64_t first, std::span<std::int32_t> output) const;

@@ -2,12 +2,16 @@
 
 #include <cstdio>
 
+#include "core/base/clock.h"
 #include "core/train/agreement.h"
 #include "core/train/data_identity.h"
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::train {
 namespace {
+
+// People who wait longer for files to be read want to know for what.
+constexpr double kSilentSeconds = 10;
 
 std::string sizes(const data::Dataset& share) {
   return concat(share.documents(), " documents, ", share.tokens(), " tokens, ", share.windows(),
@@ -37,7 +41,7 @@ std::string agreed_identity(const std::string& mine, comm::Group& all) {
     if (seen[rank] != seen[first])
       throw AgreedError(kExitMismatch,
                         concat("rank ", rank, " sees other data than rank ", first, ": ",
-                               file_differences(seen[rank], seen[first], concat("there")),
+                               file_differences(seen[rank], seen[first], concat("on rank ", first)),
                                ". All ranks must read the same files, on a file system that they "
                                "share or from equal copies"));
   }
@@ -51,7 +55,13 @@ std::unique_ptr<Samples> open_data(const config::Config& config, bool reads, com
   std::unique_ptr<Samples> samples;
   agree(all, "opening the data", [&](comm::Watch& watch) {
     if (!reads) return;
-    samples = std::make_unique<Samples>(config, [&](const std::string& what) { watch.next(what); });
+    double told = base::monotonic_seconds();
+    samples = std::make_unique<Samples>(config, [&](const std::string& what) {
+      watch.next(what);
+      if (base::monotonic_seconds() - told < kSilentSeconds) return;
+      directory.note(what);
+      told = base::monotonic_seconds();
+    });
   });
   state.data = agreed_identity(samples ? data_json(config, samples->files()) : "", all);
   const std::string before = data_of_extra(state.extra);

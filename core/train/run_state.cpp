@@ -24,6 +24,11 @@ void require_same_run(const checkpoint::Reader& reader, const config::Config& co
   if (!differences.empty())
     throw ConfigError(concat(path, " holds another model: ", differences,
                              ". Use another checkpoint.directory, or checkpoint.resume: none"));
+  if (!tokenizer && reader.has_attachment(kTokenizer))
+    throw ConfigError(concat(path,
+                             " was trained with a tokenizer, and this run has none: set "
+                             "data.tokenizer: ",
+                             path, "/", kTokenizer, ", or checkpoint.resume: none"));
   if (tokenizer && reader.has_attachment(kTokenizer) &&
       reader.attachment(kTokenizer) != tokenizer->to_json())
     throw ConfigError(concat(path,

@@ -32,6 +32,7 @@ Samples::Samples(const config::Config& config, const data::Progress& progress)
 std::size_t Samples::batch_tokens() const { return static_cast<std::size_t>(batch_ * window()); }
 
 void Samples::training_batch(std::int64_t consumed, std::span<std::int32_t> output) const {
+  files_->require_whole();
   for (std::int64_t i = 0; i < batch_; ++i)
     training_.sample(consumed + i, output.subspan(static_cast<std::size_t>(i * window()),
                                                   static_cast<std::size_t>(window())));
@@ -43,6 +44,7 @@ std::int64_t Samples::evaluation_batches(std::int64_t wanted) const {
 }
 
 void Samples::evaluation_batch(std::int64_t index, std::span<std::int32_t> output) const {
+  files_->require_whole();
   for (std::int64_t i = 0; i < batch_; ++i) {
     const auto target =
         output.subspan(static_cast<std::size_t>(i * window()), static_cast<std::size_t>(window()));

@@ -24,7 +24,8 @@ class Samples {
   // Tokens of a batch: global_batch_size * (seq_length + 1).
   std::size_t batch_tokens() const;
 
-  // The samples [consumed, consumed + global_batch_size) of the training share.
+  // The samples [consumed, consumed + global_batch_size) of the training share. Throws DataError
+  // where the files have changed so that they cannot be read any more; so does evaluation_batch.
   void training_batch(std::int64_t consumed, std::span<std::int32_t> output) const;
 
   // Batches of an evaluation over the validation share: `wanted`, or all when 0 or more than all;

@@ -104,10 +104,14 @@ TEST_CASE("a checkpoint of another run is refused, with the exit code of its kin
 
   config::Config split = config;
   split.data.split = "1,1,1";
-  CHECK(refusal(split).first == kExitConfiguration);
-  CHECK(refusal(split).second.find("Documents would move between training and validation") !=
+  CHECK(refusal(split, tokenizer.get()).first == kExitConfiguration);
+  CHECK(refusal(split, tokenizer.get())
+            .second.find("Documents would move between training and validation") !=
         std::string::npos);
 
+  CHECK(refusal(config).first == kExitConfiguration);
+  CHECK(refusal(config).second.find("was trained with a tokenizer, and this run has none: set "
+                                    "data.tokenizer: ") != std::string::npos);
   const auto other = data::make_byte_tokenizer("\n\n");
   CHECK(refusal(config, other.get()).first == kExitConfiguration);
   CHECK(refusal(config, other.get()).second.find("was trained with another tokenizer") !=
@@ -115,7 +119,7 @@ TEST_CASE("a checkpoint of another run is refused, with the exit code of its kin
 
   config::Config lost = config;
   lost.checkpoint.resume = folder.path() + "/checkpoints/step_00000099";
-  CHECK(refusal(lost).first == kExitData);
+  CHECK(refusal(lost, tokenizer.get()).first == kExitData);
 }
 
 TEST_CASE("a checkpoint of version 1 is gone on from, its values and all", "[train]") {

@@ -8,6 +8,7 @@
 #include "core/train/samples.h"
 #include "tests/catch.h"
 #include "tests/support/harness.h"
+#include "tests/support/temporary_folder.h"
 
 namespace seq1f1b::testing {
 namespace {
@@ -84,6 +85,20 @@ TEST_CASE("training batches go on where the count of consumed samples stands", "
   const auto half = static_cast<std::ptrdiff_t>(first.size() / 2);
   CHECK(std::equal(first.begin() + half, first.end(), shifted.begin()));
   CHECK(std::equal(second.begin(), second.begin() + half, shifted.begin() + half));
+}
+
+TEST_CASE("files that are shortened under a run are told, and do not end the process",
+          "[samples]") {
+  const Corpus corpus("shortened");
+  const train::Samples samples(config_with(corpus, "50,50,0"));
+  std::vector<std::int32_t> batch(samples.batch_tokens());
+  samples.training_batch(0, batch);
+  std::filesystem::resize_file(corpus.prefix() + ".bin", 100);
+  const std::string message = corpus.prefix() +
+                              ".bin: has 100 bytes, 1880 when it was opened: it was "
+                              "shortened while it was being read";
+  CHECK(message_of<DataError>([&] { samples.training_batch(0, batch); }) == message);
+  CHECK(message_of<DataError>([&] { samples.evaluation_batch(0, batch); }) == message);
 }
 
 // The same sequences alone and with padding behind them, whatever pads.
