@@ -79,6 +79,20 @@ TEST_CASE("broken placement") {
   Schedule short_by_one = example();
   short_by_one.orders.pop_back();
   check_refused(short_by_one, {Rule::kPlacement, 0, 0, {"4 ranks"}});
+
+  Schedule placed_short = example();
+  placed_short.placement.pop_back();
+  check_refused(placed_short, {Rule::kPlacement, 0, 0, {"stages for 3"}});
+
+  Schedule negative = example();
+  negative.placement[0] = {-1};
+  check_refused(negative, {Rule::kPlacement, 0, 0, {"stage -1", "0 to 3"}});
+
+  for (int Spec::*count : {&Spec::ranks, &Spec::chunks, &Spec::micro_batches, &Spec::segments}) {
+    Schedule nothing = example();
+    nothing.spec.*count = 0;
+    check_refused(nothing, {Rule::kPlacement, 0, 0, {"must be positive"}});
+  }
 }
 
 TEST_CASE("indices that do not exist") {
@@ -124,6 +138,15 @@ TEST_CASE("an action missing") {
   Schedule no_weights = zero_bubble(2, 2, 1);
   std::erase_if(no_weights.orders[1], [](const Action& a) { return a.kind == Kind::kWeightGrad; });
   check_refused(no_weights, {Rule::kMissing, 1, 4, {"W1.1"}});
+
+  // A kind that is missing everywhere is missed all the same.
+  for (const auto& [kind, first] :
+       {std::pair{Kind::kWeightGrad, "W1.1"}, std::pair{Kind::kBackward, "B1.1"}}) {
+    Schedule without = zero_bubble(2, 2, 1);
+    for (Order& order : without.orders)
+      std::erase_if(order, [&](const Action& a) { return a.kind == kind; });
+    check_refused(without, {Rule::kMissing, 0, 4, {first}});
+  }
 
   Schedule no_forwards = make_schedule({"1f1b", 1, 1, 2, 1});
   std::erase_if(no_forwards.orders[0], [](const Action& a) { return a.kind == Kind::kForward; });
@@ -209,6 +232,7 @@ TEST_CASE("a deadlock by depth alone") {
   CHECK(validate(schedule, {1, 3}).empty());
   CHECK(validate(schedule, {2, 2}).empty());
   check_refused(example(), {Rule::kDeadlock, 0, 0, {"at least one"}}, {0, 2});
+  check_refused(example(), {Rule::kDeadlock, 0, 0, {"at least one"}}, {2, 0});
 }
 
 TEST_CASE("all violations of the first broken rule are told, but not without end") {

@@ -112,3 +112,21 @@ TEST_CASE("a chunk above the first shows") {
   CHECK(describe(Action{Kind::kBackward, 1, {2, 0}}) ==
         "backward of micro-batch 3, segment 1, chunk 2");
 }
+
+TEST_CASE("nothing is needed beyond the ends of the pipeline and of the sequence") {
+  const Schedule schedule = make_schedule({"seq1f1b", 3, 1, 2, 2});
+  const auto needed = [&](Where where, int stage, int segment) {
+    const auto found = needed_for(schedule, {Kind::kForward, where}, stage, {1, segment});
+    return found ? concat(found->stage, ' ', found->unit.micro_batch, ' ', found->unit.segment)
+                 : "nothing";
+  };
+  CHECK(needed(Where::kSameUnit, 2, 1) == "2 1 1");
+  CHECK(needed(Where::kPreviousStage, 0, 1) == "nothing");
+  CHECK(needed(Where::kPreviousStage, 1, 1) == "0 1 1");
+  CHECK(needed(Where::kNextStage, 1, 0) == "2 1 0");
+  CHECK(needed(Where::kNextStage, 2, 0) == "nothing");
+  CHECK(needed(Where::kPreviousSegment, 1, 0) == "nothing");
+  CHECK(needed(Where::kPreviousSegment, 1, 1) == "1 1 0");
+  CHECK(needed(Where::kNextSegment, 1, 0) == "1 1 1");
+  CHECK(needed(Where::kNextSegment, 1, 1) == "nothing");
+}

@@ -123,6 +123,32 @@ TEST_CASE("a split backward keeps activations and a stash until the weight gradi
   }
 }
 
+TEST_CASE("slots are rounded up to the alignment, and no further") {
+  const Schedule schedule = make_schedule({"1f1b", 1, 1, 1, 1});
+  for (const auto& [bytes, expected] :
+       {std::pair{0u, 0u}, std::pair{1u, 64u}, std::pair{64u, 64u}, std::pair{65u, 128u}}) {
+    ChunkDemand demand;
+    demand.unit = {bytes};
+    const MemoryPlan plan = plan_memory(schedule, 0, {&demand, 1}, 64);
+    CHECK(plan.find(Lifetime::kUnit, 0, {}).bytes == expected);
+  }
+  ChunkDemand of_two_segments;
+  of_two_segments.unit = {64, 64};
+  CHECK_THROWS_AS(plan_memory(schedule, 0, {&of_two_segments, 1}, 64), InternalError);
+}
+
+TEST_CASE("storage of units that do not exist is not found") {
+  const Schedule schedule = make_schedule({"1f1b", 1, 1, 2, 1});
+  const ChunkDemand demand = transformer({64});
+  const MemoryPlan plan = plan_memory(schedule, 0, {&demand, 1});
+  CHECK_NOTHROW(plan.find(Lifetime::kUnit, 0, {1, 0}));
+  // The next one in the table of slots is the first carry.
+  CHECK_THROWS_AS(plan.find(Lifetime::kUnit, 0, {2, 0}), InternalError);
+  CHECK_THROWS_AS(plan.find(Lifetime::kUnit, 0, {-1, 0}), InternalError);
+  CHECK_THROWS_AS(plan.find(Lifetime::kUnit, 0, {0, 1}), InternalError);
+  CHECK_THROWS_AS(plan.find(Lifetime::kUnit, 1, {0, 0}), InternalError);
+}
+
 TEST_CASE("two chunks have storage of their own") {
   const Schedule schedule = v_placement(2, 2);
   const std::vector<ChunkDemand> demands{transformer({96, 64}), transformer({96, 64})};

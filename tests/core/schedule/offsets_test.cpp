@@ -181,3 +181,15 @@ TEST_CASE("the period is the least that the lifetimes allow, or none") {
   CHECK(nested.period == 5);
   CHECK(nested.bytes == 500);
 }
+
+TEST_CASE("slots that meet in one action share no place") {
+  const auto slot = [](int micro_batch, std::int32_t first, std::int32_t last) {
+    return Slot{.lifetime = Lifetime::kUnit,
+                .micro_batch = micro_batch,
+                .first_action = first,
+                .last_action = last,
+                .bytes = 64};
+  };
+  CHECK(offsets_of(std::vector{slot(0, 0, 1), slot(1, 2, 3)}, 2).period == 1);
+  CHECK(offsets_of(std::vector{slot(0, 0, 1), slot(1, 1, 2)}, 2).period == 2);
+}

@@ -103,3 +103,8 @@ TEST_CASE("intervals of one place get one offset, and overlap with nothing") {
   const std::vector<Interval> overlapping{{0, 4, 8}, {4, 6, 8}};
   CHECK_THROWS_AS(pack(overlapping, std::vector<std::int32_t>{0, 0}), seq1f1b::InternalError);
 }
+
+TEST_CASE("a gap that is one byte short is none") {
+  const std::vector<Interval> intervals{{0, 0, 3}, {0, 2, 4}, {1, 2, 4}};
+  check_packing(intervals, pack(intervals));
+}

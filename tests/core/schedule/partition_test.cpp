@@ -1,5 +1,6 @@
 #include "core/schedule/partition.h"
 
+#include <limits>
 #include <numeric>
 
 #include "kernels/common/errors.h"
@@ -96,6 +97,10 @@ TEST_CASE("what cannot be cut is refused") {
   CHECK_THROWS_AS(check_lengths(Lengths{8, 5, 8}, 21, 3, 8), ConfigError);
   CHECK_THROWS_AS(check_lengths(Lengths{8, 8}, 16, 3, 8), ConfigError);
   CHECK_THROWS_AS(check_lengths(Lengths{8, 8, 8}, 16, 3, 8), ConfigError);
+  CHECK_THROWS_AS(check_lengths(Lengths{4, 8}, 16, 2, 8), ConfigError);
+  // A sum that would wrap around to the right one.
+  constexpr std::int64_t kHuge = std::numeric_limits<std::int64_t>::max();
+  CHECK_THROWS_AS(check_lengths(Lengths{kHuge, kHuge, 18}, 16, 3, 1), ConfigError);
   CHECK_THROWS_AS(check_lengths(Lengths{16, 8, -8}, 16, 3, 8), ConfigError);
   CHECK_THROWS_AS(check_lengths(Lengths{8, 8, 0}, 16, 3, 8), ConfigError);
 }
