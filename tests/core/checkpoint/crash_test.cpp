@@ -79,6 +79,18 @@ std::vector<int> contents_after_crashes(std::int64_t step,
   }
 }
 
+// What a run of `action` tells the observer it is given: each step and the last name in its path.
+std::vector<std::string> named_steps(
+    const std::function<void(const base::DiskObserver& observer)>& action) {
+  std::vector<std::string> steps;
+  action([&](std::string_view step, const std::string& path) {
+    const std::string name = fs::path(path).filename();
+    // Writing a file may take any number of writes between its create and its sync.
+    if (step != "write") steps.push_back(concat(step, " ", name));
+  });
+  return steps;
+}
+
 void check_old_then_new(const std::vector<int>& found) {
   REQUIRE(found.size() > 20);
   CHECK(found.front() == 1);
@@ -124,12 +136,9 @@ TEST_CASE("A crash at any step of the first save leaves nothing, or says what it
 TEST_CASE("Nothing is published before what it stands on is on the disk") {
   const TemporaryFolder run;
   save_example(run.path(), 1, 1);
-  std::vector<std::string> steps;
-  save_example(run.path(), 1, 2, {.observer = [&](std::string_view step, const std::string& path) {
-                 const std::string name = fs::path(path).filename();
-                 // Writing a file may take any number of writes between its create and its sync.
-                 if (step != "write") steps.push_back(concat(step, " ", name));
-               }});
+  std::vector<std::string> steps = named_steps([&](const base::DiskObserver& observer) {
+    save_example(run.path(), 1, 2, {.observer = observer});
+  });
   const std::vector<std::string> expected{
       "make_directory checkpoints",
       concat("sync_directory ", fs::path(run.path()).filename().string()),
@@ -159,4 +168,30 @@ TEST_CASE("Nothing is published before what it stands on is on the disk") {
   steps.resize(expected.size());
   CHECK(steps == expected);
   for (const std::string& step : rest) CHECK(step.find("remove ") == 0);  // the replaced one
+}
+
+TEST_CASE("A checkpoint is out of sight, on the disk, before its files go") {
+  const TemporaryFolder run;
+  for (const int step : {1, 2}) save_example(run.path(), step, step);
+  const std::vector<std::string> steps = named_steps([&](const base::DiskObserver& observer) {
+    apply_retention(run.path(), 1, 0, base::Disk(observer));
+  });
+  REQUIRE(steps.size() > 2);
+  CHECK(steps[0] == "rename .tmp-step_00000001");
+  CHECK(steps[1] == "sync_directory checkpoints");
+  CHECK(steps[2].find("remove ") == 0);
+}
+
+TEST_CASE("A checkpoint whose replacement never came is back, on the disk, before the next save") {
+  const TemporaryFolder run;
+  save_example(run.path(), 1, 1);
+  const std::string folder = run.file("checkpoints");
+  fs::rename(folder + "/step_00000001", folder + "/.old-step_00000001");
+  const std::vector<std::string> steps = named_steps([&](const base::DiskObserver& observer) {
+    save_example(run.path(), 2, 2, {.observer = observer});
+  });
+  const auto begin = std::find(steps.begin(), steps.end(), "rename step_00000001");
+  REQUIRE(steps.end() - begin > 2);
+  CHECK(begin[1] == "sync_directory checkpoints");
+  CHECK(begin[2] == "make_directory .tmp-step_00000002");
 }

@@ -34,17 +34,18 @@ void flip_byte(const std::string& path, std::size_t offset) {
   write_bytes(path, bytes);
 }
 
-// Two ranks save one file each; every rank's result: the path or the error's text.
+// Two ranks save one file each, each its own or each the other's; every rank's result: the path or
+// the error's text.
 std::vector<std::string> save_with_two_ranks(const std::string& run, std::int64_t step, int content,
-                                             int observed_rank,
-                                             const base::DiskObserver& observer) {
+                                             int observed_rank, const base::DiskObserver& observer,
+                                             bool crossed = false) {
   auto worlds = comm::make_in_process_worlds(2);
   const auto rank_main = [&](int rank) -> std::string {
     const std::vector<int> members{0, 1};
     auto group = worlds[static_cast<std::size_t>(rank)]->make_group(members);
     try {
       Writer writer(run, step, *group, rank == observed_rank ? observer : base::DiskObserver());
-      write_example_file(writer, content, rank);
+      write_example_file(writer, content, crossed ? 1 - rank : rank);
       return writer.commit(example_state(step, content),
                            {{"note.txt", "content " + std::to_string(content)}}, 0, 0);
     } catch (const DataError& error) {
@@ -120,14 +121,19 @@ TEST_CASE("What index.json may say and this program does not do yet is refused i
     CHECK_NOTHROW(Reader(path).tensor("layers.0.weight"));
     CHECK(find_latest(run.path(), nullptr) == path);
   }
-  SECTION("two parts") {
-    const std::string second =
-        R"({"file":"layers.0000.safetensors","offset":[1,0],"shape":[1,3],"begin":88,"xxh3_64":""},)";
-    edit_index(path, "\"parts\":[{\"file\":\"layers.0001",
-               "\"parts\":[" + second + "{\"file\":\"layers.0001");
-    CHECK(refusal() == path +
-                           ": layers.1.weight is not stored whole, in one part (2 listed); this "
-                           "program does not join parts yet");
+  SECTION("two parts, be one of them the whole") {
+    for (const char* place : {"\"offset\":[1,0],\"shape\":[1,3]", whole.c_str()}) {
+      const TemporaryFolder other;
+      const std::string copy = other.file("copy");
+      fs::copy(path, copy);
+      edit_index(copy, "\"parts\":[{\"file\":\"layers.0001",
+                 concat("\"parts\":[{\"file\":\"layers.0000.safetensors\",", place,
+                        R"(,"begin":88,"xxh3_64":""},{"file":"layers.0001)"));
+      CHECK(message_of<DataError>([&] { Reader(copy).tensor("layers.1.weight"); }) ==
+            copy +
+                ": layers.1.weight is not stored whole, in one part (2 listed); this program does "
+                "not join parts yet");
+    }
   }
   SECTION("a part outside its tensor") {
     for (const char* place :
@@ -242,13 +248,43 @@ TEST_CASE("The same contents give the same bytes") {
     CHECK(read_bytes(entry.path()) == read_bytes(in_b + "/" + entry.path().filename().string()));
 }
 
-TEST_CASE("A checkpoint does not show how many ranks wrote it") {
-  const TemporaryFolder one, two;
+TEST_CASE("A checkpoint does not show how many ranks wrote it, nor which") {
+  const TemporaryFolder one;
   const std::string alone = save_example(one.path(), 7, 1);
-  const std::string together = save_with_two_ranks(two.path(), 7, 1, 0, {})[1];
-  for (const auto& entry : fs::directory_iterator(alone))
-    CHECK(read_bytes(entry.path()) ==
-          read_bytes(together + "/" + entry.path().filename().string()));
+  for (const bool crossed : {false, true}) {
+    const TemporaryFolder two;
+    const std::string together = save_with_two_ranks(two.path(), 7, 1, 0, {}, crossed)[1];
+    for (const auto& entry : fs::directory_iterator(alone))
+      CHECK(read_bytes(entry.path()) ==
+            read_bytes(together + "/" + entry.path().filename().string()));
+  }
+}
+
+TEST_CASE("What a save waits for on the disk is watched, what it waits for from others is not") {
+  const TemporaryFolder run;
+  SoloGroup group;
+  Writer writer(run.path(), 1, group,
+                [&](std::string_view, const std::string&) { CHECK(group.watches == 1); });
+  write_example_file(writer, 1, 0);
+  writer.commit(example_state(1, 1), {}, 0, 0);
+  CHECK(group.most_watches_when_gathering == 0);
+}
+
+TEST_CASE("Nothing more is written after an error, and its folder goes") {
+  const TemporaryFolder run;
+  SoloGroup group;
+  bool failed = false;
+  std::vector<std::string> later;
+  Writer writer(run.path(), 1, group, [&](std::string_view step, const std::string& path) {
+    if (failed) later.push_back(concat(step, " ", fs::path(path).filename().string()));
+    if (step != "create") return;
+    failed = true;
+    throw DataError("disk full");
+  });
+  for (const int file : {0, 1}) write_example_file(writer, 1, file);
+  CHECK(later.empty());
+  CHECK_THROWS_AS(writer.commit(example_state(1, 1), {}, 0, 0), DataError);
+  CHECK(later == std::vector<std::string>{"remove .tmp-step_00000001"});
 }
 
 TEST_CASE("Damage is refused with the file and what differs") {
@@ -314,9 +350,24 @@ TEST_CASE("Damage is refused with the file and what differs") {
     edit_index(path, "\"version\": 2", "\"version\": 9");
     CHECK(refusal() == index + ": format version 9; this program reads versions 1 and 2");
   }
+  SECTION("index.json of something else, with a fitting COMPLETE") {
+    edit_index(path, "\"seq1f1b checkpoint\"", "\"another program\"");
+    CHECK(refusal() == index + ": not the index of a checkpoint");
+  }
   SECTION("index.json that leads out of the folder, with a fitting COMPLETE") {
-    edit_index(path, "note.txt", "../t.txt");
-    CHECK(refusal() == index + ": \"../t.txt\" is not a plain file name");
+    std::string before = "note.txt";
+    for (const char* name : {"../t.txt", "t/note.txt", ".note.txt"}) {
+      edit_index(path, before, name);
+      CHECK(refusal() == concat(index, ": \"", name, "\" is not a plain file name"));
+      before = name;
+    }
+  }
+  SECTION("index.json with another place of a tensor, with a fitting COMPLETE") {
+    const auto begin = fs::file_size(file) - 24;
+    edit_index(path, concat("\"begin\":", begin), concat("\"begin\":", begin - 4));
+    CHECK(refusal() == path +
+                           "/layers.0000.safetensors: layers.0.weight has another dtype, shape or "
+                           "place than index.json says: the file was altered or damaged");
   }
   SECTION("index.json with a tensor in a file that it does not list") {
     edit_index(path, "\"file\":\"layers.0001.safetensors\"", "\"file\":\"layers.0001\"");

@@ -122,6 +122,22 @@ TEST_CASE("A checkpoint damaged after it was complete is refused, with the way t
   CHECK(run.latest() == problem + kHint);
 }
 
+TEST_CASE("The way past a damaged checkpoint leads to a whole one before it") {
+  const Run run;
+  run.save({1, 2, 4, 3});
+  for (const int damaged : {2, 3}) fs::resize_file(run.step(damaged) + "/note.txt", 3);
+  CHECK(
+      run.latest().ends_with("to go on from the one before, set checkpoint.resume: "
+                             "RUN/checkpoints/step_00000001"));
+}
+
+TEST_CASE("A checkpoint whose replacement never came is preferred to an older step") {
+  const Run run;
+  run.save({1, 2});
+  fs::rename(run.step(2), run.checkpoints + "/.old-step_00000002");
+  CHECK(run.latest() == "RUN/checkpoints/.old-step_00000002");
+}
+
 TEST_CASE("When nothing complete is left the run is not silently started anew") {
   const Run run;
   run.save({1});
@@ -190,6 +206,12 @@ TEST_CASE("Retention keeps the newest, the multiples, and everything it does not
     fs::create_directory_symlink(elsewhere.file("moved"), run.step(20));
     apply_retention(run.folder.path(), 1, 0);
     CHECK(read_example(run.step(20)) == 20);
+  }
+  SECTION("what an interrupted removal left is not in the way") {
+    fs::create_directories(run.checkpoints + "/.tmp-step_00000020/inner");
+    apply_retention(run.folder.path(), 3, 0);
+    CHECK(run.names() == Names{"latest", "step_00000010", "step_00000010.backup", "step_00000030",
+                               "step_00000040", "step_00000050", "step_5"});
   }
   SECTION("a run directory without checkpoints") {
     const TemporaryFolder empty;

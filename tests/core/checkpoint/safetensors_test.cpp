@@ -132,6 +132,19 @@ TEST_CASE("Tensors that contradict themselves are not written") {
   CHECK_FALSE(std::filesystem::exists(folder.file("f")));
 }
 
+TEST_CASE("What the disk has no room for is not begun") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("f");
+  // Nobody looks at the data: there is not as much.
+  const std::byte first{};
+  const StoredTensor huge{
+      "huge", kernels::Dtype::kF32, {std::int64_t{1} << 58}, {&first, std::size_t{1} << 60}};
+  CHECK(message_of<DataError>([&] {
+          write_safetensors(path, {&huge, 1}, {});
+        }).find("disk too full for " + folder.path()) == 0);
+  CHECK_FALSE(std::filesystem::exists(path));
+}
+
 TEST_CASE("Every rule of the format is enforced with the place of the fault") {
   const TemporaryFolder folder;
   const std::string path = folder.file("f");
@@ -196,6 +209,12 @@ TEST_CASE("Every rule of the format is enforced with the place of the fault") {
           "9: \"t\": data_offsets [0,8] lie outside the 7 bytes of data");
     CHECK(header_refusal(tensor(R"("dtype":"F32","shape":[3],"data_offsets":[0,8])")) ==
           "9: \"t\": shape needs 12 bytes, data_offsets span 8");
+    CHECK(header_refusal(tensor(R"("dtype":"F32","shape":[1],"data_offsets":[0,8])")) ==
+          "9: \"t\": shape needs 4 bytes, data_offsets span 8");
+    // One more than an index can be, in a tensor of no bytes.
+    CHECK(header_refusal(
+              tensor(R"("dtype":"F32","shape":[0,9223372036854775808],"data_offsets":[0,0])"), 0) ==
+          "9: \"t\": shape holds 9223372036854775808, not a natural number");
     // 2^62 * 2^2 * 4 bytes wraps to zero.
     CHECK(header_refusal(
               tensor(R"("dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0])"), 0) ==
