@@ -51,6 +51,7 @@ TEST_CASE("The edges: no warm-up, no decay length, a constant rate, a warm-up be
   CHECK(learning_rate(options("linear", 0, 0), 50, 100) == Approx(0.55));
   CHECK(learning_rate(options("linear", 0, 0), 100, 100) == 0.1);
   CHECK(learning_rate(options("cosine", 0, 1), 1, 1) == 0.1);
+  CHECK(learning_rate(options("cosine", 0, 1), 1, 100) == 0.1);
   CHECK(learning_rate(options("constant", 0, 10), 1, 100) == 1.0);
   CHECK(learning_rate(options("constant", 0, 10), 99, 100) == 1.0);
   const auto late = options("cosine", 10, 5);

@@ -129,6 +129,11 @@ TEST_CASE("the norm counts every parameter once, a tied one too", "[optimizer]")
   CHECK(square_of(other) == Approx(9.0 * static_cast<double>(other.row.elements())).epsilon(1e-12));
 }
 
+TEST_CASE("the scratch holds the sums and the constants of a step", "[optimizer]") {
+  CHECK(optimizer::Optimizer::scratch_bytes({.tensors = 7, .others = 2}) ==
+        (7 + 1 + 2) * sizeof(double) + sizeof(kernels::AdamwStep));
+}
+
 TEST_CASE("loss and other sums come back with the norm, every step anew", "[optimizer]") {
   Fixture fixture({});
   for (int number = 1; number <= 2; ++number) {
