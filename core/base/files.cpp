@@ -53,6 +53,13 @@ int inherited_stream(const struct stat& status) {
   return -1;
 }
 
+void sync_folder(const std::string& path) {
+  const Descriptor folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder) throw_file_error("cannot open folder", path);
+  // Some network file systems cannot sync a folder and say EINVAL; they order renames themselves.
+  if (::fsync(folder.get()) != 0 && errno != EINVAL) throw_file_error("cannot sync folder", path);
+}
+
 }  // namespace
 
 void throw_file_error(const char* action, const std::string& path) {
@@ -137,16 +144,21 @@ void Disk::replace_file(const std::string& path, std::string_view text) const {
 void Disk::make_directory(const std::string& path) const {
   announce("make_directory", path);
   std::error_code why;
+  // "a/b/" names the same folder as "a/b", but has another parent.
+  fs::path folder(path);
+  if (!folder.has_filename()) folder = folder.parent_path();
+  // Which are new, innermost first: the entry of each is on the disk once its parent is synced.
+  std::vector<std::string> made;
+  for (; !folder.empty() && !fs::exists(folder, why); folder = folder.parent_path())
+    made.push_back(folder.string());
   fs::create_directories(path, why);
   if (why) throw_with("cannot make folder", path, why);
+  for (auto entry = made.rbegin(); entry != made.rend(); ++entry) sync_folder(parent_of(*entry));
 }
 
 void Disk::sync_directory(const std::string& path) const {
   announce("sync_directory", path);
-  const Descriptor folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!folder) throw_file_error("cannot open folder", path);
-  // Some network file systems cannot sync a folder and say EINVAL; they order renames themselves.
-  if (::fsync(folder.get()) != 0 && errno != EINVAL) throw_file_error("cannot sync folder", path);
+  sync_folder(path);
 }
 
 void Disk::rename(const std::string& from, const std::string& to) const {

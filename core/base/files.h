@@ -50,8 +50,9 @@ class Disk {
   // At any moment the file has the old contents or the new ones, also after power loss. Whatever is
   // at `path` is replaced by a file: of names that are ours alone.
   void replace_file(const std::string& path, std::string_view text) const;
-  void make_directory(const std::string& path) const;  // "make_directory"; parents too, may exist
-  void sync_directory(const std::string& path) const;  // "sync_directory"
+  // "make_directory"; parents too, may exist. Each new one is synced into its parent.
+  void make_directory(const std::string& path) const;
+  void sync_directory(const std::string& path) const;                 // "sync_directory"
   void rename(const std::string& from, const std::string& to) const;  // "rename"; not yet synced
   // "remove", once per file and folder, deepest first. Links are removed, not followed. Nothing
   // happens when there is nothing at `path`.
