@@ -20,5 +20,6 @@ for case in gpt3 llama mixed; do
   $SEQ1F1B_MPIRUN -np 2 "$program" train "$golden/cases/$case.json" checkpoint.directory="$case" \
     checkpoint.save_interval=10 training.train_iters=20 runtime.device=reference \
     parallel.pipeline_model_parallel_size=2 schedule.segments=3 >"$case.out" 2>&1 || { cat "$case.out"; exit 1; }
-  python3 "$golden/make_golden.py" --continue "$case/checkpoints/step_00000010" --steps 10
+  # gpt3's gradients grow in these steps (the rate stays high), and rounding with them: 4e-13 in second moments.
+  python3 "$golden/make_golden.py" --continue "$case/checkpoints/step_00000010" --steps 10 --tolerance 1e-11
 done
