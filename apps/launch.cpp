@@ -1,9 +1,11 @@
 #include "apps/launch.h"
 
 #include <cstdlib>
+#include <filesystem>
 #include <iostream>
 
-#include "kernels/common/errors.h"
+#include "core/base/files.h"
+#include "core/train/run.h"
 
 namespace seq1f1b::apps {
 
@@ -13,14 +15,23 @@ void print_error(const std::string& message) {
   std::cerr << concat("seq1f1b: error: ", message, "\n") << std::flush;
 }
 
-int check_on_all_ranks(const std::function<void()>& check) {
+std::optional<Error> failure_of(const std::function<void()>& check) {
   try {
     check();
-  } catch (const ConfigError& error) {
-    if (read_launch().rank == 0) print_error(error.what());
-    return error.code();
+  } catch (const std::filesystem::filesystem_error& error) {
+    return DataError(base::text_of(error));
+  } catch (const Error& error) {
+    return error;
+  } catch (const std::exception& error) {
+    return Error(kExitUnexpected, error.what());
   }
-  return kExitComplete;
+  return std::nullopt;
+}
+
+int refuse(const Error& failure) {
+  if (comm::can_join(std::getenv)) return train::run_without(failure);
+  if (read_launch().rank == 0) print_error(failure.what());
+  return failure.code();
 }
 
 bool refused_among_ranks(const std::string& command) {

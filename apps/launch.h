@@ -1,10 +1,11 @@
 #pragma once
-// How this process was launched and reports errors before MPI is started: a wrong configuration is
-// refused, and reported once, before anything else happens.
+// How this process was launched, and how it reports what is wrong before anything else happens.
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "core/comm/launcher.h"
+#include "kernels/common/errors.h"
 
 namespace seq1f1b::apps {
 
@@ -14,9 +15,12 @@ Launch read_launch();  // of this process
 // Prints "seq1f1b: error: MESSAGE" to standard error.
 void print_error(const std::string& message);
 
-// Runs `check`, whose outcome is the same on every rank. A ConfigError is printed by rank 0 alone
-// and its exit code returned; 0 when all is well.
-int check_on_all_ranks(const std::function<void()>& check);
+// What `check` throws, as an Error; nothing when all is well.
+std::optional<Error> failure_of(const std::function<void()>& check);
+
+// The end of a rank that cannot begin: the job says it once, whichever ranks it concerns
+// (train::run_without), and all return the code. Where MPI cannot join the ranks, rank 0 speaks.
+int refuse(const Error& failure);
 
 // Of a command that is one process: true among several ranks, where each would do the same and
 // write the same files. Rank 0 says so.

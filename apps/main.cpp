@@ -1,7 +1,9 @@
 // The command line. Only this file knows the parser.
 #include <CLI/CLI.hpp>
 #include <csignal>
+#include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <functional>
 #include <iostream>
 #include <memory>
@@ -10,6 +12,7 @@
 #include "apps/commands.h"
 #include "apps/launch.h"
 #include "apps/text_escapes.h"
+#include "core/base/files.h"
 #include "core/config/load.h"
 #include "core/config/schema.h"
 #include "kernels/common/build_identity.h"
@@ -137,10 +140,8 @@ void refuse_empty_arguments(const CLI::App& app) {
 
 // Help and version, which the parser throws as well, end well; its other codes become ours.
 int end_of_parsing(const CLI::App& app, const CLI::ParseError& error) {
-  const bool first = read_launch().rank == 0;
-  if (error.get_exit_code() == 0) return first ? app.exit(error) : kExitComplete;
-  if (first) print_error(concat(error.what(), " (see seq1f1b --help)"));
-  return kExitConfiguration;
+  if (error.get_exit_code() == 0) return read_launch().rank == 0 ? app.exit(error) : kExitComplete;
+  return refuse(ConfigError(concat(error.what(), " (see seq1f1b --help)")));
 }
 
 int run(int argc, char** argv) {
@@ -169,11 +170,11 @@ int run(int argc, char** argv) {
     return end_of_parsing(app, error);
   }
   if (help_config->count() > 0) {
-    return check_on_all_ranks([&section] {
-      if (read_launch().rank == 0) config::print_help(std::cout, section);
-    });
+    if (read_launch().rank == 0) config::print_help(std::cout, section);
+    return kExitComplete;
   }
   if (command) return command();
+  if (comm::can_join(std::getenv)) return refuse(ConfigError("no command (see seq1f1b --help)"));
   if (read_launch().rank == 0) std::cerr << app.help();
   return kExitConfiguration;
 }
@@ -196,6 +197,9 @@ int main(int argc, char** argv) {
   } catch (const Error& error) {
     apps::print_error(apps::with_rank(error.what()));
     return error.code();
+  } catch (const std::filesystem::filesystem_error& error) {
+    apps::print_error(apps::with_rank(base::text_of(error)));
+    return kExitData;
   } catch (const std::exception& error) {
     apps::print_error(apps::with_rank(error.what()));
     return kExitUnexpected;

@@ -88,7 +88,9 @@ int run_train(const TrainArguments& arguments) {
   const bool only_print = arguments.dry_run || arguments.print_config;
   config::Loaded loaded;
   config::Derived derived;
-  const int code = check_on_all_ranks([&] {
+  // What is only printed is rank 0's business.
+  if (only_print && launch.rank != 0) return kExitComplete;
+  const std::optional<Error> failure = failure_of([&] {
     if (arguments.world_size > 0 && !only_print) {
       throw ConfigError(
           "--world-size goes with --dry-run or --print-config; a run has as many "
@@ -101,9 +103,9 @@ int run_train(const TrainArguments& arguments) {
     derived = config::validate(loaded.config, world_size);
     if (!only_print) require_paths(loaded.config);
   });
-  if (code != kExitComplete) return code;
+  if (failure && only_print) throw *failure;
+  if (failure) return refuse(*failure);
   if (only_print) {
-    if (launch.rank != 0) return kExitComplete;
     if (arguments.print_config) std::cout << config::to_yaml(loaded.config, &loaded.origins);
     if (arguments.dry_run) print_derived(loaded.config, derived);
     return kExitComplete;

@@ -66,6 +66,24 @@ void throw_file_error(const char* action, const std::string& path) {
   throw_with(action, path, std::error_code(errno, std::generic_category()));
 }
 
+std::string text_of(const fs::filesystem_error& error) {
+  return concat("cannot use ", error.path1().string(), ": ", error.code().message());
+}
+
+bool exists(const std::string& path) {
+  std::error_code why;
+  const fs::file_status status = fs::status(path, why);
+  if (status.type() == fs::file_type::none) throw_with("cannot inspect", path, why);
+  return fs::exists(status);
+}
+
+bool is_folder(const std::string& path) {
+  std::error_code why;
+  const fs::file_status status = fs::status(path, why);
+  if (status.type() == fs::file_type::none) throw_with("cannot inspect", path, why);
+  return fs::is_directory(status);
+}
+
 std::string read_file(const std::string& path) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) throw_file_error("cannot open", path);

@@ -5,6 +5,7 @@
 // All functions throw DataError naming the action, the path and the reason of the system.
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <span>
 #include <string>
@@ -16,6 +17,14 @@ namespace seq1f1b::base {
 
 // "cannot open /a/b: No such file or directory", from errno.
 [[noreturn]] void throw_file_error(const char* action, const std::string& path);
+
+// What a file system function of the standard library has thrown, in the same words.
+std::string text_of(const std::filesystem::filesystem_error& error);
+
+// Whether there is something at the path, or a folder; links are followed. Not being allowed to
+// look is an error, not a no.
+bool exists(const std::string& path);
+bool is_folder(const std::string& path);
 
 // The whole file as text.
 std::string read_file(const std::string& path);

@@ -129,6 +129,13 @@ class Reader {
 // index.json and sizes; checksums of files are the Reader's.
 std::optional<std::string> find_latest(const std::string& run_directory, std::string* notice);
 
+// Calls `use` with the path of find_latest, and again with the then latest where `use` throws a
+// DataError because the retention of a run that goes on has removed the checkpoint meanwhile; that
+// is said through `notice`, too. False when there never was one.
+bool use_latest(const std::string& run_directory,
+                const std::function<void(const std::string& notice)>& notice,
+                const std::function<void(const std::string& path)>& use);
+
 // Removes complete checkpoints beyond the newest `keep_last` (0: keep all), counted apart up to the
 // step that the marker names and after it, never multiples of `keep_every`, never the one that the
 // marker names, never links, never folders whose name is not exactly "step_" and 8 or more digits.

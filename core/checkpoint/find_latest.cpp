@@ -54,7 +54,7 @@ std::optional<std::string> find_latest(const std::string& run_directory, std::st
   const std::string folder = checkpoints_folder(run_directory);
   const std::string marker_path = folder + "/" + kMarker;
   const auto marker = read_marker(folder);
-  const bool marker_exists = std::filesystem::exists(marker_path);
+  const bool marker_exists = base::exists(marker_path);
   const auto all = candidates(folder);
   if (all.empty() && !marker_exists) return std::nullopt;
 
@@ -90,6 +90,24 @@ std::optional<std::string> find_latest(const std::string& run_directory, std::st
       concat("no usable checkpoint in ", folder, ": ", base::join(notes, "; "), kHowToStartAnew));
 }
 
+bool use_latest(const std::string& run_directory,
+                const std::function<void(const std::string& notice)>& notice,
+                const std::function<void(const std::string& path)>& use) {
+  for (;;) {
+    std::string text;
+    const auto latest = find_latest(run_directory, &text);
+    if (!text.empty()) notice(text);
+    if (!latest) return false;
+    try {
+      use(*latest);
+      return true;
+    } catch (const DataError&) {
+      if (base::exists(*latest)) throw;
+      notice(concat(*latest, " was removed meanwhile; looking for the newest again"));
+    }
+  }
+}
+
 void apply_retention(const std::string& run_directory, int keep_last, std::int64_t keep_every,
                      const base::Disk& disk) {
   if (keep_last <= 0) return;
@@ -98,7 +116,9 @@ void apply_retention(const std::string& run_directory, int keep_last, std::int64
   int before = 0, beyond = 0;  // seen up to the marker's step, and after it
   for (const StepFolder& candidate : list_steps(folder)) {
     const bool permanent = keep_every > 0 && candidate.step % keep_every == 0;
-    if (std::filesystem::is_symlink(candidate.path) || !is_complete(candidate.path)) continue;
+    std::error_code unknown;  // then it is left alone, too
+    const bool link = std::filesystem::is_symlink(candidate.path, unknown);
+    if (unknown || link || !is_complete(candidate.path)) continue;
     // What lies beyond the marker is another course of the run, left by a start anew: it must not
     // take the places of this one's.
     int& newer = marker && candidate.step > *marker ? beyond : before;

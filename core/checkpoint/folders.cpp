@@ -36,8 +36,8 @@ std::string checkpoints_folder(const std::string& run_directory) {
 
 std::vector<StepFolder> list_steps(const std::string& folder, const std::string& prefix) {
   std::vector<StepFolder> folders;
+  if (!base::exists(folder)) return folders;
   std::error_code why;
-  if (!fs::exists(folder, why)) return folders;
   fs::directory_iterator entry(folder, why);
   for (; !why && entry != fs::directory_iterator(); entry.increment(why)) {
     const std::string name = entry->path().filename().string();

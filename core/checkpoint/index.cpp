@@ -210,9 +210,9 @@ std::string completion_text(const std::string& index_text) {
 }
 
 Index open_complete(const std::string& folder) {
-  if (!std::filesystem::is_directory(folder)) throw DataError(concat(folder, ": no such folder"));
+  if (!base::is_folder(folder)) throw DataError(concat(folder, ": no such folder"));
   const std::string complete = folder + "/COMPLETE", index_path = folder + "/index.json";
-  if (!std::filesystem::exists(complete))
+  if (!base::exists(complete))
     throw DataError(concat(folder, ": COMPLETE is missing: the checkpoint was not finished"));
   const std::string text = base::read_file(index_path);
   const std::string expected = base::read_file(complete);

@@ -1,7 +1,7 @@
 #include <algorithm>
-#include <filesystem>
 
 #include "core/checkpoint/directory.h"
+#include "core/checkpoint/folders.h"
 #include "core/checkpoint/index.h"
 #include "kernels/common/errors.h"
 
@@ -28,14 +28,26 @@ void compare(const std::string& what, const std::string& found, const std::strin
                            kind, " was altered or damaged"));
 }
 
+// A run directory, or its checkpoints/, where one checkpoint is meant: says which there are.
+void refuse_folder_of_checkpoints(const std::string& path) {
+  const bool run = base::is_folder(checkpoints_folder(path));
+  const std::string folder = run ? checkpoints_folder(path) : path;
+  const auto steps = list_steps(folder);
+  if (!run && steps.empty()) return;
+  const auto newest =
+      std::ranges::find_if(steps, [](const StepFolder& step) { return is_complete(step.path); });
+  throw DataError(concat(path, run ? " is a run directory" : " is a folder of checkpoints",
+                         newest == steps.end()
+                             ? concat(", and none in ", folder, " is complete")
+                             : concat("; the newest checkpoint in it is ", newest->path)));
+}
+
 }  // namespace
 
 Reader::Reader(const std::string& path, base::DiskObserver observer)
     : path_(path), observer_(std::move(observer)) {
   while (path_.size() > 1 && path_.ends_with('/')) path_.pop_back();
-  if (std::filesystem::is_directory(path_ + "/checkpoints"))
-    throw DataError(
-        concat(path_, " is a run directory; name one of ", path_, "/checkpoints/step_*"));
+  refuse_folder_of_checkpoints(path_);
   Index index = open_complete(path_);
   state_ = std::move(index.state);
   records_ = std::move(index.files);

@@ -61,6 +61,10 @@ bool started_by_launcher(const Environment& environment) {
   return false;
 }
 
+bool can_join(const Environment& environment) {
+  return integer(environment, "PMIX_RANK").has_value() && read_launch(environment).world_size > 1;
+}
+
 std::string launcher_mismatch(int mpi_size, const Environment& environment) {
   if (mpi_size > 1) return "";
   for (const Launcher& launcher : kLaunchers) {

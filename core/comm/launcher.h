@@ -19,6 +19,10 @@ Launch read_launch(const Environment& environment);
 // True when a launcher (mpirun, srun) started this process as one of its tasks.
 bool started_by_launcher(const Environment& environment);
 
+// Whether MPI can find this process's peers: it was started by what speaks PMIx, as mpirun and
+// `srun --mpi=pmix` do.
+bool can_join(const Environment& environment);
+
 // Empty when the two agree. Otherwise the launcher started several tasks and MPI sees one rank in
 // each: every task would train on its own. Says what to do about it.
 std::string launcher_mismatch(int mpi_size, const Environment& environment);

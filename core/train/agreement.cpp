@@ -1,6 +1,9 @@
 #include "core/train/agreement.h"
 
 #include <charconv>
+#include <filesystem>
+
+#include "core/base/files.h"
 
 namespace seq1f1b::train {
 
@@ -18,6 +21,8 @@ void agree(comm::Group& group, const std::string& what,
     throw;  // the group is no longer whole
   } catch (const Error& error) {
     mine = concat(static_cast<int>(error.code()), " ", error.what());
+  } catch (const std::filesystem::filesystem_error& error) {
+    mine = concat(static_cast<int>(kExitData), " ", base::text_of(error));
   } catch (const std::exception& error) {
     mine = concat(static_cast<int>(kExitUnexpected), " ", what, ": ", error.what());
   }

@@ -88,7 +88,7 @@ TEST_CASE("a printed configuration is a configuration that prints the same") {
   CHECK(std::stoi(outcome.output) >= 4);
 }
 
-TEST_CASE("of several ranks only the first reports a wrong configuration, and all return 2") {
+TEST_CASE("where MPI cannot join the ranks the first reports a wrong configuration, all return 2") {
   const std::string train = "seq1f1b train " + kTiny + " model.num_layers=0";
   for (const std::string variables :
        {"OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_RANK=", "SLURM_STEP_NUM_TASKS=4 SLURM_PROCID="}) {

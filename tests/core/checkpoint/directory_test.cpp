@@ -383,7 +383,13 @@ TEST_CASE("Damage is refused with the file and what differs") {
     CHECK(message_of<DataError>([&] { Reader reader(run.file("x")); }) ==
           run.file("x") + ": no such folder");
     CHECK(message_of<DataError>([&] { Reader reader(run.path()); }) ==
-          run.path() + " is a run directory; name one of " + run.path() + "/checkpoints/step_*");
+          run.path() + " is a run directory; the newest checkpoint in it is " + path);
+    const std::string folder = run.path() + "/checkpoints";
+    CHECK(message_of<DataError>([&] { Reader reader(folder + "/"); }) ==
+          folder + " is a folder of checkpoints; the newest checkpoint in it is " + path);
+    fs::remove(path + "/COMPLETE");
+    CHECK(message_of<DataError>([&] { Reader reader(folder); }) ==
+          folder + " is a folder of checkpoints, and none in " + folder + " is complete");
   }
 }
 

@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include "core/checkpoint/directory.h"
 #include "kernels/common/errors.h"
 #include "tests/catch.h"
@@ -165,6 +167,31 @@ TEST_CASE("When nothing complete is left the run is not silently started anew") 
   }
 }
 
+TEST_CASE(
+    "A checkpoint that the retention takes away while it is read makes place for the newest") {
+  const Run run;
+  std::vector<std::string> used, notices;
+  const auto use = [&](const std::function<void(const std::string&)>& body) {
+    return use_latest(
+        run.folder.path(), [&](const std::string& notice) { notices.push_back(notice); },
+        [&](const std::string& path) {
+          used.push_back(path);
+          body(path);
+        });
+  };
+  CHECK_FALSE(use([](const std::string&) {}));
+  run.save({1});
+  CHECK(use([&](const std::string& path) {
+    if (used.size() == 1) save_example(run.folder.path(), 2, 2, {.keep_last = 1});
+    read_example(path);
+  }));
+  CHECK(used == Names{run.step(1), run.step(2)});
+  CHECK(notices == Names{run.step(1) + " was removed meanwhile; looking for the newest again"});
+  // What is there and cannot be read is damage.
+  CHECK_THROWS_AS(use([](const std::string&) { throw DataError("damaged"); }), DataError);
+  CHECK(used.size() == 3);
+}
+
 TEST_CASE("Retention keeps the newest, the multiples, and everything it does not know") {
   const Run run;
   run.save({10, 20, 30, 40, 50});
@@ -217,6 +244,25 @@ TEST_CASE("Retention keeps the newest, the multiples, and everything it does not
     const TemporaryFolder empty;
     CHECK_NOTHROW(apply_retention(empty.path(), 1, 0));
   }
+}
+
+TEST_CASE("What may not be looked at is not taken for what is not there") {
+  const Run run;
+  run.save({1});
+  const TemporaryFolder& folder = run.folder;
+  fs::permissions(folder.path(), fs::perms::none);
+  // Root may look everywhere, so it becomes somebody else for a while.
+  constexpr uid_t kNobody = 65534;
+  const uid_t me = ::geteuid();
+  if (me == 0) REQUIRE(::seteuid(kNobody) == 0);
+  const std::string latest = run.latest();
+  const std::string opened = message_of<DataError>([&] { Reader reader(run.step(1)); });
+  const std::string looked = message_of<DataError>([&] { base::exists(run.step(1)); });
+  if (me == 0) REQUIRE(::seteuid(me) == 0);
+  fs::permissions(folder.path(), fs::perms::owner_all);
+  CHECK(latest == "ERROR cannot inspect RUN/checkpoints/latest: Permission denied");
+  CHECK(opened.ends_with(": Permission denied"));
+  CHECK(looked == "cannot inspect " + run.step(1) + ": Permission denied");
 }
 
 TEST_CASE("A save applies the retention and clears away what crashed saves left") {

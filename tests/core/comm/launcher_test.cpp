@@ -29,6 +29,17 @@ bool contains(const std::string& text, const std::string& part) {
 
 }  // namespace
 
+TEST_CASE("ranks can be joined where what started them speaks PMIx") {
+  const auto joins = [](const std::map<std::string, std::string>& variables) {
+    return can_join(environment_of(variables));
+  };
+  CHECK(joins({{"OMPI_COMM_WORLD_SIZE", "4"}, {"OMPI_COMM_WORLD_RANK", "3"}, {"PMIX_RANK", "3"}}));
+  CHECK(joins({{"SLURM_STEP_NUM_TASKS", "4"}, {"SLURM_PROCID", "1"}, {"PMIX_RANK", "1"}}));
+  CHECK_FALSE(joins({{"SLURM_STEP_NUM_TASKS", "4"}, {"SLURM_PROCID", "1"}}));
+  CHECK_FALSE(joins({{"OMPI_COMM_WORLD_SIZE", "1"}, {"PMIX_RANK", "0"}}));
+  CHECK_FALSE(joins({}));
+}
+
 TEST_CASE("a launcher whose tasks do not find each other is noticed") {
   CHECK(contains(mismatch(1, {{"SLURM_NTASKS", "4"}}), "Slurm provides 4 tasks (SLURM_NTASKS=4)"));
   CHECK(contains(mismatch(1, {{"SLURM_NTASKS", "4"}, {"SLURM_STEP_NUM_TASKS", "4"}}),
