@@ -99,10 +99,14 @@ std::string read_file(const std::string& path) {
   }
 }
 
-void require_free_space(const std::string& path, std::uint64_t bytes) {
+std::uint64_t free_space(const std::string& path) {
   struct statvfs status {};
   if (::statvfs(path.c_str(), &status) != 0) throw_file_error("cannot inspect", path);
-  const std::uint64_t free = std::uint64_t{status.f_bavail} * status.f_frsize;
+  return std::uint64_t{status.f_bavail} * status.f_frsize;
+}
+
+void require_free_space(const std::string& path, std::uint64_t bytes) {
+  const std::uint64_t free = free_space(path);
   if (free < bytes)
     throw DataError(concat("disk too full for ", path, ": ", bytes_text(bytes), " needed, ",
                            bytes_text(free), " free"));

@@ -29,6 +29,9 @@ bool is_folder(const std::string& path);
 // The whole file as text.
 std::string read_file(const std::string& path);
 
+// Bytes that ordinary users may still write where `path` is.
+std::uint64_t free_space(const std::string& path);
+
 // Throws when the file system that holds `path` has less than `bytes` free for ordinary users.
 void require_free_space(const std::string& path, std::uint64_t bytes);
 

@@ -2,6 +2,7 @@
 // What a run shows and leaves behind: the progress line, metrics.jsonl, one log file per rank.
 #include <cstdint>
 #include <cstdio>
+#include <optional>
 #include <string>
 
 #include "core/metrics/line_file.h"
@@ -43,6 +44,9 @@ class MetricsFile {
  private:
   LineFile out_;
 };
+
+// The step of the last line about one; nothing where there is none, or no such file.
+std::optional<std::int64_t> last_step(const std::string& path);
 
 // RUN/logs/rank_00000.log: every line with time since start. Not for the hot path.
 class RankLog {

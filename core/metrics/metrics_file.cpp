@@ -1,6 +1,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "core/base/files.h"
 #include "core/metrics/metrics.h"
 #include "kernels/common/errors.h"
 
@@ -34,6 +35,22 @@ void MetricsFile::write(const StepMetrics& metrics) {
   object["bubble_measured"] = metrics.bubble_measured;
   put(object, "eta_seconds", metrics.eta_seconds);
   out_.write(object.dump());
+}
+
+std::optional<std::int64_t> last_step(const std::string& path) {
+  if (!base::exists(path)) return std::nullopt;
+  const std::string text = base::read_file(path);
+  for (std::size_t end = text.size(); end > 0;) {
+    const std::size_t newline = text.rfind('\n', end - 1);
+    const std::size_t begin = newline == std::string::npos ? 0 : newline + 1;
+    const Json line = Json::parse(text.begin() + static_cast<std::ptrdiff_t>(begin),
+                                  text.begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
+    if (line.is_object() && !line.contains("event") && line.contains("step") &&
+        line["step"].is_number_integer())
+      return line["step"].get<std::int64_t>();
+    end = newline == std::string::npos ? 0 : newline;
+  }
+  return std::nullopt;
 }
 
 void MetricsFile::write_event(const std::string& kind, const std::string& fields_json) {

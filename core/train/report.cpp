@@ -3,8 +3,13 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "core/base/files.h"
 #include "core/base/text.h"
+#include "core/checkpoint/directory.h"
+#include "core/checkpoint/folders.h"
+#include "core/config/schema.h"
 #include "core/metrics/run_info.h"
+#include "core/optimizer/lr_schedule.h"
 #include "core/runtime/backend_choice.h"
 #include "core/train/agreement.h"
 #include "core/train/checkpoint_json.h"
@@ -14,6 +19,9 @@
 
 namespace seq1f1b::train {
 namespace {
+
+// In which a checkpoint keeps the configuration of its run.
+constexpr const char* kSavedConfig = "config.resolved.yaml";
 
 std::string three_decimals(double value) {
   char text[32];
@@ -62,10 +70,7 @@ void Report::start(const Provenance& provenance, const RunState& state,
                      simulate::to_svg(job_.training, job_.simulated(false), job_.title()));
     directory_.open_metrics();
     tell_plan(memory, provenance.world_size);
-    if (!state.checkpoint.empty()) {
-      directory_.show(concat("resumed from ", state.checkpoint, " at step ", state.step));
-      directory_.event("resume", concat("{\"step\": ", state.step, "}"));
-    }
+    if (all_.rank() == 0) tell_course(state);
     if (!state.data_change.empty()) {
       directory_.show(concat("other data than the checkpoint's (", state.data_change,
                              "): the samples begin anew"));
@@ -75,6 +80,52 @@ void Report::start(const Provenance& provenance, const RunState& state,
     if (!evaluates)
       directory_.show("no evaluation: data.split leaves less than one window for validation");
   });
+}
+
+// Where this start takes up the run, and what goes another way from there.
+void Report::tell_course(const RunState& state) {
+  const bool resumed = !state.checkpoint.empty();
+  if (resumed) directory_.show(concat("resumed from ", state.checkpoint, " at step ", state.step));
+  const auto last = directory_.last_step();
+  const bool back = last && *last > state.step;
+  if (back)
+    directory_.show(concat("metrics.jsonl goes back from step ", *last, " to step ", state.step));
+  if (resumed || back)
+    directory_.event(
+        resumed ? "resume" : "restart",
+        concat("{\"step\": ", state.step, back ? concat(", \"last_step\": ", *last) : "", "}"));
+  if (!resumed) return;
+  const auto steps = checkpoint::list_steps(checkpoint::checkpoints_folder(directory_.path()));
+  if (!steps.empty() && steps.front().step > state.step)
+    directory_.show(concat("checkpoints of later steps stay, up to ", steps.front().path,
+                           ", until they are saved again"));
+  try {
+    const checkpoint::Reader reader(state.checkpoint);
+    if (!reader.has_attachment(kSavedConfig)) return;
+    const std::string change =
+        learning_rate_change(reader.attachment(kSavedConfig), loaded_.config, state.step);
+    if (!change.empty()) directory_.note(change);
+  } catch (const Error& error) {  // of another version: nothing depends on it
+    directory_.log(concat("the checkpoint's configuration is not understood: ", error.what()));
+  }
+}
+
+std::string learning_rate_change(const std::string& saved, const config::Config& config,
+                                 std::int64_t step) {
+  const config::Config before = config::load_saved(saved, kSavedConfig).config;
+  const std::int64_t next = step + 1;
+  const auto rate = [&](const config::Config& one) {
+    return optimizer::learning_rate(one.optimizer, next, one.training.train_iters);
+  };
+  if (rate(before) == rate(config)) return "";
+  std::vector<std::string> keys;
+  for (const config::Field& field : config::schema()) {
+    if (field.section != "optimizer" && field.name() != "training.train_iters") continue;
+    const std::string was = value_text(field, before), is = value_text(field, config);
+    if (was != is) keys.push_back(concat(field.name(), " was ", was, " and is ", is));
+  }
+  return concat("the learning rate of step ", next, " is ", rate(config), " and would have been ",
+                rate(before), " as the checkpoint was going: ", base::join(keys));
 }
 
 void Report::tell_plan(const std::vector<std::string>& memory, int world_size) {
@@ -163,7 +214,9 @@ void report_end(const RunState& state, RunDirectory& directory) {
       directory.show(concat("validation        ", three_decimals(state.evaluation->bits_per_byte),
                             " bits per byte"));
   }
-  directory.show(concat("schedule picture  ", directory.path(), "/schedule.svg"));
+  // A run that was complete elsewhere has drawn nothing here.
+  if (base::exists(directory.path() + "/schedule.svg"))
+    directory.show(concat("schedule picture  ", directory.path(), "/schedule.svg"));
   directory.show(concat("checkpoint        ", state.checkpoint.empty()
                                                   ? "none: checkpoint.save_interval is -1"
                                                   : state.checkpoint));

@@ -37,6 +37,7 @@ class Report {
 
  private:
   std::map<std::string, std::string> libraries() const;
+  void tell_course(const RunState& state);
   void tell_plan(const std::vector<std::string>& memory, int world_size);
 
   const config::Loaded& loaded_;
@@ -46,6 +47,11 @@ class Report {
   RunDirectory& directory_;
   std::size_t after_first_step_ = 0;  // bytes beside the plan
 };
+
+// One line about a learning rate that is another one now for the step after `step` than with the
+// configuration `saved` in the checkpoint, a YAML text; empty: it goes on as it was.
+std::string learning_rate_change(const std::string& saved, const config::Config& config,
+                                 std::int64_t step);
 
 // What came out of it, and where it lies.
 void report_evaluation(const Evaluation& evaluation, std::int64_t step, RunDirectory& directory);

@@ -22,6 +22,13 @@ RunDirectory::RunDirectory(const config::Config& config, int rank)
       anew_(config.checkpoint.resume == "none"),
       interval_(config.logging.interval) {}
 
+void RunDirectory::lock() {
+  if (!first()) return;
+  base::Disk().make_directory(path_);
+  lock_ = std::make_unique<base::LockFile>(path_ + "/lock", "the run directory " + path_,
+                                           base::this_process());
+}
+
 void RunDirectory::open() {
   base::Disk().make_directory(path_ + "/logs");
   auto log = std::make_unique<metrics::RankLog>(rank_file(path_, rank_, ".log"), !anew_);
@@ -30,10 +37,14 @@ void RunDirectory::open() {
     log_ = std::move(log);
   }
   if (first()) progress_ = std::make_unique<metrics::Progress>(interval_);
+  if (lock_ && !lock_->notice().empty()) note(lock_->notice());
 }
 
 void RunDirectory::open_metrics() {
-  if (first()) metrics_ = std::make_unique<metrics::MetricsFile>(path_ + "/metrics.jsonl", !anew_);
+  if (!first()) return;
+  const std::string path = path_ + "/metrics.jsonl";
+  if (!anew_) last_step_ = metrics::last_step(path);
+  metrics_ = std::make_unique<metrics::MetricsFile>(path, !anew_);
 }
 
 std::string RunDirectory::ring_path() const { return rank_file(path_, rank_, ".ring"); }

@@ -3,8 +3,10 @@
 // lines on standard output, metrics.jsonl and small files that say what ran.
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
+#include "core/base/lock_file.h"
 #include "core/config/config.h"
 #include "core/metrics/metrics.h"
 
@@ -16,12 +18,17 @@ class RunDirectory {
   // Touches no file yet.
   RunDirectory(const config::Config& config, int rank);
 
+  // Makes the run directory this job's, until the object goes, on rank 0: before anything in it is
+  // touched. Throws ConfigError where another job has it, and DataError.
+  void lock();
   // Makes the folders and begins this rank's log: anew where checkpoint.resume is none, else behind
   // what is there. Throws DataError.
   void open();
   // Likewise metrics.jsonl. Apart, as a start anew that fails its checks must not empty the metrics
   // of the run before.
   void open_metrics();
+  // The last step that metrics.jsonl had when it was opened; none on other ranks.
+  std::optional<std::int64_t> last_step() const { return last_step_; }
 
   const std::string& path() const { return path_; }
   std::string logs() const { return path_ + "/logs"; }
@@ -47,10 +54,12 @@ class RunDirectory {
   const int rank_;
   const bool anew_;
   const std::int64_t interval_;
+  std::unique_ptr<base::LockFile> lock_;
   std::mutex log_mutex_;
   std::unique_ptr<metrics::RankLog> log_;
   std::unique_ptr<metrics::Progress> progress_;
   std::unique_ptr<metrics::MetricsFile> metrics_;
+  std::optional<std::int64_t> last_step_;
 };
 
 }  // namespace seq1f1b::train

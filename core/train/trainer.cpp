@@ -9,6 +9,7 @@
 #include "core/runtime/last_start.h"
 #include "core/train/agreement.h"
 #include "core/train/open_data.h"
+#include "core/train/save_trial.h"
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::train {
@@ -36,6 +37,7 @@ int Trainer::run() {
     return kExitComplete;
   }
   saved_step_ = state_.step;
+  require_room(job_, state_.step, *all_, directory_);
   set_up();
   report_->start({.command_line = command_line_, .world_size = world_.size()}, state_,
                  runtime_->plan(), evaluator_->batches() > 0);
@@ -58,6 +60,8 @@ int Trainer::run() {
 void Trainer::plan() {
   all_ = world_.make_group(comm::everyone(world_));
   require_equal(*all_, "configuration", config::to_yaml(loaded_.config));
+  agree(*all_, "locking the run directory", [&] { directory_.lock(); });
+  if (saves(loaded_.config.checkpoint)) try_saving(directory_.path(), *all_);
   agree(*all_, "opening the run directory", [&] {
     directory_.open();
     directory_.log(

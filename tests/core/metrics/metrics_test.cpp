@@ -158,6 +158,20 @@ TEST_CASE("A resumed run appends behind the last complete line") {
   CHECK(resumed("a\n", false) == "new\n");
 }
 
+TEST_CASE("The last step of a file is that of its last line about one") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("metrics.jsonl");
+  CHECK_FALSE(last_step(path));
+  for (const char* none : {"", "\n", "{\"event\": \"resume\", \"step\": 9}\n", "[1]\n", "{\"st"}) {
+    seq1f1b::testing::write_bytes(path, none);
+    CHECK_FALSE(last_step(path));
+  }
+  seq1f1b::testing::write_bytes(path,
+                                "{\"step\": 3}\n{\"step\": 12, \"loss\": null}\n"
+                                "{\"event\": \"evaluation\", \"step\": 40}\n{\"step\": 1");
+  CHECK(last_step(path) == 12);
+}
+
 TEST_CASE("A file that cannot be opened is an error, one that cannot be written is not") {
   const TemporaryFolder folder;
   CHECK_THROWS_AS(MetricsFile(folder.file("absent/metrics.jsonl"), true), DataError);

@@ -1,0 +1,129 @@
+#include "core/base/lock_file.h"
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <memory>
+
+#include "kernels/common/errors.h"
+#include "tests/catch.h"
+#include "tests/support/temporary_folder.h"
+
+using namespace seq1f1b;
+using namespace seq1f1b::testing;
+using base::LockFile;
+
+namespace {
+
+constexpr int kNoLocks = ENOLCK;
+int without_locks(int) { return kNoLocks; }
+
+base::Holder holder(const std::string& host, long pid) {
+  return {.host = host, .pid = pid, .start = "2025-01-31T12:00:00Z", .job = "77"};
+}
+
+std::string refusal(const std::string& path, const base::Holder& who,
+                    const LockFile::Lock& lock = LockFile::lock_description) {
+  return message_of<ConfigError>([&] { LockFile(path, "RUN", who, lock); });
+}
+
+std::string notice(const std::string& path, const base::Holder& who,
+                   const LockFile::Lock& lock = LockFile::lock_description) {
+  return LockFile(path, "RUN", who, lock).notice();
+}
+
+// Of a process that has ended.
+pid_t dead_process() {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(0);
+  ::waitpid(child, nullptr, 0);
+  return child;
+}
+
+}  // namespace
+
+TEST_CASE("a lock has one holder, whom the others hear of") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("lock");
+  {
+    const LockFile first(path, "RUN", holder("node7", 41));
+    CHECK(first.notice().empty());
+    CHECK(refusal(path, holder("node8", 12))
+              .starts_with("RUN is in use by process 41 on node7 (job 77), started "
+                           "2025-01-31T12:00:00Z: "));
+    CHECK(read_bytes(path).find("pid 41\n") != std::string::npos);
+  }
+  CHECK(read_bytes(path).empty());
+  CHECK(notice(path, holder("node8", 12)).empty());
+}
+
+TEST_CASE("a lock whose holder was killed is taken over, and this is said") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("lock");
+  int ready[2];
+  REQUIRE(::pipe(ready) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const LockFile lock(path, "RUN", holder("node7", 41));
+    if (::write(ready[1], "x", 1) == 1) ::pause();
+    ::_exit(0);
+  }
+  char byte = 0;
+  REQUIRE(::read(ready[0], &byte, 1) == 1);
+  CHECK(refusal(path, holder("node7", 42)).find("process 41 on node7") != std::string::npos);
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  CHECK(notice(path, holder("node7", 42)) ==
+        "RUN is taken over: process 41 on node7 (job 77), started 2025-01-31T12:00:00Z, is gone "
+        "without giving it back");
+  for (const int end : ready) ::close(end);
+}
+
+TEST_CASE("what a holder has started does not keep its lock") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("lock");
+  auto lock = std::make_unique<LockFile>(path, "RUN", holder("node7", 41));
+  // A program that it runs, and a copy of itself after the lock is given back.
+  const pid_t program = ::fork();
+  if (program == 0) {
+    ::execlp("sleep", "sleep", "60", nullptr);
+    ::_exit(1);
+  }
+  const pid_t copy = ::fork();
+  if (copy == 0) {
+    ::pause();
+    ::_exit(0);
+  }
+  CHECK(refusal(path, holder("node7", 42)) != "(nothing was thrown)");
+  lock.reset();
+  CHECK(refusal(path, holder("node7", 42)) == "(nothing was thrown)");
+  for (const pid_t child : {program, copy}) {
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+  }
+}
+
+TEST_CASE("where there are no locks the word of the file counts, and this is said") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("lock");
+  const std::string no_locks =
+      "the file system of RUN has no locks (No locks available): nobody notices another job in it";
+  CHECK(notice(path, holder("node7", 42), without_locks) == no_locks);
+  const auto left_by = [&](const base::Holder& who) {
+    write_bytes(path, concat("host ", who.host, "\npid ", who.pid, "\nstart ", who.start, "\njob ",
+                             who.job, "\n"));
+  };
+  left_by(holder("node7", ::getpid()));  // which runs
+  CHECK(refusal(path, holder("node7", 1), without_locks).find(concat("process ", ::getpid())) !=
+        std::string::npos);
+  left_by(holder("node7", dead_process()));
+  CHECK(notice(path, holder("node7", ::getpid()), without_locks) == no_locks);
+  left_by(holder("node8", 41));  // nobody here can tell
+  CHECK(notice(path, holder("node7", ::getpid()), without_locks) ==
+        no_locks +
+            "; the last one, process 41 on node8 (job 77), started 2025-01-31T12:00:00Z, did not "
+            "say that it has ended");
+}
