@@ -142,7 +142,7 @@ damaged)
   train 3 2 training.train_iters=6
   says_once 'layers.0001'
   train 3 2 checkpoint.directory=text.txt
-  says_once 'cannot make folder text.txt/logs: Not a directory'
+  says_once 'cannot make folder text.txt: Not a directory'
   truncate -s 100 text.bin
   train 3 2 checkpoint.resume=none
   [[ -s run/metrics.jsonl ]] || fail "a start that failed has emptied the metrics"
