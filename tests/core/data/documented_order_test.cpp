@@ -54,6 +54,8 @@ TEST_CASE("the order of samples is the one that docs/data.md gives") {
   CHECK(windows(12, 12, 0) == Numbers{7, 0, 10, 5, 8, 6, 1, 11, 4, 9, 2, 3});
   CHECK(windows(12, 12, 1) == Numbers{5, 7, 0, 10, 9, 8, 3, 1, 2, 11, 6, 4});
   CHECK(windows(5, 1000, 0) == Numbers{339, 601, 171, 711, 677});
+  // Where the halves just suffice.
+  CHECK(windows(16, 16, 0) == Numbers{7, 0, 10, 5, 8, 6, 13, 11, 4, 9, 2, 15, 1, 14, 12, 3});
 
   const TemporaryFolder folder;
   TokenFileWriter writer(folder.file("letters"), kEndOfDocument + 1);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <regex>
 #include <thread>
 
 #include "core/data/prefix_lock.h"
@@ -291,4 +292,41 @@ TEST_CASE("a lock is waited for, not for ever, and leaves no file") {
           }).find("another process has held this lock for 0.02 s") != std::string::npos);
   }
   CHECK(folder.entries() == 0);
+}
+
+TEST_CASE("no file gets its name before it, and what came before it, is on the disk") {
+  const TemporaryFolder folder;
+  const std::string prefix = folder.file("x");
+  write_set(prefix, 1);
+  std::vector<std::string> steps;
+  write_set(prefix, 2, [&](std::string_view step, const std::string& path) {
+    if (step == "write") return;
+    std::string name = path == folder.path() ? "folder" : fs::path(path).filename().string();
+    name = std::regex_replace(name, std::regex(R"(tmp\.[0-9]+\.[0-9a-f]+)"), "tmp");
+    steps.push_back(concat(step, " ", name));
+  });
+  const std::vector<std::string> expected{"create x.tmp.bin",
+                                          "sync_file x.tmp.bin",
+                                          "create x.tmp.idx",
+                                          "sync_file x.tmp.idx",
+                                          "create x.tmp.tokenizer.json",
+                                          "sync_file x.tmp.tokenizer.json",
+                                          "create x.old.tmp.tokenizer.json",
+                                          "sync_file x.old.tmp.tokenizer.json",
+                                          "create x.tmp.mark",
+                                          "sync_file x.tmp.mark",
+                                          "sync_directory folder",
+                                          "rename x.tokenizer.json",
+                                          "sync_directory folder",
+                                          "rename x.old.tmp.bin",
+                                          "rename x.old.tmp.idx",
+                                          "rename x.bin",
+                                          "rename x.idx",
+                                          "sync_directory folder",
+                                          "rename x.tokenizer.json",
+                                          "sync_directory folder",
+                                          "remove x.old.tmp.bin",
+                                          "remove x.old.tmp.idx",
+                                          "remove x.old.tmp.tokenizer.json"};
+  CHECK(steps == expected);
 }

@@ -187,6 +187,7 @@ TEST_CASE("a token outside the vocabulary is named with file and offset") {
                           "another tokenizer?");
   CHECK(read(0, 6).find(".bin: at byte 2: token 6 in a vocabulary of 6;") != std::string::npos);
   CHECK(read(1, 8) == "(nothing was thrown)");
+  CHECK(read(0, -1).find("token 5 in a vocabulary of -1;") != std::string::npos);
   Files negative = hand_made<std::int32_t>(4);
   negative.content.replace(4, 4, "\xFE\xFF\xFF\xFF");
   fixture.write(negative);
@@ -218,6 +219,15 @@ TEST_CASE("damaged files are refused with file and offset") {
         "x.idx: at byte 18: lists 18374686479671623683 sequences, the file's 94 bytes hold at most "
         "5; "
         "it is truncated or damaged");
+  // Room for their lengths, but not for their offsets.
+  CHECK(
+      fixture.refusal(with(good, 18, "\x0A")) ==
+      "x.idx: at byte 18: lists 10 sequences, the file's 94 bytes hold at most 5; it is truncated "
+      "or damaged");
+  const Files no_documents{good.index.substr(0, 18) + std::string(16, '\0'), ""};
+  CHECK(fixture.refusal(no_documents) ==
+        "x.idx: at byte 26: lists 0 document entries, the file's 34 bytes hold 1 to 0; it is "
+        "truncated or damaged");
   CHECK(fixture.refusal({good.index.substr(0, 93), good.content}) ==
         "x.idx: at byte 26: lists 3 document entries, the file's 93 bytes hold 1 to 2; it is "
         "truncated or damaged");
@@ -233,6 +243,10 @@ TEST_CASE("damaged files are refused with file and offset") {
         "x.idx: at byte 70: the first document starts with sequence 1 instead of 0");
   CHECK(fixture.refusal(with(good, 78, "\x04")) ==
         "x.idx: at byte 78: document 0 ends before sequence 4, not between 0 and 3");
+  Files backwards = with(good, 26, "\x04");
+  backwards.index.insert(86, little_endian<std::int64_t>(1));
+  CHECK(fixture.refusal(backwards) ==
+        "x.idx: at byte 86: document 1 ends before sequence 1, not between 2 and 3");
   CHECK(fixture.refusal(with(good, 86, "\x02")) ==
         "x.idx: at byte 86: the documents end before sequence 2, the file has 3");
   CHECK(fixture.refusal({good.index, good.content.substr(0, 5)}) ==

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "core/data/base64.h"
+#include "core/data/utf8.h"
 #include "kernels/common/errors.h"
 #include "tests/catch.h"
 #include "tests/core/data/sample_text.h"
@@ -206,6 +207,9 @@ TEST_CASE("a damaged tokenizer file is refused") {
   CHECK(load(altered(good, "vocab_size", 401)) ==
         "x.json: the model has 400 tokens and ends documents with 1, the file says 401 and 1; "
         "the file is damaged");
+  CHECK(load(altered(good, "end_of_document", 2)) ==
+        "x.json: the model has 400 tokens and ends documents with 1, the file says 400 and 2; "
+        "the file is damaged");
   CHECK(load(altered(good, "model", "abc")) ==
         "x.json: the field 'model' is not base64; the file is damaged");
   CHECK(load(altered(good, "model", "AAAA")).find("x.json: is not a sentencepiece model") == 0);
@@ -220,6 +224,24 @@ TEST_CASE("tokens outside the vocabulary and unusable separators are refused") {
   CHECK_THROWS_AS(tokenizer->token_bytes(-1), DataError);
   CHECK_THROWS_AS(make_byte_tokenizer(""), ConfigError);
   CHECK_THROWS_AS(make_byte_tokenizer("\xFF"), ConfigError);
+}
+
+TEST_CASE("well-formed UTF-8 is table 3-7 of Unicode") {
+  for (const char* good :
+       {"\x7F", "\xC2\x80", "\xDF\xBF", "\xE0\xA0\x80", "\xED\x9F\xBF", "\xEE\x80\x80",
+        "\xEF\xBF\xBF", "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF"}) {
+    const std::string_view text = good;
+    CAPTURE(base64_encode(text));
+    CHECK(utf8_length(text) == text.size());
+    CHECK(utf8_length(text.substr(0, text.size() - 1)) == 0);
+  }
+  // Stray, overlong, surrogates, above U+10FFFF, a byte that continues nothing.
+  for (const char* bad : {"\x80", "\xC1\xBF", "\xC2\x7F", "\xC2\xC0", "\xE0\x9F\xBF",
+                          "\xE1\x80\x7F", "\xE1\x80\xC0", "\xED\xA0\x80", "\xF0\x8F\xBF\xBF",
+                          "\xF1\x80\x80\xC0", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80"}) {
+    CAPTURE(base64_encode(bad));
+    CHECK(utf8_length(bad) == 0);
+  }
 }
 
 TEST_CASE("base64 follows RFC 4648") {
