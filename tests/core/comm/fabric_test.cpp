@@ -230,6 +230,31 @@ TEST_CASE("a channel with one end only is refused by all ranks") {
   }
 }
 
+TEST_CASE("announcements are merged in one order, with the keys of the first members") {
+  const auto key = [](int first_byte) {
+    kernels::CommunicatorId id{};
+    id.front() = static_cast<decltype(id)::value_type>(first_byte);
+    return id;
+  };
+  // A key that is not the first member's is of no account.
+  const auto announced_by = [&](int rank) {
+    std::vector<Connection> mine;
+    mine.push_back({.members = {0, 1}, .id = 1, .is_group = true, .key = key(10 + rank)});
+    mine.push_back({.members = {1, 0}, .id = 0, .is_group = true, .key = key(20 + rank)});
+    mine.push_back({.members = {1, 0}, .id = 2, .key = key(30 + rank)});
+    mine.push_back({.members = {0, 1}, .id = 3, .key = key(40 + rank)});
+    return announce(mine);
+  };
+  std::vector<std::string> names;
+  std::vector<kernels::CommunicatorId> keys;
+  for (const Connection& connection : merge({announced_by(0), announced_by(1)})) {
+    names.push_back(concat(connection.is_group ? "group " : "channel ", connection.id));
+    keys.push_back(connection.key);
+  }
+  CHECK(names == std::vector<std::string>{"channel 3", "channel 2", "group 0", "group 1"});
+  CHECK(keys == std::vector{key(40), key(31), key(21), key(10)});
+}
+
 TEST_CASE("connections are made in few rounds, none with a rank twice") {
   for (const int ranks : {2, 3, 4, 9, 64}) {
     std::vector<Connection> connections;

@@ -80,6 +80,22 @@ TEST_CASE("a group's expired deadline names those who did not come") {
   CHECK(named);
 }
 
+TEST_CASE("groups are of different ranks of the world") {
+  auto worlds = make_in_process_worlds(2);
+  for (const std::vector<int>& members : {std::vector{0, 0}, {0, 2}, {-1, 0}})
+    CHECK_THROWS_AS(worlds[0]->make_group(members), InternalError);
+}
+
+TEST_CASE("groups of the same ranks do not take each other's messages") {
+  auto worlds = make_in_process_worlds(2, with_deadline(0.1));
+  const auto failures = run_ranks(worlds, [](World& world) {
+    const std::vector<int> members{0, 1};
+    const auto first = world.make_group(members), second = world.make_group(members);
+    (world.rank() == 0 ? first : second)->all_gather("mine", testing::nothing_special);
+  });
+  for (const std::string& failure : failures) CHECK(contains(failure, "waited 0.1 s for rank"));
+}
+
 TEST_CASE("a rank that aborts wakes all others") {
   auto worlds = make_in_process_worlds(3, with_deadline(60));
   std::atomic<int> deadline_errors = 0;
