@@ -85,6 +85,38 @@ TEST_CASE("no tensor of a store lies on another's bytes", "[parameters]") {
     }
 }
 
+TEST_CASE("rows are aligned, but for those that are one operand with the row before",
+          "[parameters]") {
+  // Rows of 3 and 5 elements, of which the second and third are fused.
+  parameters::Table table(4);
+  for (std::size_t i = 0; i < table.size(); ++i) {
+    table[i].name = concat("row", i);
+    table[i].shape = {i < 2 ? 3 : 5};
+    table[i].uses = {{}};
+    table[i].fused_with_previous = i == 1 || i == 2;
+  }
+  const parameters::Layout layout(table, [](const parameters::Use&) { return true; });
+  const auto rows = layout.rows();
+  CHECK(rows[1].offset == 3);
+  CHECK(rows[2].offset == 6);
+  CHECK(rows[3].offset == parameters::kRowAlignment);
+  CHECK(layout.elements() == 2 * parameters::kRowAlignment);
+}
+
+TEST_CASE("a store begins with the values of its rows and without moments", "[parameters]") {
+  Owned owned(On::kReference, every_row("gpt3"), Purpose::kTraining);
+  owned.initialise(9);
+  std::size_t wrong = 0;
+  for (const auto& row : owned.store.layout().rows())
+    for (std::int64_t i = 0; i < row.row.elements(); ++i) {
+      if (owned.store.weight(row).as<double>()[i] != parameters::initial_value(row.row, 9, i))
+        ++wrong;
+      if (owned.store.first_moment(row).as<double>()[i] != 0) ++wrong;
+      if (owned.store.second_moment(row).as<double>()[i] != 0) ++wrong;
+    }
+  CHECK(wrong == 0);
+}
+
 TEST_CASE("bf16 weights start as fp32 ones rounded, with and without masters", "[parameters]") {
   const parameters::Layout layout = every_row("gpt3");
   Owned half(On::kReferenceBf16, layout, Purpose::kTraining);
