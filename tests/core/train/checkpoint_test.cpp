@@ -16,6 +16,8 @@
 #include "core/train/run_state.h"
 #include "core/train/step.h"
 #include "kernels/common/bf16.h"
+#include "kernels/common/errors.h"
+#include "kernels/common/philox.h"
 #include "tests/catch.h"
 #include "tests/support/harness.h"
 #include "tests/support/temporary_folder.h"
@@ -228,6 +230,23 @@ TEST_CASE("sampling token by token through the carry sees what one segment sees"
                    [&](std::int32_t token) { others.push_back(token); });
     CHECK(drawn == others);
 
+    // Every draw has a number of its own, from the seed.
+    for (const std::uint64_t seed : {1u, 2u}) {
+      const train::Sampling sampling{.tokens = 5, .temperature = 30, .seed = seed};
+      std::vector<std::int32_t> text(tokens), expected(tokens);
+      CHECK(generator.generate(tokens, sampling,
+                               [&](std::int32_t token) { text.push_back(token); }) == 5);
+      for (std::uint64_t draw = 0; draw < 5; ++draw)
+        expected.push_back(
+            train::choose_token(generator.next_logits(expected, 0), sampling,
+                                kernels::philox_uniform(kernels::philox(seed, draw)[0])));
+      CHECK(text == expected);
+    }
+    // No more than there are positions.
+    train::Generator roomy(config.model, reader, backend, 40);
+    CHECK(roomy.generate(tokens, {.tokens = 100, .temperature = 0}, [](std::int32_t) {}) ==
+          (family == "gpt3" ? 23 : 40) - static_cast<int>(tokens.size()) + 1);
+
     // bf16 without masters: weights are rounded as they are loaded.
     for (On on : {On::kReferenceFloat, On::kReferenceBf16}) {
       checkpoint::Reader reread(path);
@@ -257,7 +276,11 @@ TEST_CASE("tokens are drawn from the kept ones by their probabilities", "[genera
   CHECK(train::choose_token(logits, {.top_k = 2}, 0.59) == 1);
   CHECK(train::choose_token(logits, {.top_k = 2}, 0.99) == 2);
   CHECK(train::choose_token(logits, {.temperature = 0.01}, 0.999) == 1);
-  CHECK(train::choose_token(logits, {.vocabulary = 1}, 0.999) == 0);
+  CHECK(train::choose_token(logits, {.vocabulary = 1}, 0.001) == 0);
+  // The cumulative sums are of the probabilities, however large the logits.
+  CHECK(train::choose_token(std::vector{7.0, 7.0}, {}, 0.51) == 1);
+  // Of equals the first.
+  CHECK(train::choose_token(std::vector{1.0, 2.0, 2.0}, {.temperature = 0}, 0.9) == 1);
 }
 
 TEST_CASE("a checkpoint holds every key of the model but one, in their order", "[checkpoint]") {
@@ -276,6 +299,9 @@ TEST_CASE("a checkpoint of another model is told by its fields", "[checkpoint]")
   CHECK(train::model_differences(train::model_json(config.model), config.model) == "");
   CHECK(train::model_differences(train::model_json(other), config.model) ==
         "model.hidden_size is 99 in the checkpoint and 16 in the configuration");
+  CHECK(train::model_differences("{}", config.model)
+            .find("model.family is absent in the checkpoint and \"llama\"") == 0);
+  CHECK_THROWS_AS(train::model_differences("[]", config.model), DataError);
   config::Config reseeded = config;
   reseeded.training.seed = 9;
   const std::string extra = train::extra_json(config, train::Evaluation{1.5, 2.25, 7});

@@ -61,6 +61,8 @@ TEST_CASE("a run that goes on keeps its log and metrics, one that begins anew do
   for (const std::string& file : {log, metrics})
     for (const char* event : {"first", "second"}) CHECK(holds(file, event));
   CHECK(base::read_file(folder.path() + "/name.txt") == "second");
+  run("runs/other/checkpoints/step_00000001", "resumed");
+  for (const std::string& file : {log, metrics}) CHECK(holds(file, "first"));
   run("none", "third");
   for (const std::string& file : {log, metrics}) {
     CHECK(holds(file, "third"));

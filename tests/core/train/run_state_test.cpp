@@ -90,6 +90,45 @@ TEST_CASE("what is saved is found again, unless the run is to begin anew", "[tra
   CHECK(found(config, tokenizer.get()).step == 3);
 }
 
+TEST_CASE("a choice of attention is taken over where attention is chosen, and nowhere else",
+          "[train]") {
+  const TemporaryFolder folder;
+  config::Config config = config_in(folder.path());
+  config.runtime.attention = "auto";
+  RunState state;
+  state.attention = runtime::AttentionChoice{};
+  saved(config, state, nullptr);
+  CHECK(found(config).attention.has_value());
+  config.runtime.attention = "own";
+  CHECK_FALSE(found(config).attention.has_value());
+}
+
+TEST_CASE("a save that fails is told with the exit code of the disk", "[train]") {
+  const TemporaryFolder folder;
+  write_bytes(folder.file("checkpoints"), "a file where a folder should be");
+  std::string outcome = "saved";
+  try {
+    saved(config_in(folder.path()), {}, nullptr);
+  } catch (const train::AgreedError& error) {
+    outcome = concat(static_cast<int>(error.code()), ": ", error.what());
+  }
+  CHECK(outcome.find(concat(static_cast<int>(kExitData), ": checkpoint of step 0 not saved")) == 0);
+}
+
+TEST_CASE("tensors of another shape are not loaded", "[train]") {
+  const TemporaryFolder folder;
+  config::Config config = config_in(folder.path());
+  const RunState state = saved(config, {}, nullptr);
+  config.model.ffn_hidden_size += 8;
+  std::string outcome = "loaded";
+  try {
+    saved(config, state, nullptr);  // loads first
+  } catch (const train::AgreedError& error) {
+    outcome = error.what();
+  }
+  CHECK(outcome.find("has the shape [") != std::string::npos);
+}
+
 TEST_CASE("a checkpoint of another run is refused, with the exit code of its kind", "[train]") {
   const TemporaryFolder folder;
   const config::Config config = config_in(folder.path());
@@ -135,6 +174,12 @@ TEST_CASE("a checkpoint of version 1 is gone on from, its values and all", "[tra
   CHECK(state.consumed_samples == 12);
   REQUIRE(state.evaluation);
   CHECK(state.evaluation->tokens == 88);
+
+  // It does not say the length of its samples, but how many tokens so many had.
+  config::Config longer = config;
+  longer.training.seq_length = 16;
+  CHECK(refusal(longer).second.find("training.seq_length is 8 in the checkpoint and 16") !=
+        std::string::npos);
 
   // Booleans are text there: they are compared all the same.
   config::Config unbiased = config;

@@ -101,6 +101,19 @@ TEST_CASE("files that are shortened under a run are told, and do not end the pro
   CHECK(message_of<DataError>([&] { samples.evaluation_batch(0, batch); }) == message);
 }
 
+TEST_CASE("another seed, other samples", "[samples]") {
+  const Corpus corpus("seeds");
+  std::vector<std::vector<std::int32_t>> batches;
+  for (const std::uint64_t seed : {1u, 2u, 1u}) {
+    config::Config config = config_with(corpus, "50,50,0");
+    config.training.seed = seed;
+    const train::Samples samples(config);
+    samples.training_batch(0, batches.emplace_back(samples.batch_tokens()));
+  }
+  CHECK(batches[0] != batches[1]);
+  CHECK(batches[0] == batches[2]);
+}
+
 // The same sequences alone and with padding behind them, whatever pads.
 TEST_CASE("padding adds nothing to the loss of an evaluation", "[samples]") {
   config::Config config = tiny_config("gpt3");

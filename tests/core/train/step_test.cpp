@@ -1,5 +1,6 @@
 // What a step reports beside its gradients, and what it leaves alone.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <mutex>
@@ -31,7 +32,8 @@ TEST_CASE("the measured bubble is 1 - busy / (ranks * makespan)", "[step]") {
     parameters::initialise(context.runtime.store(), 1, *context.backend.device,
                            *context.backend.ops);
     train::Step step(context.job, context.runtime, context.fabric);
-    const train::StepResult result = step.run(random_samples(config, 1, 1), 1, 1e-3);
+    step.run(random_samples(config, 1, 1), 1, 1e-3);
+    const train::StepResult result = step.run(random_samples(config, 1, 2), 2, 1e-3);
     const std::lock_guard lock(mutex);
     const runtime::StageLoop& loop = context.runtime.training_loop();
     for (const auto& times : loop.times()) busy += times.end - times.begin;
@@ -44,6 +46,21 @@ TEST_CASE("the measured bubble is 1 - busy / (ranks * makespan)", "[step]") {
   REQUIRE(earliest_end < makespan);
   for (const double bubble : bubbles)
     CHECK(bubble == Approx(1 - busy / (4 * makespan)).epsilon(1e-12));
+}
+
+TEST_CASE("the loss of a step is the mean over its labels, before the update", "[step]") {
+  const config::Config config = four_ranks();
+  run_job(plan_with(config), On::kReference, [&](RankContext& context) {
+    parameters::initialise(context.runtime.store(), 1, *context.backend.device,
+                           *context.backend.ops);
+    const std::vector<std::int32_t> samples = random_samples(config, 1, 1);
+    std::array<double, 1> sum{context.runtime.evaluate_pass(samples, 1).loss_sum};
+    context.all.all_reduce_sum(sum, [] { return std::string("adding up the loss"); });
+    train::Step step(context.job, context.runtime, context.fabric);
+    const double loss = step.run(samples, 1, 1e-3).loss;
+    if (std::abs(loss - sum[0] / (4 * 23)) > 1e-12 * loss)
+      throw std::runtime_error(concat("loss ", loss, ", sum ", sum[0]));
+  });
 }
 
 TEST_CASE("a step whose loss is not finite changes no parameter", "[step]") {
