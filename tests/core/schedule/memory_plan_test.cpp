@@ -142,8 +142,8 @@ TEST_CASE("storage of units that do not exist is not found") {
   const ChunkDemand demand = transformer({64});
   const MemoryPlan plan = plan_memory(schedule, 0, {&demand, 1});
   CHECK_NOTHROW(plan.find(Lifetime::kUnit, 0, {1, 0}));
-  // The next one in the table of slots is the first carry.
-  CHECK_THROWS_AS(plan.find(Lifetime::kUnit, 0, {2, 0}), InternalError);
+  // What comes next in the table of slots is the first carry gradient.
+  CHECK_THROWS_AS(plan.find(Lifetime::kCarry, 0, {2, 0}), InternalError);
   CHECK_THROWS_AS(plan.find(Lifetime::kUnit, 0, {-1, 0}), InternalError);
   CHECK_THROWS_AS(plan.find(Lifetime::kUnit, 0, {0, 1}), InternalError);
   CHECK_THROWS_AS(plan.find(Lifetime::kUnit, 1, {0, 0}), InternalError);
