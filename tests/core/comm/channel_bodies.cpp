@@ -134,6 +134,24 @@ void arrival_ahead(Site& site) {
   }
 }
 
+// The receiver gives a buffer back when the work that reads it is queued, not done: the next
+// message must not arrive before.
+void buffers_are_read_to_the_end(Site& site) {
+  World& world = site.world;
+  constexpr std::size_t kMessages = 40, kBytes = 500;
+  DeviceRing ring(site.device, 2, kBytes), kept(site.device, kMessages, kBytes);
+  const auto [sender, receiver] = connect_pair(site, 6, ring);
+  for (std::size_t m = 0; sender && m < kMessages; ++m) send_pattern(site, *sender, m, kBytes);
+  if (!receiver) return;
+  receiver->expect(std::vector<std::size_t>(kMessages, kBytes));
+  for (const std::span<std::byte> copy : kept.buffers()) {
+    site.device.copy(copy.data(), receiver->wait(nothing_special), kBytes);
+    receiver->release();
+  }
+  for (std::size_t m = 0; m < kMessages; ++m)
+    EXPECT(is_pattern(site, kept.buffers()[m].data(), m, kBytes));
+}
+
 // Several edges between one pair of ranks, used in different orders on the two sides, both ways.
 void edges_are_independent(Site& site) {
   World& world = site.world;
@@ -223,6 +241,7 @@ std::vector<Body> channel_bodies() {
   return {{"messages arrive whole and in order", fifo_order},
           {"a full ring makes its sender wait", ring_depth},
           {"messages arrive ahead, into free buffers only", arrival_ahead},
+          {"buffers are read to the end before they are filled again", buffers_are_read_to_the_end},
           {"edges between the same ranks are independent", edges_are_independent},
           {"a closed channel takes its receives back", announced_and_never_sent},
           {"misuse is refused", misuse_is_refused}};
