@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -68,7 +69,21 @@ bool runs(const Holder& holder) {
       what, " is in use by ",
       holder.pid > 0 ? describe(holder) : std::string("another job, which has just begun"),
       ": two jobs in one would destroy each other's work. Wait for it, end it, or name another "
-      "one"));
+      "one; removing the lock's file does not help"));
+}
+
+struct stat status_of(int file, const std::string& path) {
+  struct stat status {};
+  if (::fstat(file, &status) != 0) throw_file_error("cannot inspect", path);
+  return status;
+}
+
+// What lies there is emptied in the end: only files that this program has made.
+void require_ours(int file, const std::string& path, const Holder& last) {
+  const struct stat status = status_of(file, path);
+  if (!S_ISREG(status.st_mode) || (status.st_size > 0 && last.pid == 0))
+    throw DataError(
+        concat(path, " is no lock of this program's, whose file has this name: move it"));
 }
 
 }  // namespace
@@ -98,10 +113,13 @@ int LockFile::lock_description(int file) {
 
 LockFile::LockFile(const std::string& path, const std::string& what, const Holder& holder,
                    const Lock& lock)
-    : file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
+    : path_(path),
+      what_(what),
+      file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666)) {
   if (!file_) throw_file_error("cannot open", path);
   const int refusal = lock(file_.get());
   Holder last = read_holder(file_.get());
+  require_ours(file_.get(), path, last);
   if (refusal == EAGAIN) {
     for (int tries = 0; last.pid == 0 && tries < kNameTries; ++tries) {
       std::this_thread::sleep_for(kNamePause);
@@ -126,6 +144,16 @@ LockFile::LockFile(const std::string& path, const std::string& what, const Holde
     notice_ = concat(what, " is taken over: ", describe(last), ", is gone without giving it back");
   }
   write_holder(file_.get(), path, text_of(holder));
+}
+
+void LockFile::require_held() const {
+  const struct stat held = status_of(file_.get(), path_);
+  struct stat there {};
+  if (::lstat(path_.c_str(), &there) == 0 && there.st_dev == held.st_dev &&
+      there.st_ino == held.st_ino)
+    return;
+  throw DataError(concat(
+      path_, " was removed or replaced while this process held it: another job may use ", what_));
 }
 
 LockFile::~LockFile() {

@@ -28,9 +28,9 @@ class LockFile {
   static int lock_description(int file);
 
   // Takes the lock at `path`, making the file if need be. Throws ConfigError, "WHAT is in use by
-  // process ...", where somebody holds it, and DataError where the file cannot be made. Where the
-  // file system has no locks the word of the file is taken: a holder on this host that still runs
-  // is refused as well.
+  // process ...", where somebody holds it, and DataError where the file cannot be made, or
+  // something else has its name (links are not followed). Where the file system has no locks the
+  // word of the file is taken: a holder on this host that still runs is refused as well.
   LockFile(const std::string& path, const std::string& what, const Holder& holder,
            const Lock& lock = lock_description);
   // Empties the file and gives the lock back.
@@ -41,8 +41,12 @@ class LockFile {
   // What people should know: a holder that is gone without giving back, or a file system without
   // locks. Empty: nothing.
   const std::string& notice() const { return notice_; }
+  // Throws DataError where the file is not the one at the path any more: who removes it lets
+  // another in.
+  void require_held() const;
 
  private:
+  std::string path_, what_;
   Descriptor file_;
   std::string notice_;
 };

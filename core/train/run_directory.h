@@ -21,6 +21,10 @@ class RunDirectory {
   // Makes the run directory this job's, until the object goes, on rank 0: before anything in it is
   // touched. Throws ConfigError where another job has it, and DataError.
   void lock();
+  // Throws DataError where somebody has taken the lock's file away meanwhile.
+  void require_locked() const {
+    if (lock_) lock_->require_held();
+  }
   // Makes the folders and begins this rank's log: anew where checkpoint.resume is none, else behind
   // what is there. Throws DataError.
   void open();

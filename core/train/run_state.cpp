@@ -121,6 +121,7 @@ void save(RunState& state, const config::Config& config, const data::Tokenizer* 
   checkpoint::Attachments attachments;
   attachments["config.resolved.yaml"] = config::to_yaml(config);
   if (tokenizer) attachments[kTokenizer] = tokenizer->to_json();
+  agree(all, "saving", [&] { directory.require_locked(); });
   try {
     checkpoint::Writer writer(directory.path(), state.step, all);
     checkpoint::save_parameters(writer, store, device);

@@ -16,7 +16,7 @@ namespace seq1f1b::train {
 namespace {
 
 constexpr const char* kAfterDivergence =
-    "; nothing was saved. Try a smaller optimizer.lr or a longer optimizer.lr_warmup_iters, and "
+    "; this step was not saved. Try a smaller optimizer.lr or a longer optimizer.lr_warmup_iters, and "
     "resume from the last checkpoint";
 
 }  // namespace

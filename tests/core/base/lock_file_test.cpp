@@ -1,6 +1,7 @@
 #include "core/base/lock_file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -126,4 +127,35 @@ TEST_CASE("where there are no locks the word of the file counts, and this is sai
         no_locks +
             "; the last one, process 41 on node8 (job 77), started 2025-01-31T12:00:00Z, did not "
             "say that it has ended");
+}
+
+TEST_CASE("what is not a lock of ours stays as it is") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("lock"), precious = folder.file("precious");
+  write_bytes(precious, "words\n");
+  const auto refused = [&] {
+    return message_of<DataError>([&] { LockFile(path, "RUN", holder("node7", 41)); });
+  };
+  REQUIRE(::symlink(precious.c_str(), path.c_str()) == 0);
+  CHECK(refused().starts_with("cannot open " + path));
+  REQUIRE(::unlink(path.c_str()) == 0);
+  write_bytes(path, "words\n");
+  CHECK(refused().starts_with(path + " is no lock of this program's"));
+  CHECK(read_bytes(path) == "words\n");
+  CHECK(read_bytes(precious) == "words\n");
+  REQUIRE(::unlink(path.c_str()) == 0);
+  REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+  CHECK(refused().starts_with(path + " is no lock of this program's"));
+}
+
+TEST_CASE("a holder notices that its lock was removed, or replaced by another's") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("lock");
+  const LockFile first(path, "RUN", holder("node7", 41));
+  CHECK_NOTHROW(first.require_held());
+  REQUIRE(::unlink(path.c_str()) == 0);
+  CHECK(message_of<DataError>([&] { first.require_held(); }).ends_with("another job may use RUN"));
+  const LockFile second(path, "RUN", holder("node8", 12));
+  CHECK_THROWS_AS(first.require_held(), DataError);
+  CHECK_NOTHROW(second.require_held());
 }
