@@ -166,10 +166,10 @@ void print_library(const JobPlan& job, const RankPlan& plan) {
     return print_row("library",
                      "buffers of MPI, packed copies of BLIS and oneDNN: measured after the first "
                      "step, see the run's logs");
-  std::size_t estimated = plan.record_bytes + plan.cudnn_bytes;
+  std::size_t estimated = plan.graph_bytes + plan.cudnn_bytes;
   std::vector<std::string> parts;
-  if (plan.record_bytes > 0)
-    parts.push_back(concat("CUDA graphs about ", base::bytes_text(plan.record_bytes)));
+  if (plan.graph_bytes > 0)
+    parts.push_back(concat("CUDA graphs about ", base::bytes_text(plan.graph_bytes)));
   if (plan.cudnn_bytes > 0)
     parts.push_back(concat("workspace of cuDNN about ", base::bytes_text(plan.cudnn_bytes)));
   print_row("library", parts.empty() ? "" : base::join(parts) + " (estimates, not measured); ",
@@ -191,12 +191,12 @@ void print_memory(const JobPlan& job, const std::vector<RankPlan>& ranks) {
     print_library(job, plan);
     print_row("host", base::bytes_text(plan.host_bytes), " for samples and checkpoint staging",
               job.on_cuda() ? ", and pinned for uploads and downloads" : "");
-    print_row("records", plan.training.records(), " of ", job.training.orders[rank].size(),
+    print_row("graphs", plan.training.graphs(), " of ", job.training.orders[rank].size(),
               " actions differ: places repeat after ", plan.training.period(),
               plan.training.period() == 1 ? " micro-batch" : " micro-batches",
-              plan.record_bytes > 0 ? concat("; CUDA graphs of them, and of ",
-                                             plan.evaluation.records(), " of evaluation")
-                                    : "");
+              plan.graph_bytes > 0 ? concat("; CUDA graphs of them, and of ",
+                                            plan.evaluation.graphs(), " of evaluation")
+                                   : "");
   }
 }
 

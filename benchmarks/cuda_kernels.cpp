@@ -197,14 +197,14 @@ class Bench {
     const std::int64_t heads = choice_.tiny ? 2 : 32, dim = hidden / heads;
     const Tensor projected = noise({1, rows, 3 * hidden}), query = space({1, rows, heads, dim}),
                  key = space({1, heads, rows, dim}), value = space({1, heads, rows, dim});
-    rate("project_to_carry", 12 * cells(rows, hidden), [&] {
-      ops_.project_to_carry(projected, 0, {.dimensions = static_cast<int>(dim)}, query, key, value);
+    rate("split_qkv_rope", 12 * cells(rows, hidden), [&] {
+      ops_.split_qkv_rope(projected, 0, {.dimensions = static_cast<int>(dim)}, query, key, value);
     });
     const Tensor grad_key = noise({1, heads, rows, dim}, Dtype::kF32),
                  grad_value = noise({1, heads, rows, dim}, Dtype::kF32);
-    rate("project_from_carry", 16 * cells(rows, hidden), [&] {
-      ops_.project_from_carry(query, grad_key, grad_value, 0, {.dimensions = static_cast<int>(dim)},
-                              projected);
+    rate("split_qkv_rope_backward", 16 * cells(rows, hidden), [&] {
+      ops_.split_qkv_rope_backward(query, grad_key, grad_value, 0,
+                                   {.dimensions = static_cast<int>(dim)}, projected);
     });
     free_all();
 
@@ -219,12 +219,12 @@ class Bench {
                              noise({count}, Dtype::kF32),
                              noise({count}, Dtype::kF32),
                              0.1};
-    const AdamwStep constants{.learning_rate = 1e-6};
+    const AdamWParams constants{.learning_rate = 1e-6};
     const Tensor step =
-        space({static_cast<std::int64_t>(sizeof(AdamwStep) / sizeof(double))}, Dtype::kF64);
+        space({static_cast<std::int64_t>(sizeof(AdamWParams) / sizeof(double))}, Dtype::kF64);
     backend_.device->upload(step.data, &constants, sizeof constants);
     rate("adamw", 30 * static_cast<double>(count),
-         [&] { ops_.adamw(std::span(&tensor, 1), step.as<AdamwStep>()); });
+         [&] { ops_.adamw(std::span(&tensor, 1), step.as<AdamWParams>()); });
     free_all();
   }
 

@@ -31,8 +31,8 @@ class Event {
 class Device {
  public:
   virtual ~Device() = default;
-  virtual std::string description() const = 0;  // e.g. "CPU, 2 threads, avx512"
-  virtual std::size_t memory_bytes() const = 0;  // all there is, whoever uses it; 0: unknown
+  virtual std::string description() const = 0;          // e.g. "CPU, 2 threads, avx512"
+  virtual std::size_t memory_bytes() const = 0;         // all there is, whoever uses it; 0: unknown
   virtual std::size_t free_bytes() const { return 0; }  // of it, now; 0: unknown
   // Whether its memory is the host's: plain code may read and write it.
   virtual bool is_host() const { return true; }
@@ -74,19 +74,19 @@ class Device {
 
   // Work that comes again and again with the same arguments: pointers, shapes, order. `issue` issues
   // it on the main queue through Ops only and leaves no other trace: a device may call it twice the
-  // first time a key comes, to do the work and to record it, and replay the record for that key
+  // first time a key comes, to do the work and to capture it as a graph, and replay the graph for that key
   // later without calling `issue`. Equal keys must mean equal work.
   virtual void replay(std::uint64_t key, const std::function<void()>& issue) {
     (void)key;
     issue();
   }
-  // Waits for all issued work and drops all records: what their pointers point to is about to go.
-  virtual void forget_records() {}
-  // Records kept by replay and the bytes they take, as far as known.
-  struct Records {
+  // Waits for all issued work and drops all captured graphs: what their pointers point to is about to go.
+  virtual void forget_graphs() {}
+  // Graphs kept by replay and the bytes they take, as far as known.
+  struct Graphs {
     std::size_t count = 0, bytes = 0;
   };
-  virtual Records records() const { return {}; }
+  virtual Graphs graphs() const { return {}; }
   // Names the work issued between push and pop for a profiler.
   virtual void push_range(const char* name) { (void)name; }
   virtual void pop_range() {}
@@ -135,9 +135,9 @@ using HostBuffer = Buffer<&Device::allocate_host, &Device::release_host>;  // pi
 
 // One back end, ready for use by one rank. `ops` issues on the device's in-order queue.
 struct Backend {
-  std::string name;         // "reference", "cpu", "cuda"
-  Dtype compute;            // activations and weights
-  Dtype accumulate;         // gradients, moments, master weights, softmax statistics, dK and dV
+  std::string name;  // "reference", "cpu", "cuda"
+  Dtype compute;     // activations and weights
+  Dtype accumulate;  // gradients, moments, master weights, softmax statistics, dK and dV
   std::unique_ptr<Device> device;
   std::unique_ptr<Ops> ops;
   Backend();

@@ -53,8 +53,8 @@ struct AttentionRange {
 enum class AttentionProvider : std::uint8_t { kOwn, kLibrary };
 
 // What changes from step to step of the optimizer; lives in device memory. The host writes the first
-// group, Ops::clip the second.
-struct AdamwStep {
+// group, Ops::finalize_grad_norm the second.
+struct AdamWParams {
   double learning_rate = 0;
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8;
   double bias_correction1 = 1, bias_correction2 = 1;  // 1 - beta^step
@@ -62,7 +62,7 @@ struct AdamwStep {
   double gradient_scale = 1;  // clipping factor
   double gradient_norm = 0;   // before clipping
   double loss_sum = 0;
-  double apply = 1;           // 0: loss or norm is not finite, and adamw leaves everything as it is
+  double apply = 1;  // 0: loss or norm is not finite, and adamw leaves everything as it is
 };
 
 // One parameter tensor, all views of equal element count. `master` is absent where the weight itself
@@ -149,13 +149,13 @@ class Ops {
   //   projected [mb, tokens, (heads + 2 kv_heads) * head_dim]: all q heads, then k, then v;
   //   query [mb, tokens, heads, head_dim]; key, value [mb, kv_heads, capacity, head_dim], rows
   //   [start, start + tokens) written.
-  virtual void project_to_carry(const Tensor& projected, std::int64_t start, const Rotary& rotary,
-                                const Tensor& query, const Tensor& key, const Tensor& value) = 0;
+  virtual void split_qkv_rope(const Tensor& projected, std::int64_t start, const Rotary& rotary,
+                              const Tensor& query, const Tensor& key, const Tensor& value) = 0;
   // Its backward: reads rows [start, start + tokens) of grad_key, grad_value (accumulate, shaped as
   // key), turns them and grad_query back, and writes grad_projected.
-  virtual void project_from_carry(const Tensor& grad_query, const Tensor& grad_key,
-                                  const Tensor& grad_value, std::int64_t start,
-                                  const Rotary& rotary, const Tensor& grad_projected) = 0;
+  virtual void split_qkv_rope_backward(const Tensor& grad_query, const Tensor& grad_key,
+                                       const Tensor& grad_value, std::int64_t start,
+                                       const Rotary& rotary, const Tensor& grad_projected) = 0;
   // output = softmax(scale * query key^T + mask) value per head, fused: never tokens x keys in memory.
   // Query head h reads key head h / (heads / kv_heads). head_dim <= kMaxHeadDim (common/limits.h).
   //   query, output [mb, tokens, heads, head_dim]; key, value [mb, kv_heads, capacity, head_dim],
@@ -177,7 +177,7 @@ class Ops {
     return "this device has one implementation of attention";
   }
   // Whose kernels compute attention of so many tokens over so many keys in calls to come. The bits
-  // differ, so that a run chooses once, before its first record (Device::replay). kLibrary only where
+  // differ, so that a run chooses once, before its first captured graph (Device::replay). kLibrary only where
   // there is one.
   virtual void choose_attention(std::int64_t tokens, std::int64_t key_length,
                                 AttentionProvider provider) {
@@ -222,14 +222,14 @@ class Ops {
   // Ends a step's reduction: step->gradient_norm = sqrt of the sum of `squares` (fp64, 1-D, in order),
   // step->gradient_scale = clip_norm / gradient_norm where clip_norm > 0 and the norm exceeds it, else
   // 1; step->loss_sum = *loss_sum; step->apply = 1 where loss and norm are finite, else 0.
-  virtual void clip(const Tensor& squares, const double* loss_sum, double clip_norm,
-                    AdamwStep* step) = 0;
+  virtual void finalize_grad_norm(const Tensor& squares, const double* loss_sum, double clip_norm,
+                                  AdamWParams* step) = 0;
   // Nothing changes where step->apply is 0. Else, the new weight being also rounded into `weight`
   // where there is a master: decoupled weight decay (Loshchilov & Hutter, arXiv 1711.05101),
   // g = gradient * gradient_scale:
   //   m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
   //   w -= lr * (m / bc1 / (sqrt(v / bc2) + epsilon) + weight_decay * w)
-  virtual void adamw(std::span<const AdamwTensor> tensors, const AdamwStep* step) = 0;
+  virtual void adamw(std::span<const AdamwTensor> tensors, const AdamWParams* step) = 0;
 
   // Scratch for all operations to come, in device memory; what an operation leaves there has no
   // meaning for the next. Back ends that need none ignore it. See cuda/scratch.h for sizes.

@@ -65,7 +65,7 @@ class Writer {
          base::DiskObserver observer = {});
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
-  // Any rank, any number of times. `file` is without extension, as in parameters::Row; names of
+  // Any rank, any number of times. `file` is without extension, as in parameters::ParameterInfo; names of
   // files and of tensors are unique over the ranks. After a DataError, which commit() reports,
   // nothing more is written.
   void write(const std::string& file, const std::vector<StoredTensor>& tensors);

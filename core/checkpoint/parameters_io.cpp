@@ -13,7 +13,7 @@ namespace seq1f1b::checkpoint {
 using kernels::Bf16;
 using kernels::Dtype;
 using kernels::Tensor;
-using parameters::LocalRow;
+using parameters::LocalParameter;
 using parameters::Purpose;
 
 namespace {
@@ -27,7 +27,7 @@ struct Part {
   Tensor tensor;
 };
 
-std::vector<Part> parts_of(const parameters::Store& store, const LocalRow& row) {
+std::vector<Part> parts_of(const parameters::Store& store, const LocalParameter& row) {
   std::vector<Part> parts{{"", store.parameter(row)}};
   if (store.purpose() == Purpose::kTraining) {
     parts.push_back({kFirstMoment, store.first_moment(row)});
@@ -130,9 +130,9 @@ void save_parameters(Writer& writer, const parameters::Store& store, kernels::De
   const auto rows = store.layout().rows();
   std::vector<std::byte> host;
   for (std::size_t first = 0; first < rows.size();) {
-    const std::string& file = rows[first].row.file;
+    const std::string& file = rows[first].info.file;
     std::size_t last = first;
-    while (last < rows.size() && rows[last].row.file == file) ++last;
+    while (last < rows.size() && rows[last].info.file == file) ++last;
 
     std::vector<Part> parts;
     std::vector<StoredTensor> tensors;
@@ -140,9 +140,9 @@ void save_parameters(Writer& writer, const parameters::Store& store, kernels::De
     for (std::size_t i = first; i < last; ++i) {
       if (!rows[i].owner) continue;
       for (Part& part : parts_of(store, rows[i])) {
-        tensors.push_back({.name = rows[i].row.name + part.suffix,
+        tensors.push_back({.name = rows[i].info.name + part.suffix,
                            .dtype = part.tensor.dtype,
-                           .shape = rows[i].row.shape,
+                           .shape = rows[i].info.shape,
                            .data = {}});
         bytes += part.tensor.bytes();
         parts.push_back(std::move(part));
@@ -164,9 +164,9 @@ void load_parameters(Reader& reader, const parameters::Store& store, kernels::De
                      kernels::Ops& ops) {
   if (store.purpose() == Purpose::kTraining) require_moments(reader);
   std::vector<std::byte> host;
-  for (const LocalRow& row : store.layout().rows())
+  for (const LocalParameter& row : store.layout().rows())
     for (const Part& part : parts_of(store, row))
-      load_tensor(reader.tensor(row.row.name + part.suffix), part.tensor, reader.path(), host,
+      load_tensor(reader.tensor(row.info.name + part.suffix), part.tensor, reader.path(), host,
                   device);
   store.round_masters(ops);
 }

@@ -16,9 +16,9 @@ class BasicWorld : public World {
                                           std::vector<std::span<std::byte>> buffers) override;
   std::unique_ptr<Group> make_group(std::span<const int> members) override;
   std::size_t library_bytes() const override { return group_bytes_; }
-  void wait_until(const std::function<bool()>& over, const Describe& whom,
+  void wait_until(const std::function<bool()>& done, const Describe& whom,
                   const Describe& what) override {
-    transport_.wait_until(over, whom, what);
+    transport_.wait_until(done, whom, what);
   }
   std::unique_ptr<Watch> watch(const std::string& what) override { return transport_.watch(what); }
   [[noreturn]] void break_off(const std::string& why, const Describe& what) override {

@@ -66,8 +66,8 @@ class Group {
   virtual void barrier(const Describe& what) = 0;
 
   // Watches over what this rank does on its own while the object lives, files above all, in `what`
-  // words ("loading the tokenizer"). Where it does not come on within the deadline of waits for
-  // peers, the job ends as it does when a peer stays away: "rank 2 (host): made no progress for
+  // words ("loading the tokenizer"). Where it makes no progress before the deadline of waits for
+  // peers, the job ends as it does for an unresponsive peer: "rank 2 (host): made no progress for
   // 600 s while WHAT". Neither made nor alive during another call of the group, which has a
   // deadline of its own. Not collective.
   virtual std::unique_ptr<Watch> watch(const std::string& what) = 0;

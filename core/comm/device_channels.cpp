@@ -35,7 +35,7 @@ void close(DirectFabric& fabric, Link& link, const Events& events, const Events&
   try {
     for (const auto& event : events)
       if (std::uncaught_exceptions() == 0)
-        fabric.settle(*event, [] { return std::string("closing a channel"); });
+        fabric.wait_for(*event, [] { return std::string("closing a channel"); });
     if (all_done(events) && all_done(others)) return;
   } catch (const std::exception&) {
     // The world or the device has failed; the next call of its owner reports it.

@@ -197,7 +197,7 @@ void DirectFabric::exchange(Link& link) {
       [&] { return rank_names(peers(connection, world_.rank())); }, what);
 }
 
-void DirectFabric::settle(kernels::Event& event, const Describe& what) {
+void DirectFabric::wait_for(kernels::Event& event, const Describe& what) {
   const auto whom = [&] {
     const DeviceWaits::Entry* wait = waits_.oldest();
     return wait ? wait->whom : std::string("the device");
@@ -222,10 +222,10 @@ void DirectFabric::check_failures(const Describe& what) {
   }
 }
 
-void DirectFabric::wait_until(const std::function<bool()>& over, const Describe& whom,
+void DirectFabric::wait_until(const std::function<bool()>& done, const Describe& whom,
                               const Describe& what) {
   try {
-    world_.wait_until(over, whom, what);
+    world_.wait_until(done, whom, what);
   } catch (...) {
     abort();
     throw;

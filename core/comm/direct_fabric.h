@@ -2,7 +2,7 @@
 // Device memory from device to device: every channel and every group has a communicator of its own
 // (kernels/communicator.h), and events order its queue against the device's main queue. The host
 // issues everything in the order of the schedule and may run ahead of the device; it waits in
-// connect() and settle() alone, and where a channel closes.
+// connect() and wait_for() alone, and where a channel closes.
 //
 // A communicator per channel, also where several edges join two ranks: one that carried several
 // would make a message wait for all that were sent before it on other edges, which the validator's
@@ -55,7 +55,7 @@ class DirectFabric final : public Fabric {
                                           std::vector<std::span<std::byte>> buffers) override;
   std::unique_ptr<TensorGroup> make_group(std::span<const int> members) override;
   void connect() override;
-  void settle(kernels::Event& event, const Describe& what) override;
+  void wait_for(kernels::Event& event, const Describe& what) override;
   std::size_t library_bytes() const override { return world_.library_bytes(); }
 
   // For channels and groups.
@@ -63,7 +63,7 @@ class DirectFabric final : public Fabric {
   DeviceWaits& waits() { return waits_; }
   bool failed() const { return failed_; }
   // Returns when the communicator takes the next call: its last operation is in its queue, and what
-  // that had to set up with other members, if anything, is there. Throws as settle does.
+  // that had to set up with other members, if anything, is there. Throws as wait_for does.
   void await_ready(Link& link, const Describe& what);
 
  private:
@@ -75,7 +75,7 @@ class DirectFabric final : public Fabric {
   void check_failures(const Describe& what);
   void abort() noexcept;
   // Waits in the world's words; aborts all communicators when that fails.
-  void wait_until(const std::function<bool()>& over, const Describe& whom, const Describe& what);
+  void wait_until(const std::function<bool()>& done, const Describe& whom, const Describe& what);
 
   World& world_;
   kernels::Device& device_;

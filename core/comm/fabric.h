@@ -9,8 +9,8 @@
 // The interfaces are those of channel.h, read in queue order (kernels/device.h): a buffer that
 // acquire() or wait() returns may be used by work issued on the device's main queue from then on;
 // commit() and release() follow the work issued before them. On a device that computes on the host
-// this is the plain meaning. Whether a wait blocks the host is the fabric's business; settle() is
-// where a caller waits for the device, and where a peer that stays away is noticed.
+// this is the plain meaning. Whether a wait blocks the host is the fabric's business; wait_for() is
+// where a caller waits for the device, and where an unresponsive peer is noticed.
 #include <memory>
 #include <span>
 #include <string>
@@ -57,7 +57,7 @@ class Fabric {
   // within the deadline or when the transport failed; `what` says what the device was doing.
   // Whatever may block the host until the device has come so far (download, synchronize) belongs
   // behind it.
-  virtual void settle(kernels::Event& event, const Describe& what) = 0;
+  virtual void wait_for(kernels::Event& event, const Describe& what) = 0;
   // Host memory of channels and groups, as far as known: the world's and pinned buffers. What
   // communicators hold of the device's is in Ops::library_bytes.
   virtual std::size_t library_bytes() const = 0;

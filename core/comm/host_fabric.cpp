@@ -27,7 +27,7 @@ std::unique_ptr<TensorGroup> HostFabric::make_group(std::span<const int> members
   return group ? std::make_unique<HostGroup>(std::move(group)) : nullptr;
 }
 
-void HostFabric::settle(kernels::Event& event, const Describe& what) {
+void HostFabric::wait_for(kernels::Event& event, const Describe& what) {
   world_.wait_until([&] { return event.done(); }, [] { return std::string("the device"); }, what);
 }
 

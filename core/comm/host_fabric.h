@@ -20,7 +20,7 @@ class HostFabric final : public Fabric {
   }
   std::unique_ptr<TensorGroup> make_group(std::span<const int> members) override;
   void connect() override {}  // the world connects by itself
-  void settle(kernels::Event& event, const Describe& what) override;
+  void wait_for(kernels::Event& event, const Describe& what) override;
   std::size_t library_bytes() const override { return world_.library_bytes(); }
 
  private:

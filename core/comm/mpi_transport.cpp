@@ -187,7 +187,7 @@ void MpiTransport::serve(MpiRequests& requests) {
   }
 }
 
-void MpiTransport::attend(bool waiting) {
+void MpiTransport::set_waiting(bool waiting) {
   waited_for_ = waiting;
   if (!waiting) return;
   nudged_ = true;
@@ -217,14 +217,14 @@ void MpiTransport::withdraw(std::span<Transfer> transfers) noexcept {
   for (Transfer& transfer : transfers) {
     if (transfer.state == Transfer::State::kActive) unwanted_.push_back(&transfer);
   }
-  const auto over = [&] {
+  const auto done = [&] {
     return phase_ != Phase::kServing ||
            std::none_of(transfers.begin(), transfers.end(), [](const Transfer& transfer) {
              return transfer.state == Transfer::State::kActive;
            });
   };
   wake_.notify_one();
-  if (!changed_.wait_for(lock, kWithdrawTime, over)) {
+  if (!changed_.wait_for(lock, kWithdrawTime, done)) {
     // A message is half sent or received. Nothing may touch its bytes any more, so nothing can be
     // sent at all from now on: the job has to be aborted.
     halted_ = true;
@@ -260,7 +260,7 @@ void MpiTransport::abort(int exit_code) {
 
 // Standard error and the log may be files that do not answer, too, and the calling thread may have
 // locked what fflush() would lock: nothing here waits for them longer than the grace period.
-void MpiTransport::hang(const std::string& message) {
+void MpiTransport::on_hang(const std::string& message) {
   std::thread([message, options = options_] {
     std::cerr << message + "\n" << std::flush;  // one write: ranks share it
     if (options.on_deadline) options.on_deadline(message);

@@ -119,7 +119,7 @@ class StagedReceiver final : public Receiver {
 };
 
 // Down, added up by the host in member order, and up again, a slice at a time: a tied embedding is
-// large and pinned memory dear.
+// large and pinned memory expensive.
 class StagedGroup final : public TensorGroup {
  public:
   static constexpr std::size_t kSliceBytes = std::size_t{1} << 22;
@@ -183,7 +183,7 @@ class StagedFabric final : public Fabric {
     return std::make_unique<StagedGroup>(device_, std::move(group));
   }
   void connect() override {}  // the world connects by itself
-  void settle(kernels::Event& event, const Describe& what) override {
+  void wait_for(kernels::Event& event, const Describe& what) override {
     world_.wait_until([&] { return event.done(); }, [] { return std::string("the device"); }, what);
   }
   std::size_t library_bytes() const override { return world_.library_bytes() + pinned_bytes_; }

@@ -36,10 +36,10 @@ Transport::Transport(const WorldOptions& options)
         const std::string message =
             concat(name(), ": made no progress for ", options_.deadline.count(), " s while ", what);
         fail(std::make_exception_ptr(DeadlineError(message)));
-        hang(message);
+        on_hang(message);
       }) {}
 
-void Transport::hang(const std::string& message) {
+void Transport::on_hang(const std::string& message) {
   if (options_.on_deadline) options_.on_deadline(message);
 }
 
@@ -48,14 +48,14 @@ bool Transport::done(const Transfer& transfer) const {
   return transfer.state == Transfer::State::kDone;
 }
 
-bool Transport::sleep_until(std::unique_lock<std::mutex>& lock, const std::function<bool()>& over) {
+bool Transport::sleep_until(std::unique_lock<std::mutex>& lock, const std::function<bool()>& done) {
   // Slept in slices, each counted as at most its own length: a job that was suspended and continued
   // has not waited for its peers meanwhile.
   const Seconds slice = std::min(Seconds(1), options_.deadline / 4);
   Seconds waited{0};
-  while (!over()) {
+  while (!done()) {
     if (waited >= options_.deadline) return false;
-    changed_.wait_for(lock, slice, over);
+    changed_.wait_for(lock, slice, done);
     waited += slice;
   }
   return true;
@@ -69,10 +69,10 @@ void Transport::wait(std::span<const Transfer> transfers, const Describe& what) 
     });
   };
   if (settled()) return;
-  attend(true);
+  set_waiting(true);
   const bool woken =
       sleep_until(lock, [&] { return settled() || failure_ || !interruption_.empty(); });
-  attend(false);
+  set_waiting(false);
   if (woken && settled()) return;
   if (failure_) std::rethrow_exception(failure_);
   const std::string reason = interruption_;
@@ -82,13 +82,13 @@ void Transport::wait(std::span<const Transfer> transfers, const Describe& what) 
   break_off(waited_for(peers), what());
 }
 
-void Transport::wait_until(const std::function<bool()>& over, const Describe& whom,
+void Transport::wait_until(const std::function<bool()>& done, const Describe& whom,
                            const Describe& what) {
   using Clock = std::chrono::steady_clock;
   constexpr std::chrono::duration<double, std::micro> kShortestPause{20}, kLongestPause{1000};
   Seconds waited{0};
   Clock::time_point before = Clock::now();
-  while (!over()) {
+  while (!done()) {
     std::unique_lock lock(mutex_);
     // Short pauses at first, for what ends soon; a few per cent of the wait later on.
     const Seconds pause = std::clamp<Seconds>(waited / 16, kShortestPause, kLongestPause);

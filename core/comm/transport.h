@@ -59,7 +59,7 @@ class Transport {
   // transport itself failed with.
   void wait(std::span<const Transfer> transfers, const Describe& what);
   // World::wait_until.
-  void wait_until(const std::function<bool()>& over, const Describe& whom, const Describe& what);
+  void wait_until(const std::function<bool()>& done, const Describe& whom, const Describe& what);
   // True as long as nothing has failed; after a failure no wait can succeed any more.
   bool healthy() const;
   // Group::watch.
@@ -80,13 +80,13 @@ class Transport {
   void complete(Transfer& transfer);
   void fail(std::exception_ptr failure);
   // Sleeps until `over` (called under the lock) or the deadline; says whether `over` came true.
-  bool sleep_until(std::unique_lock<std::mutex>& lock, const std::function<bool()>& over);
+  bool sleep_until(std::unique_lock<std::mutex>& lock, const std::function<bool()>& done);
   // The rank hangs outside of all waits, which fail from now on. Called on the watchdog's thread.
-  virtual void hang(const std::string& message);
+  virtual void on_hang(const std::string& message);
   // First in the destructors of derived classes: what the watchdog's thread calls is theirs.
   void stop_watching() { watchdog_.stop(); }
   // Called under the lock when a wait begins and ends: somebody sleeps until a message comes.
-  virtual void attend(bool) {}
+  virtual void set_waiting(bool) {}
 
   const WorldOptions options_;
   mutable std::mutex mutex_;

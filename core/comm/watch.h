@@ -1,5 +1,5 @@
 #pragma once
-// Hands on what a rank does on its own. Waits for peers have a deadline each; a file system that
+// Watchdog for work that a rank does alone. Waits for peers have a deadline each; a file system that
 // does not answer, or a driver, has none: read() and open() sleep for as long as it pleases them.
 #include <chrono>
 #include <condition_variable>

@@ -45,7 +45,7 @@ class World {
 
   // Waits, with the world's own deadline and words, for something it knows nothing of: calls `over`
   // with growing pauses until it says true. `whom` is asked when the deadline has expired.
-  virtual void wait_until(const std::function<bool()>& over, const Describe& whom,
+  virtual void wait_until(const std::function<bool()>& done, const Describe& whom,
                           const Describe& what) = 0;
   // Group::watch.
   virtual std::unique_ptr<Watch> watch(const std::string& what) = 0;

@@ -1,5 +1,5 @@
 #pragma once
-// Everything that is wrong with a configuration, told at once.
+// Everything that is wrong with a configuration, reported together.
 #include <string>
 #include <utility>
 #include <vector>

@@ -90,7 +90,7 @@ void model_rows(std::vector<Field>& fields) {
       .one_of({"layernorm", "rmsnorm"})
       .by_family()
       .also_called({"norm", "norm_type"});
-  rows.add("position_embedding", &M::position_embedding, "how tokens know their places")
+  rows.add("position_embedding", &M::position_embedding, "position embedding")
       .one_of({"learned", "rotary"})
       .by_family()
       .also_called({"position_embedding_type", "pos_emb", "use_rotary_position_embeddings"});
@@ -115,7 +115,7 @@ void model_rows(std::vector<Field>& fields) {
       .above(0)
       .representable()
       .also_called({"rope_theta", "rope_base"});
-  rows.add("rotary_percent", &M::rotary_percent, "share of each head's dimensions that turns")
+  rows.add("rotary_percent", &M::rotary_percent, "fraction of the head dimensions rotated")
       .above(0)
       .representable()
       .at_most(1)
@@ -316,7 +316,8 @@ void other_rows(std::vector<Field>& fields) {
            "on cuda, false: faster kernels that give other bits every time")
       .one_of({"true", "false"})
       .also_called({"deterministic_mode", "use_deterministic_algorithms"});
-  rows.add("cuda_graphs", &R::cuda_graphs, "on cuda: record every action once and replay it")
+  rows.add("cuda_graphs", &R::cuda_graphs,
+           "on cuda: capture every action as a graph once and replay it")
       .one_of({"true", "false"})
       .also_called({"enable_cuda_graph", "use_cuda_graphs", "graphs"});
   rows.add("threads", &R::threads, "per rank; 0: its cores / ranks that share them")

@@ -8,7 +8,7 @@
 
 namespace seq1f1b::config {
 
-std::array<double, 3> split_shares(const std::string& split) {
+std::array<double, 3> split_proportions(const std::string& split) {
   std::array<double, 3> shares{};
   std::istringstream text(split);
   text.imbue(std::locale::classic());

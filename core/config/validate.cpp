@@ -261,7 +261,7 @@ class Validator {
                       ": its documents would be in training and in validation");
     }
     try {
-      split_shares(config_.data.split);
+      split_proportions(config_.data.split);
     } catch (const ConfigError& error) {
       problems_.add(error.what());
     }

@@ -18,8 +18,8 @@ constexpr std::array<const char*, 3> kShareNames{"training", "validation", "test
 struct Dataset::State {
   State(std::shared_ptr<const TokenFiles> opened, const DatasetSpec& spec)
       : files(std::move(opened)),
-        shares(spec.shares),
-        share(spec.share),
+        proportions(spec.proportions),
+        split(spec.split),
         seq_length(spec.seq_length),
         window_key(kernels::name_key("data.windows", spec.seed)) {
     SEQ1F1B_ASSERT(seq_length >= 1, "seq_length ", seq_length);
@@ -34,8 +34,8 @@ struct Dataset::State {
     std::vector<std::int64_t> all(static_cast<std::size_t>(files->documents()));
     std::iota(all.begin(), all.end(), std::int64_t{0});
     shuffle(all, kernels::name_key("data.documents", seed));
-    const auto bounds = share_bounds(shares, files->documents());
-    const auto index = static_cast<std::size_t>(share);
+    const auto bounds = split_bounds(proportions, files->documents());
+    const auto index = static_cast<std::size_t>(split);
     order.assign(all.begin() + bounds[index], all.begin() + bounds[index + 1]);
     ends.reserve(order.size());
     std::int64_t end = 0;
@@ -43,7 +43,7 @@ struct Dataset::State {
       ends.push_back(end += files->document_tokens(document));
   }
 
-  // Tokens [first, first + output.size()) of the share.
+  // Tokens [first, first + output.size()) of the split.
   void read(std::int64_t first, std::span<std::int32_t> output) const {
     auto at =
         static_cast<std::size_t>(std::upper_bound(ends.begin(), ends.end(), first) - ends.begin());
@@ -59,8 +59,8 @@ struct Dataset::State {
   }
 
   std::shared_ptr<const TokenFiles> files;
-  Shares shares;
-  Share share;
+  SplitProportions proportions;
+  Split split;
   std::int64_t seq_length;
   std::uint64_t window_key;
   std::vector<std::int64_t> order;  // documents of the share
@@ -81,11 +81,11 @@ std::int64_t Dataset::windows() const { return state_->windows(); }
 void Dataset::require_windows() const {
   if (windows() > 0) return;
   const State& state = *state_;
-  throw DataError(concat("the ", kShareNames[static_cast<std::size_t>(state.share)], " share of ",
+  throw DataError(concat("the ", kShareNames[static_cast<std::size_t>(state.split)], " share of ",
                          state.files->first_prefix(), state.files->count() > 1 ? " and others" : "",
-                         " (split ", state.shares[0], ",", state.shares[1], ",", state.shares[2],
-                         ") has ", tokens(), " tokens in ", documents(), " of ",
-                         state.files->documents(), " documents; one window of seq_length ",
+                         " (split ", state.proportions[0], ",", state.proportions[1], ",",
+                         state.proportions[2], ") has ", tokens(), " tokens in ", documents(),
+                         " of ", state.files->documents(), " documents; one window of seq_length ",
                          state.seq_length, " needs ", state.seq_length + 1));
 }
 
@@ -98,7 +98,7 @@ void Dataset::sample(std::int64_t index, std::span<std::int32_t> output) const {
   SEQ1F1B_ASSERT(windows > 0, "a share without windows");
   const std::int64_t epoch = index / windows;
   std::int64_t window = index % windows;
-  if (state.share == Share::kTrain)
+  if (state.split == Split::kTrain)
     window = permute(window, windows, state.window_key, static_cast<std::uint64_t>(epoch));
   state.read(window * state.seq_length, output);
 }

@@ -8,15 +8,15 @@
 #include <string>
 #include <vector>
 
-#include "core/data/shares.h"
+#include "core/data/split.h"
 #include "core/data/token_files.h"
 
 namespace seq1f1b::data {
 
 struct DatasetSpec {
   std::vector<std::string> prefixes;
-  Shares shares{949, 50, 1};  // of the documents, after a shuffle by seed
-  Share share = Share::kTrain;
+  SplitProportions proportions{949, 50, 1};  // of the documents, after a shuffle by seed
+  Split split = Split::kTrain;
   std::int64_t seq_length = 0;
   std::uint64_t seed = 0;
   int vocab_size = 0;
@@ -40,7 +40,7 @@ class Dataset {
   // needed.
   void require_windows() const;
   // Sample `index` (>= 0, any epoch) of a share that has windows: epoch = index / windows(); within
-  // an epoch a permutation of all windows drawn from (seed, epoch). Share::kValidation and kTest
+  // an epoch a permutation of all windows drawn from (seed, epoch). Split::kValidation and kTest
   // are read in order, unshuffled. output: seq_length + 1 tokens.
   void sample(std::int64_t index, std::span<std::int32_t> output) const;
 

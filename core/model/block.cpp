@@ -46,78 +46,80 @@ Block::Block(const ModelSpec& spec, Precision precision, int index, const Store*
     });
 }
 
-BlockSaved Block::carve_saved(Carver& carver, const Extent& extent) const {
-  const std::int64_t rows = extent.rows();
+BlockSaved Block::lay_out_saved(ArenaLayout& arena, const SegmentShape& shape) const {
+  const std::int64_t rows = shape.rows();
   BlockSaved saved;
-  saved.input = carver.take(precision_.compute, {rows, spec_.hidden});
-  saved.statistics1 = carver.take(precision_.accumulate, {rows, 2});
-  saved.mixed = carver.take(precision_.compute, {rows, spec_.query_width()});
-  saved.mid = carver.take(precision_.compute, {rows, spec_.hidden});
-  saved.statistics2 = carver.take(precision_.accumulate, {rows, 2});
-  saved.ffn_in = carver.take(precision_.compute, {rows, spec_.ffn_in_width()});
-  saved.mixer = carver.take_bytes(mixer_->saved_bytes(extent));
+  saved.input = arena.take(precision_.compute, {rows, spec_.hidden});
+  saved.statistics1 = arena.take(precision_.accumulate, {rows, 2});
+  saved.mixed = arena.take(precision_.compute, {rows, spec_.query_width()});
+  saved.mid = arena.take(precision_.compute, {rows, spec_.hidden});
+  saved.statistics2 = arena.take(precision_.accumulate, {rows, 2});
+  saved.ffn_in = arena.take(precision_.compute, {rows, spec_.ffn_in_width()});
+  saved.mixer = arena.take_bytes(mixer_->saved_bytes(shape));
   return saved;
 }
 
-BlockStash Block::carve_stash(Carver& carver, const Extent& extent) const {
-  const std::int64_t rows = extent.rows();
+BlockStash Block::lay_out_stash(ArenaLayout& arena, const SegmentShape& shape) const {
+  const std::int64_t rows = shape.rows();
   BlockStash stash;
-  stash.grad_output = carver.take(precision_.compute, {rows, spec_.hidden});
-  stash.grad_ffn_in = carver.take(precision_.compute, {rows, spec_.ffn_in_width()});
-  stash.grad_mid = carver.take(precision_.compute, {rows, spec_.hidden});
-  stash.grad_projected = carver.take(precision_.compute, {rows, spec_.projected_width()});
+  stash.grad_output = arena.take(precision_.compute, {rows, spec_.hidden});
+  stash.grad_ffn_in = arena.take(precision_.compute, {rows, spec_.ffn_in_width()});
+  stash.grad_mid = arena.take(precision_.compute, {rows, spec_.hidden});
+  stash.grad_projected = arena.take(precision_.compute, {rows, spec_.projected_width()});
   return stash;
 }
 
-Block::ForwardScratch Block::carve_forward(Carver& carver, const Extent& extent) const {
-  const std::int64_t rows = extent.rows();
+Block::ForwardScratch Block::lay_out_forward(ArenaLayout& arena, const SegmentShape& shape) const {
+  const std::int64_t rows = shape.rows();
   ForwardScratch scratch;
-  scratch.normed = carver.take(precision_.compute, {rows, spec_.hidden});
+  scratch.normed = arena.take(precision_.compute, {rows, spec_.hidden});
   // The projection is read before the activation is written: they share their place.
-  Carver other = carver;
-  scratch.projected = carver.take(precision_.compute, {rows, spec_.projected_width()});
+  ArenaLayout other = arena;
+  scratch.projected = arena.take(precision_.compute, {rows, spec_.projected_width()});
   scratch.activated = other.take(precision_.compute, {rows, spec_.ffn});
-  carver.extend_to(other);
+  arena.extend_to(other);
   return scratch;
 }
 
-Block::InputGradScratch Block::carve_input_grad(Carver& carver, const Extent& extent) const {
-  const std::int64_t rows = extent.rows();
+Block::InputGradScratch Block::lay_out_input_grad(ArenaLayout& arena,
+                                                  const SegmentShape& shape) const {
+  const std::int64_t rows = shape.rows();
   InputGradScratch scratch;
-  scratch.grad_normed = carver.take(precision_.compute, {rows, spec_.hidden});
-  Carver other = carver;  // the feed-forward half is done when the mixer half begins
+  scratch.grad_normed = arena.take(precision_.compute, {rows, spec_.hidden});
+  ArenaLayout other = arena;  // the feed-forward half is done when the mixer half begins
   if (spec_.activation == Activation::kSwiglu)
     scratch.grad_activated = other.take(precision_.compute, {rows, spec_.ffn});
-  scratch.grad_mixed = carver.take(precision_.compute, {rows, spec_.query_width()});
-  scratch.mixer = carver.take_bytes(mixer_->workspace_bytes(extent));
-  carver.extend_to(other);
+  scratch.grad_mixed = arena.take(precision_.compute, {rows, spec_.query_width()});
+  scratch.mixer = arena.take_bytes(mixer_->workspace_bytes(shape));
+  arena.extend_to(other);
   return scratch;
 }
 
-Block::WeightGradScratch Block::carve_weight_grad(Carver& carver, const Extent& extent) const {
-  const std::int64_t rows = extent.rows();
-  Carver other = carver;  // the activation is used up before the norms are recomputed
+Block::WeightGradScratch Block::lay_out_weight_grad(ArenaLayout& arena,
+                                                    const SegmentShape& shape) const {
+  const std::int64_t rows = shape.rows();
+  ArenaLayout other = arena;  // the activation is used up before the norms are recomputed
   WeightGradScratch scratch;
-  scratch.activated = carver.take(precision_.compute, {rows, spec_.ffn});
+  scratch.activated = arena.take(precision_.compute, {rows, spec_.ffn});
   scratch.normed = other.take(precision_.compute, {rows, spec_.hidden});
-  carver.extend_to(other);
+  arena.extend_to(other);
   return scratch;
 }
 
-std::size_t Block::forward_workspace_bytes(const Extent& extent) const {
-  Carver carver;
-  carve_forward(carver, extent);
-  return carver.used();
+std::size_t Block::forward_workspace_bytes(const SegmentShape& shape) const {
+  ArenaLayout arena;
+  lay_out_forward(arena, shape);
+  return arena.used();
 }
-std::size_t Block::input_grad_workspace_bytes(const Extent& extent) const {
-  Carver carver;
-  carve_input_grad(carver, extent);
-  return carver.used();
+std::size_t Block::input_grad_workspace_bytes(const SegmentShape& shape) const {
+  ArenaLayout arena;
+  lay_out_input_grad(arena, shape);
+  return arena.used();
 }
-std::size_t Block::weight_grad_workspace_bytes(const Extent& extent) const {
-  Carver carver;
-  carve_weight_grad(carver, extent);
-  return carver.used();
+std::size_t Block::weight_grad_workspace_bytes(const SegmentShape& shape) const {
+  ArenaLayout arena;
+  lay_out_weight_grad(arena, shape);
+  return arena.used();
 }
 
 void Block::activate(kernels::Ops& ops, const Tensor& ffn_in, const Tensor& activated) const {
@@ -127,15 +129,15 @@ void Block::activate(kernels::Ops& ops, const Tensor& ffn_in, const Tensor& acti
     ops.gelu_forward(ffn_in, activated);
 }
 
-void Block::forward(kernels::Ops& ops, const Extent& extent, const BlockSaved& saved,
+void Block::forward(kernels::Ops& ops, const SegmentShape& shape, const BlockSaved& saved,
                     std::byte* carry, const Tensor& output, std::byte* workspace) const {
-  Carver carver(workspace);
-  const ForwardScratch scratch = carve_forward(carver, extent);
+  ArenaLayout arena(workspace);
+  const ForwardScratch scratch = lay_out_forward(arena, shape);
 
   ops.norm_forward(spec_.norm, saved.input, weights_.norm1_weight, weights_.norm1_bias,
                    spec_.norm_epsilon, scratch.normed, saved.statistics1);
   ops.linear_forward(scratch.normed, weights_.qkv_weight, weights_.qkv_bias, {}, scratch.projected);
-  mixer_->forward(ops, extent, scratch.projected, saved.mixed,
+  mixer_->forward(ops, shape, scratch.projected, saved.mixed,
                   {.saved = saved.mixer, .carry = carry});
   ops.linear_forward(saved.mixed, weights_.output_weight, weights_.output_bias, saved.input,
                      saved.mid);
@@ -153,11 +155,12 @@ void Block::forward(kernels::Ops& ops, const Extent& extent, const BlockSaved& s
                      output);
 }
 
-void Block::input_grad(kernels::Ops& ops, const Extent& extent, bool first, const BlockSaved& saved,
-                       std::byte* carry, std::byte* carry_gradient, const BlockStash& stash,
-                       const Tensor& grad_input, std::byte* workspace) const {
-  Carver carver(workspace);
-  const InputGradScratch scratch = carve_input_grad(carver, extent);
+void Block::input_grad(kernels::Ops& ops, const SegmentShape& shape, bool first,
+                       const BlockSaved& saved, std::byte* carry, std::byte* carry_gradient,
+                       const BlockStash& stash, const Tensor& grad_input,
+                       std::byte* workspace) const {
+  ArenaLayout arena(workspace);
+  const InputGradScratch scratch = lay_out_input_grad(arena, shape);
 
   if (spec_.activation == Activation::kGelu) {
     ops.linear_gelu_input_grad(stash.grad_output, weights_.down_weight, saved.ffn_in,
@@ -172,7 +175,7 @@ void Block::input_grad(kernels::Ops& ops, const Extent& extent, bool first, cons
                     gradients_.norm2_weight, gradients_.norm2_bias);
 
   ops.linear_input_grad(stash.grad_mid, weights_.output_weight, scratch.grad_mixed);
-  mixer_->backward(ops, extent, first, scratch.grad_mixed, saved.mixed, stash.grad_projected,
+  mixer_->backward(ops, shape, first, scratch.grad_mixed, saved.mixed, stash.grad_projected,
                    {.saved = saved.mixer,
                     .carry = carry,
                     .carry_gradient = carry_gradient,
@@ -183,10 +186,10 @@ void Block::input_grad(kernels::Ops& ops, const Extent& extent, bool first, cons
                     gradients_.norm1_bias);
 }
 
-void Block::weight_grad(kernels::Ops& ops, const Extent& extent, const BlockSaved& saved,
+void Block::weight_grad(kernels::Ops& ops, const SegmentShape& shape, const BlockSaved& saved,
                         const BlockStash& stash, std::byte* workspace) const {
-  Carver carver(workspace);
-  const WeightGradScratch scratch = carve_weight_grad(carver, extent);
+  ArenaLayout arena(workspace);
+  const WeightGradScratch scratch = lay_out_weight_grad(arena, shape);
 
   activate(ops, saved.ffn_in, scratch.activated);
   ops.linear_weight_grad(stash.grad_output, scratch.activated, gradients_.down_weight,

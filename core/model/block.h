@@ -7,7 +7,7 @@
 // activation are recomputed from what is saved: one pass each instead of bytes kept per token.
 #include <memory>
 
-#include "core/model/carver.h"
+#include "core/model/arena_layout.h"
 #include "core/model/mixer.h"
 #include "core/model/spec.h"
 #include "core/parameters/store.h"
@@ -25,7 +25,7 @@ struct BlockParameters {
   kernels::Tensor down_weight, down_bias;
 };
 
-// From forward to the last use of a unit. T = extent.rows().
+// From forward to the last use of a unit. T = shape.rows().
 struct BlockSaved {
   kernels::Tensor input;        // [T, hidden]; written by whoever produces it
   kernels::Tensor statistics1;  // [T, 2]
@@ -50,29 +50,29 @@ class Block {
   // Without a store the block can only say what it needs.
   Block(const ModelSpec& spec, Precision precision, int index, const parameters::Store* store);
 
-  BlockSaved carve_saved(Carver& carver, const Extent& extent) const;
-  BlockStash carve_stash(Carver& carver, const Extent& extent) const;
-  std::size_t carry_bytes(const Extent& extent) const { return mixer_->carry_bytes(extent); }
-  std::size_t carry_gradient_bytes(const Extent& extent) const {
-    return mixer_->carry_gradient_bytes(extent);
+  BlockSaved lay_out_saved(ArenaLayout& arena, const SegmentShape& shape) const;
+  BlockStash lay_out_stash(ArenaLayout& arena, const SegmentShape& shape) const;
+  std::size_t carry_bytes(const SegmentShape& shape) const { return mixer_->carry_bytes(shape); }
+  std::size_t carry_gradient_bytes(const SegmentShape& shape) const {
+    return mixer_->carry_gradient_bytes(shape);
   }
-  std::size_t forward_workspace_bytes(const Extent& extent) const;
-  std::size_t input_grad_workspace_bytes(const Extent& extent) const;
-  std::size_t weight_grad_workspace_bytes(const Extent& extent) const;
+  std::size_t forward_workspace_bytes(const SegmentShape& shape) const;
+  std::size_t input_grad_workspace_bytes(const SegmentShape& shape) const;
+  std::size_t weight_grad_workspace_bytes(const SegmentShape& shape) const;
 
   // Mixer::prepare.
-  void prepare(kernels::Ops& ops, const Extent& extent) const { mixer_->prepare(ops, extent); }
+  void prepare(kernels::Ops& ops, const SegmentShape& shape) const { mixer_->prepare(ops, shape); }
 
   // Reads saved.input, writes the rest of `saved`, the carry's rows and `output` [T, hidden].
-  void forward(kernels::Ops& ops, const Extent& extent, const BlockSaved& saved, std::byte* carry,
-               const kernels::Tensor& output, std::byte* workspace) const;
+  void forward(kernels::Ops& ops, const SegmentShape& shape, const BlockSaved& saved,
+               std::byte* carry, const kernels::Tensor& output, std::byte* workspace) const;
   // Reads stash.grad_output, writes the rest of the stash and `grad_input` [T, hidden]; adds to the
   // gradients of the norms. `first`: the last segment of its micro-batch.
-  void input_grad(kernels::Ops& ops, const Extent& extent, bool first, const BlockSaved& saved,
+  void input_grad(kernels::Ops& ops, const SegmentShape& shape, bool first, const BlockSaved& saved,
                   std::byte* carry, std::byte* carry_gradient, const BlockStash& stash,
                   const kernels::Tensor& grad_input, std::byte* workspace) const;
   // Adds to the gradients of the linear layers.
-  void weight_grad(kernels::Ops& ops, const Extent& extent, const BlockSaved& saved,
+  void weight_grad(kernels::Ops& ops, const SegmentShape& shape, const BlockSaved& saved,
                    const BlockStash& stash, std::byte* workspace) const;
 
  private:
@@ -86,9 +86,9 @@ class Block {
   struct WeightGradScratch {
     kernels::Tensor activated, normed;
   };
-  ForwardScratch carve_forward(Carver& carver, const Extent& extent) const;
-  InputGradScratch carve_input_grad(Carver& carver, const Extent& extent) const;
-  WeightGradScratch carve_weight_grad(Carver& carver, const Extent& extent) const;
+  ForwardScratch lay_out_forward(ArenaLayout& arena, const SegmentShape& shape) const;
+  InputGradScratch lay_out_input_grad(ArenaLayout& arena, const SegmentShape& shape) const;
+  WeightGradScratch lay_out_weight_grad(ArenaLayout& arena, const SegmentShape& shape) const;
   void activate(kernels::Ops& ops, const kernels::Tensor& ffn_in,
                 const kernels::Tensor& activated) const;
 

@@ -37,32 +37,32 @@ Head::Head(const ModelSpec& spec, Precision precision, const parameters::Store* 
   if (spec.norm_bias()) grad_norm_bias_ = store->gradient(layout.find("final_norm.bias"));
 }
 
-Head::Scratch Head::carve(Carver& carver, std::int64_t rows, bool with_gradient) const {
+Head::Scratch Head::lay_out(ArenaLayout& arena, std::int64_t rows, bool with_gradient) const {
   const std::int64_t chunk = logit_rows(spec_, rows);
   Scratch scratch;
-  scratch.normed = carver.take(precision_.compute, {chunk, spec_.hidden});
-  scratch.statistics = carver.take(precision_.accumulate, {chunk, 2});
-  scratch.logits = carver.take(precision_.compute, {chunk, spec_.vocab});
-  if (with_gradient) scratch.grad_normed = carver.take(precision_.compute, {chunk, spec_.hidden});
+  scratch.normed = arena.take(precision_.compute, {chunk, spec_.hidden});
+  scratch.statistics = arena.take(precision_.accumulate, {chunk, 2});
+  scratch.logits = arena.take(precision_.compute, {chunk, spec_.vocab});
+  if (with_gradient) scratch.grad_normed = arena.take(precision_.compute, {chunk, spec_.hidden});
   return scratch;
 }
 
 std::size_t Head::backward_workspace_bytes(std::int64_t rows) const {
-  Carver carver;
-  carve(carver, rows, true);
-  return carver.used();
+  ArenaLayout arena;
+  lay_out(arena, rows, true);
+  return arena.used();
 }
 std::size_t Head::evaluate_workspace_bytes(std::int64_t rows) const {
-  Carver carver;
-  carve(carver, rows, false);
-  return carver.used();
+  ArenaLayout arena;
+  lay_out(arena, rows, false);
+  return arena.used();
 }
 
 void Head::backward(kernels::Ops& ops, const Tensor& hidden, const LossInput& loss,
                     const Tensor& grad_hidden, std::byte* workspace) const {
-  Carver carver(workspace);
+  ArenaLayout arena(workspace);
   const std::int64_t rows = hidden.dim(0), chunk = logit_rows(spec_, rows);
-  const Scratch scratch = carve(carver, rows, true);
+  const Scratch scratch = lay_out(arena, rows, true);
   for (std::int64_t first = 0; first < rows; first += chunk) {
     const std::int64_t count = std::min(chunk, rows - first);
     const Tensor part = rows_of(hidden, first, count);
@@ -84,9 +84,9 @@ void Head::backward(kernels::Ops& ops, const Tensor& hidden, const LossInput& lo
 
 void Head::evaluate(kernels::Ops& ops, const Tensor& hidden, const LossInput& loss,
                     std::byte* workspace) const {
-  Carver carver(workspace);
+  ArenaLayout arena(workspace);
   const std::int64_t rows = hidden.dim(0), chunk = logit_rows(spec_, rows);
-  const Scratch scratch = carve(carver, rows, false);
+  const Scratch scratch = lay_out(arena, rows, false);
   for (std::int64_t first = 0; first < rows; first += chunk) {
     const std::int64_t count = std::min(chunk, rows - first);
     const Tensor normed = rows_of(scratch.normed, 0, count);
@@ -101,10 +101,10 @@ void Head::evaluate(kernels::Ops& ops, const Tensor& hidden, const LossInput& lo
 
 void Head::logits(kernels::Ops& ops, const Tensor& hidden, const Tensor& logits,
                   std::byte* workspace) const {
-  Carver carver(workspace);
+  ArenaLayout arena(workspace);
   const std::int64_t rows = hidden.dim(0);
   SEQ1F1B_ASSERT(rows == logit_rows(spec_, rows), "too many rows of logits at once: ", rows);
-  const Scratch scratch = carve(carver, rows, false);
+  const Scratch scratch = lay_out(arena, rows, false);
   ops.norm_forward(spec_.norm, hidden, norm_weight_, norm_bias_, spec_.norm_epsilon, scratch.normed,
                    scratch.statistics);
   ops.linear_forward(scratch.normed, weight_, {}, {}, logits);

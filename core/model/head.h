@@ -1,7 +1,7 @@
 #pragma once
 // Final norm, output projection and loss. Works through a unit in chunks of rows, so that no more
 // than one chunk of logits ever exists; in training everything happens in the backward action.
-#include "core/model/carver.h"
+#include "core/model/arena_layout.h"
 #include "core/model/spec.h"
 #include "core/parameters/store.h"
 #include "kernels/ops.h"
@@ -38,7 +38,7 @@ class Head {
   struct Scratch {
     kernels::Tensor normed, statistics, logits, grad_normed;
   };
-  Scratch carve(Carver& carver, std::int64_t rows, bool with_gradient) const;
+  Scratch lay_out(ArenaLayout& arena, std::int64_t rows, bool with_gradient) const;
 
   ModelSpec spec_;
   Precision precision_;

@@ -5,7 +5,7 @@
 // and ends before the output projection.
 #include <memory>
 
-#include "core/model/carver.h"
+#include "core/model/arena_layout.h"
 #include "core/model/spec.h"
 #include "kernels/ops.h"
 
@@ -23,21 +23,22 @@ class Mixer {
  public:
   virtual ~Mixer() = default;
   // Bytes by lifetime.
-  virtual std::size_t saved_bytes(const Extent& extent) const = 0;
-  virtual std::size_t carry_bytes(const Extent& extent) const = 0;
-  virtual std::size_t carry_gradient_bytes(const Extent& extent) const = 0;
-  virtual std::size_t workspace_bytes(const Extent& extent) const = 0;  // of backward
+  virtual std::size_t saved_bytes(const SegmentShape& shape) const = 0;
+  virtual std::size_t carry_bytes(const SegmentShape& shape) const = 0;
+  virtual std::size_t carry_gradient_bytes(const SegmentShape& shape) const = 0;
+  virtual std::size_t workspace_bytes(const SegmentShape& shape) const = 0;  // of backward
 
-  // Before the first unit of these extents: lets the device build what it needs for them.
-  virtual void prepare(kernels::Ops& ops, const Extent& extent) const = 0;
+  // Before the first unit of these shapes: lets the device build what it needs for them.
+  virtual void prepare(kernels::Ops& ops, const SegmentShape& shape) const = 0;
 
   // projected [T, (heads + 2 kv_heads) head_dim]; output [T, heads head_dim]. Segments of a
   // micro-batch come in ascending order.
-  virtual void forward(kernels::Ops& ops, const Extent& extent, const kernels::Tensor& projected,
-                       const kernels::Tensor& output, const MixerStorage& storage) const = 0;
+  virtual void forward(kernels::Ops& ops, const SegmentShape& shape,
+                       const kernels::Tensor& projected, const kernels::Tensor& output,
+                       const MixerStorage& storage) const = 0;
   // Segments in descending order; `first` with the last segment: its contribution to the carry
   // gradient overwrites, later ones add. output is forward's.
-  virtual void backward(kernels::Ops& ops, const Extent& extent, bool first,
+  virtual void backward(kernels::Ops& ops, const SegmentShape& shape, bool first,
                         const kernels::Tensor& grad_output, const kernels::Tensor& output,
                         const kernels::Tensor& grad_projected,
                         const MixerStorage& storage) const = 0;

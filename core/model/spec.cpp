@@ -12,8 +12,8 @@
 namespace seq1f1b::model {
 
 using parameters::Axis;
-using parameters::Law;
-using parameters::Row;
+using parameters::Initializer;
+using parameters::ParameterInfo;
 using parameters::Site;
 using parameters::Table;
 using parameters::Use;
@@ -72,7 +72,7 @@ class Rows {
   // Weight [out, in] of a linear layer; `shard_axis` as tensor parallelism will cut it.
   void weight(const std::string& name, std::int64_t out, std::int64_t in, Axis out_axis,
               Axis in_axis, int shard_axis, double deviation, bool fused = false) {
-    Row row = base(name);
+    ParameterInfo row = base(name);
     row.shape = {out, in};
     row.axes = {out_axis, in_axis};
     row.shard_axis = shard_axis;
@@ -83,28 +83,28 @@ class Rows {
   void bias(const std::string& name, std::int64_t out, Axis axis, int shard_axis,
             bool fused = false) {
     if (!spec_.bias) return;
-    vector(name, out, axis, Law::kZeros);
+    vector(name, out, axis, Initializer::kZeros);
     table_.back().shard_axis = shard_axis;
     table_.back().fused_with_previous = fused;
   }
   void norm(const std::string& name) {
-    vector(name + ".weight", spec_.hidden, Axis::kHidden, Law::kOnes);
-    if (spec_.norm_bias()) vector(name + ".bias", spec_.hidden, Axis::kHidden, Law::kZeros);
+    vector(name + ".weight", spec_.hidden, Axis::kHidden, Initializer::kOnes);
+    if (spec_.norm_bias()) vector(name + ".bias", spec_.hidden, Axis::kHidden, Initializer::kZeros);
   }
 
  private:
-  Row base(const std::string& name) const {
-    Row row;
+  ParameterInfo base(const std::string& name) const {
+    ParameterInfo row;
     row.name = prefix_ + name;
     row.uses = {use_};
     row.file = file_;
     return row;
   }
-  void vector(const std::string& name, std::int64_t size, Axis axis, Law law) {
-    Row row = base(name);
+  void vector(const std::string& name, std::int64_t size, Axis axis, Initializer initializer) {
+    ParameterInfo row = base(name);
     row.shape = {size};
     row.axes = {axis};
-    row.law = law;
+    row.initializer = initializer;
     row.decay = false;
     table_.push_back(std::move(row));
   }

@@ -10,8 +10,8 @@ namespace seq1f1b::optimizer {
 namespace {
 
 // The constants lie behind the sums and are copied together with them.
-static_assert(sizeof(kernels::AdamwStep) % sizeof(double) == 0);
-constexpr std::size_t kStepDoubles = sizeof(kernels::AdamwStep) / sizeof(double);
+static_assert(sizeof(kernels::AdamWParams) % sizeof(double) == 0);
+constexpr std::size_t kStepDoubles = sizeof(kernels::AdamWParams) / sizeof(double);
 
 }  // namespace
 
@@ -26,7 +26,7 @@ Optimizer::Optimizer(const config::OptimizerConfig& config, const parameters::St
       backend_(backend),
       layout_(sums),
       device_sums_(reinterpret_cast<double*>(scratch)),
-      device_step_(reinterpret_cast<kernels::AdamwStep*>(device_sums_ + sums.size())),
+      device_step_(reinterpret_cast<kernels::AdamWParams*>(device_sums_ + sums.size())),
       image_(sums.size() + kStepDoubles),
       host_(*backend.device, read_back_bytes()),
       finished_(backend.device->make_event()) {
@@ -37,7 +37,7 @@ Optimizer::Optimizer(const config::OptimizerConfig& config, const parameters::St
     tensor.gradient = store.gradient(row);
     tensor.first_moment = store.first_moment(row);
     tensor.second_moment = store.second_moment(row);
-    tensor.weight_decay = row.row.decay ? config.weight_decay : 0.0;
+    tensor.weight_decay = row.info.decay ? config.weight_decay : 0.0;
     tensors_.push_back(tensor);
   }
 }
@@ -61,7 +61,7 @@ kernels::Tensor Optimizer::sums() const {
 void Optimizer::begin_step(std::int64_t number, double learning_rate, const double* loss_sum,
                            std::span<const double> others) {
   SEQ1F1B_ASSERT(others.size() == layout_.others, "other sums of a step: ", others.size());
-  kernels::AdamwStep constants;
+  kernels::AdamWParams constants;
   constants.learning_rate = learning_rate;
   constants.beta1 = config_.adam_beta1;
   constants.beta2 = config_.adam_beta2;
@@ -82,19 +82,19 @@ void Optimizer::begin_step(std::int64_t number, double learning_rate, const doub
 void Optimizer::finish_step() {
   const auto tensors = static_cast<std::int64_t>(layout_.tensors);
   double* loss = device_sums_ + layout_.tensors;
-  backend_.ops->clip({device_sums_, kernels::Dtype::kF64, {tensors}}, loss, config_.clip_grad,
-                     device_step_);
+  backend_.ops->finalize_grad_norm({device_sums_, kernels::Dtype::kF64, {tensors}}, loss,
+                                   config_.clip_grad, device_step_);
   backend_.ops->adamw(tensors_, device_step_);
   backend_.device->download_later(host_.data(), loss, read_back_bytes());
   backend_.device->record(*finished_);
 }
 
-const kernels::AdamwStep& Optimizer::outcome() const {
-  return *reinterpret_cast<const kernels::AdamwStep*>(host() + 1 + layout_.others);
+const kernels::AdamWParams& Optimizer::outcome() const {
+  return *reinterpret_cast<const kernels::AdamWParams*>(host() + 1 + layout_.others);
 }
 
 std::string Optimizer::first_not_finite() {
-  using View = kernels::Tensor (parameters::Store::*)(const parameters::LocalRow&) const;
+  using View = kernels::Tensor (parameters::Store::*)(const parameters::LocalParameter&) const;
   struct Part {
     const char* suffix;
     View view;
@@ -109,7 +109,7 @@ std::string Optimizer::first_not_finite() {
       backend_.ops->sum_of_squares((store_.*part.view)(row), device_sums_ + row.table_index);
     backend_.device->download(squares.data(), device_sums_, squares.size() * sizeof(double));
     for (const auto& row : rows)
-      if (!std::isfinite(squares[row.table_index])) return row.row.name + part.suffix;
+      if (!std::isfinite(squares[row.table_index])) return row.info.name + part.suffix;
   }
   return "";
 }

@@ -49,7 +49,7 @@ class Optimizer {
 
   // Behind all of it. Once it is done the outcome may be read, until the next finish_step.
   kernels::Event& finished() { return *finished_; }
-  const kernels::AdamwStep& outcome() const;
+  const kernels::AdamWParams& outcome() const;
   std::span<const double> others() const;  // added up
 
   // Between steps: the name of a tensor of this rank, a parameter or a moment of it, that is not
@@ -69,7 +69,7 @@ class Optimizer {
   // Device, and its image in host memory before a step: the sums, then the constants. The tail from
   // the loss on is read back.
   double* device_sums_;
-  kernels::AdamwStep* device_step_;
+  kernels::AdamWParams* device_step_;
   std::vector<double> image_;
   kernels::HostBuffer host_;  // where the tail arrives
   std::unique_ptr<kernels::Event> finished_;

@@ -7,7 +7,7 @@
 namespace seq1f1b::parameters {
 
 // Value of one element of a row, before rounding to the weight's type.
-double initial_value(const Row& row, std::uint64_t seed, std::int64_t element);
+double initial_value(const ParameterInfo& row, std::uint64_t seed, std::int64_t element);
 
 // Writes all weights of the store and, when training, their masters and zeros into both moments.
 // `threads` of the host draw the values and change none of them.

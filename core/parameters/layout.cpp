@@ -14,9 +14,9 @@ std::int64_t aligned(std::int64_t elements) {
 Layout::Layout(const Table& table, const std::function<bool(const Use&)>& is_local) {
   std::int64_t next = 0;
   for (std::size_t index = 0; index < table.size(); ++index) {
-    const Row& row = table[index];
-    LocalRow local;
-    local.row = row;
+    const ParameterInfo& row = table[index];
+    LocalParameter local;
+    local.info = row;
     local.table_index = index;
     for (const Use& use : row.uses)
       if (is_local(use)) local.uses.push_back(use);
@@ -27,18 +27,18 @@ Layout::Layout(const Table& table, const std::function<bool(const Use&)>& is_loc
     rows_.push_back(std::move(local));
   }
   elements_ = gradient_elements_ = aligned(next);
-  for (LocalRow& local : rows_) {
+  for (LocalParameter& local : rows_) {
     local.gradient_offsets.push_back(local.offset);
     for (std::size_t use = 1; use < local.uses.size(); ++use) {
       local.gradient_offsets.push_back(gradient_elements_);
-      gradient_elements_ += aligned(local.row.elements());
+      gradient_elements_ += aligned(local.info.elements());
     }
   }
 }
 
-const LocalRow& Layout::find(std::string_view name) const {
-  for (const LocalRow& local : rows_)
-    if (local.row.name == name) return local;
+const LocalParameter& Layout::find(std::string_view name) const {
+  for (const LocalParameter& local : rows_)
+    if (local.info.name == name) return local;
   throw InternalError(concat("parameter '", name, "' is not on this rank"));
 }
 

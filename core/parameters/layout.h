@@ -14,8 +14,8 @@ namespace seq1f1b::parameters {
 // Rows start at multiples of this many elements unless they are fused with the previous one.
 inline constexpr std::int64_t kRowAlignment = 64;
 
-struct LocalRow {
-  Row row;
+struct LocalParameter {
+  ParameterInfo info;
   std::size_t table_index = 0;  // position in the canonical order of the whole model
   std::int64_t offset = 0;      // first element, in weights, gradients and moments alike
   std::vector<Use> uses;        // the uses that are on this rank, in the row's order
@@ -32,13 +32,13 @@ class Layout {
   // `is_local` says whether a use is on this rank.
   Layout(const Table& table, const std::function<bool(const Use&)>& is_local);
 
-  std::span<const LocalRow> rows() const { return rows_; }  // canonical order
-  const LocalRow& find(std::string_view name) const;        // must exist
-  std::int64_t elements() const { return elements_; }       // of weights and each moment
+  std::span<const LocalParameter> rows() const { return rows_; }  // canonical order
+  const LocalParameter& find(std::string_view name) const;        // must exist
+  std::int64_t elements() const { return elements_; }             // of weights and each moment
   std::int64_t gradient_elements() const { return gradient_elements_; }
 
  private:
-  std::vector<LocalRow> rows_;
+  std::vector<LocalParameter> rows_;
   std::int64_t elements_ = 0, gradient_elements_ = 0;
 };
 

@@ -39,38 +39,41 @@ Store::Store(Layout layout, Dtype compute, Dtype accumulate, Purpose purpose, st
   }
 }
 
-Tensor Store::view(std::byte* base, Dtype dtype, std::int64_t offset, const Row& row) const {
+Tensor Store::view(std::byte* base, Dtype dtype, std::int64_t offset,
+                   const ParameterInfo& row) const {
   SEQ1F1B_ASSERT(base != nullptr, row.name, ": this store holds weights only");
   std::byte* data = base + static_cast<std::size_t>(offset) * kernels::dtype_bytes(dtype);
   return row.shape.size() == 1 ? Tensor(data, dtype, {row.shape[0]})
                                : Tensor(data, dtype, {row.shape[0], row.shape[1]});
 }
 
-Tensor Store::weight(const LocalRow& row) const {
-  return view(weights_, compute_, row.offset, row.row);
+Tensor Store::weight(const LocalParameter& row) const {
+  return view(weights_, compute_, row.offset, row.info);
 }
-Tensor Store::master(const LocalRow& row) const {
-  return masters_ ? view(masters_, accumulate_, row.offset, row.row) : Tensor{};
+Tensor Store::master(const LocalParameter& row) const {
+  return masters_ ? view(masters_, accumulate_, row.offset, row.info) : Tensor{};
 }
-Tensor Store::parameter(const LocalRow& row) const { return masters_ ? master(row) : weight(row); }
-Tensor Store::gradient(const LocalRow& row, std::size_t use) const {
-  return view(gradients_, accumulate_, row.gradient_offsets.at(use), row.row);
+Tensor Store::parameter(const LocalParameter& row) const {
+  return masters_ ? master(row) : weight(row);
 }
-Tensor Store::first_moment(const LocalRow& row) const {
-  return view(moments_, accumulate_, row.offset, row.row);
+Tensor Store::gradient(const LocalParameter& row, std::size_t use) const {
+  return view(gradients_, accumulate_, row.gradient_offsets.at(use), row.info);
 }
-Tensor Store::second_moment(const LocalRow& row) const {
-  return view(moments_, accumulate_, layout_.elements() + row.offset, row.row);
+Tensor Store::first_moment(const LocalParameter& row) const {
+  return view(moments_, accumulate_, row.offset, row.info);
+}
+Tensor Store::second_moment(const LocalParameter& row) const {
+  return view(moments_, accumulate_, layout_.elements() + row.offset, row.info);
 }
 
 Tensor Store::fused(std::byte* base, Dtype dtype, std::string_view name, int rows) const {
-  const LocalRow& first = layout_.find(name);
+  const LocalParameter& first = layout_.find(name);
   const auto index = static_cast<std::size_t>(&first - layout_.rows().data());
-  Tensor operand = view(base, dtype, first.offset, first.row);
+  Tensor operand = view(base, dtype, first.offset, first.info);
   for (int i = 1; i < rows; ++i) {
-    const LocalRow& next = layout_.rows()[index + static_cast<std::size_t>(i)];
-    SEQ1F1B_ASSERT(next.row.fused_with_previous, next.row.name, " is not fused with ", name);
-    operand.shape[0] += next.row.shape[0];
+    const LocalParameter& next = layout_.rows()[index + static_cast<std::size_t>(i)];
+    SEQ1F1B_ASSERT(next.info.fused_with_previous, next.info.name, " is not fused with ", name);
+    operand.shape[0] += next.info.shape[0];
   }
   return operand;
 }

@@ -34,15 +34,15 @@ class Store {
   const Layout& layout() const { return layout_; }
   Purpose purpose() const { return purpose_; }
 
-  kernels::Tensor weight(const LocalRow& row) const;
+  kernels::Tensor weight(const LocalParameter& row) const;
   bool has_masters() const { return masters_ != nullptr; }
-  kernels::Tensor master(const LocalRow& row) const;  // absent without masters
+  kernels::Tensor master(const LocalParameter& row) const;  // absent without masters
   // The parameter as exactly as this store has it: its master, else its weight.
-  kernels::Tensor parameter(const LocalRow& row) const;
+  kernels::Tensor parameter(const LocalParameter& row) const;
   // The accumulator of the row's `use`-th local use.
-  kernels::Tensor gradient(const LocalRow& row, std::size_t use = 0) const;
-  kernels::Tensor first_moment(const LocalRow& row) const;
-  kernels::Tensor second_moment(const LocalRow& row) const;
+  kernels::Tensor gradient(const LocalParameter& row, std::size_t use = 0) const;
+  kernels::Tensor first_moment(const LocalParameter& row) const;
+  kernels::Tensor second_moment(const LocalParameter& row) const;
 
   // `rows` consecutive rows starting with `name` as one operand, concatenated along their first
   // dimension (q, k, v; gate, up). All but the first must be fused with their predecessors.
@@ -56,7 +56,7 @@ class Store {
 
  private:
   kernels::Tensor view(std::byte* base, kernels::Dtype dtype, std::int64_t offset,
-                       const Row& row) const;
+                       const ParameterInfo& row) const;
   kernels::Tensor fused(std::byte* base, kernels::Dtype dtype, std::string_view name,
                         int rows) const;
 

@@ -8,7 +8,7 @@
 namespace seq1f1b::parameters {
 
 enum class Axis : std::uint8_t { kHeads, kKvHeads, kFfn, kVocab, kHidden, kPositions };
-enum class Law : std::uint8_t { kNormal, kZeros, kOnes };
+enum class Initializer : std::uint8_t { kNormal, kZeros, kOnes };
 
 // A place in the model that reads the tensor: the embedding, block `index`, or the head.
 enum class Site : std::uint8_t { kEmbedding, kBlock, kHead };
@@ -18,12 +18,12 @@ struct Use {
   friend bool operator==(const Use&, const Use&) = default;
 };
 
-struct Row {
+struct ParameterInfo {
   std::string name;                 // canonical: "layers.7.attention.query.weight"
   std::vector<std::int64_t> shape;  // whole, unpadded
   std::vector<Axis> axes;           // one per dimension
   int shard_axis = -1;              // which dimension tensor parallelism will cut; -1: replicated
-  Law law = Law::kNormal;
+  Initializer initializer = Initializer::kNormal;
   double standard_deviation = 0;     // kNormal
   bool decay = true;                 // weight decay applies (not to norms and biases)
   std::vector<Use> uses;             // more than one: a tied tensor; the first use owns it
@@ -39,6 +39,6 @@ struct Row {
 };
 
 // In canonical order: embedding, blocks ascending, final norm and head.
-using Table = std::vector<Row>;
+using Table = std::vector<ParameterInfo>;
 
 }  // namespace seq1f1b::parameters

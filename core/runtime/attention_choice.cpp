@@ -116,10 +116,10 @@ AttentionChoice attention_of(const JobPlan& job, const std::string& device) {
                           .compute_dtype = config::compute_dtype(job.config.runtime),
                           .deterministic = job.config.runtime.deterministic == "true",
                           .micro_batch_size = job.config.training.micro_batch_size};
-  for (const model::Extent& extent : job.extents()) {
+  for (const model::SegmentShape& shape : job.shapes()) {
     AttentionLength length;
-    length.tokens = extent.tokens;
-    length.keys = extent.start + extent.tokens;
+    length.tokens = shape.tokens;
+    length.keys = shape.start + shape.tokens;
     choice.lengths.push_back(length);
   }
   return choice;
@@ -210,9 +210,9 @@ AttentionChoice choose_attention(const JobPlan& job, kernels::Backend& backend, 
         length.provider = AttentionProvider::kLibrary;
     }
     choose(backend, length, length.provider);
-    // What the library built in vain would leave less for the lengths to come. The records of the
-    // trial hold its addresses.
-    backend.device->forget_records();
+    // What the library built in vain would leave less for the lengths to come. The graphs
+    // captured in the trial hold its addresses.
+    backend.device->forget_graphs();
     backend.ops->release_unchosen_attention();
   }
   return choice;

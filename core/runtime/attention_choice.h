@@ -1,7 +1,7 @@
 #pragma once
 // runtime.attention: auto. For every pair of lengths of a job the faster of two implementations of
 // attention, the device's own and a library's, timed before the first action. The choice decides
-// about bits, so that it is rank 0's for all ranks, and part of a run: saved and reused on resume.
+// about bits, so rank 0 decides for all, and the choice is part of a run: saved and reused on resume.
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -52,7 +52,7 @@ std::string attention_summary(const AttentionChoice& choice);
 // that is resumed; it is used as it is where it fits (`notes` gets why not), but for lengths that
 // some rank's library refuses. `idle`: device memory for one layer's attention, overwritten.
 // `reserved_bytes`: of device memory that a library must leave free. Collective over `all`; before
-// the device's first record.
+// the device's first captured graph.
 AttentionChoice choose_attention(const JobPlan& job, kernels::Backend& backend, comm::Group& all,
                                  std::span<std::byte> idle, std::size_t reserved_bytes,
                                  const std::optional<AttentionChoice>& stored,

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/base/text.h"
-#include "core/model/carver.h"
+#include "core/model/arena_layout.h"
 #include "kernels/common/bf16.h"
 #include "kernels/common/errors.h"
 #include "kernels/common/philox.h"
@@ -25,23 +25,23 @@ AttentionTrial::AttentionTrial(const JobPlan& job, kernels::Backend& backend,
   range_ = {.query_start = key_length - tokens, .key_start = 0, .key_length = key_length};
   // The last segment is the first to come back.
   mode_ = key_length == capacity ? kernels::Accumulate::kOverwrite : kernels::Accumulate::kAdd;
-  model::Carver carver(memory.data());
+  model::ArenaLayout arena(memory.data());
   const auto queries = [&] {
-    return carver.take(backend.compute, {sequences, tokens, spec.heads, spec.head_dim});
+    return arena.take(backend.compute, {sequences, tokens, spec.heads, spec.head_dim});
   };
   const auto keys = [&](kernels::Dtype dtype) {
-    return carver.take(dtype, {sequences, spec.kv_heads, capacity, spec.head_dim});
+    return arena.take(dtype, {sequences, spec.kv_heads, capacity, spec.head_dim});
   };
   query_ = queries();
   output_ = queries();
   grad_output_ = queries();
   grad_query_ = queries();
-  log_sum_exp_ = carver.take(backend.accumulate, {sequences, spec.heads, tokens});
+  log_sum_exp_ = arena.take(backend.accumulate, {sequences, spec.heads, tokens});
   key_ = keys(backend.compute);
   value_ = keys(backend.compute);
   grad_key_ = keys(backend.accumulate);
   grad_value_ = keys(backend.accumulate);
-  SEQ1F1B_ASSERT(carver.used() <= memory.size(), "attention needs ", carver.used(), " of ",
+  SEQ1F1B_ASSERT(arena.used() <= memory.size(), "attention needs ", arena.used(), " of ",
                  memory.size(), " bytes");
 }
 

@@ -77,17 +77,17 @@ std::int64_t JobPlan::parameters() const {
   return count;
 }
 
-std::vector<model::Extent> JobPlan::extents() const {
-  std::vector<model::Extent> extents;
+std::vector<model::SegmentShape> JobPlan::shapes() const {
+  std::vector<model::SegmentShape> shapes;
   std::int64_t start = 0;
   for (const std::int64_t tokens : segment_lengths) {
-    extents.push_back({.micro_batch = config.training.micro_batch_size,
-                       .start = start,
-                       .tokens = tokens,
-                       .capacity = config.training.seq_length});
+    shapes.push_back({.batch_size = config.training.micro_batch_size,
+                      .start = start,
+                      .tokens = tokens,
+                      .capacity = config.training.seq_length});
     start += tokens;
   }
-  return extents;
+  return shapes;
 }
 
 std::int64_t JobPlan::longest_segment() const { return *std::ranges::max_element(segment_lengths); }

@@ -26,10 +26,10 @@ struct JobPlan {
   schedule::ChannelDepth depth;
 
   bool on_cuda() const { return config.runtime.device == "cuda"; }
-  std::int64_t parameters() const;             // of the whole model, tied tensors once
-  std::vector<model::Extent> extents() const;  // of the units, by segment
-  std::int64_t longest_segment() const;        // tokens
-  std::int64_t sequences() const;              // of a step, of one replica
+  std::int64_t parameters() const;                  // of the whole model, tied tensors once
+  std::vector<model::SegmentShape> shapes() const;  // of the units, by segment
+  std::int64_t longest_segment() const;             // tokens
+  std::int64_t sequences() const;                   // of a step, of one replica
   // For people: "seq1f1b: 4 ranks, 8 micro-batches of 4 segments".
   std::string title() const;
   model::StageLayers layers_of(int stage) const;

@@ -68,7 +68,7 @@ std::vector<Knob> cheapest_knobs(const JobPlan& job, std::size_t limit) {
   return fitting;
 }
 
-void require_fits(const JobPlan& job, int rank, std::size_t needed, const Share& share) {
+void require_fits(const JobPlan& job, int rank, std::size_t needed, const MemoryShare& share) {
   const std::size_t limit = share.bytes / static_cast<std::size_t>(share.ranks);
   if (limit == 0 || needed <= limit) return;
   std::string message = concat(

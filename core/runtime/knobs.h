@@ -23,11 +23,11 @@ std::vector<Knob> cheapest_knobs(const JobPlan& job, std::size_t limit);
 std::size_t fullest_rank_bytes(const JobPlan& job);
 
 // What `ranks` ranks may divide among themselves; bytes of 0 are unknown, and everything fits.
-struct Share {
+struct MemoryShare {
   std::size_t bytes = 0;
   int ranks = 1;
 };
 // Throws ConfigError with the need, the limit and the knobs unless what `rank` needs fits.
-void require_fits(const JobPlan& job, int rank, std::size_t needed, const Share& share);
+void require_fits(const JobPlan& job, int rank, std::size_t needed, const MemoryShare& share);
 
 }  // namespace seq1f1b::runtime

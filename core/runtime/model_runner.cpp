@@ -25,7 +25,7 @@ model::StageStorage storage_of(const schedule::Schedule& schedule, const Action&
     return activations + memory.find(lifetime, action.chunk, action.unit).offset;
   };
   model::StageStorage storage;
-  storage.unit = of(Lifetime::kUnit);
+  storage.activations = of(Lifetime::kActivations);
   storage.carry = of(Lifetime::kCarry);
   storage.carry_gradient = of(Lifetime::kCarryGradient);
   storage.stash = of(Lifetime::kStash);
@@ -46,10 +46,10 @@ ModelRunner::ModelRunner(const JobPlan& job, const schedule::Schedule& schedule,
       backend_(backend),
       inputs_(inputs),
       segments_(schedule.spec.segments),
-      extents_(job.extents()),
+      shapes_(job.shapes()),
       next_(static_cast<std::size_t>(schedule.spec.chunks) * schedule::kKinds) {
   for (const model::Stage& stage : stages)
-    for (const model::Extent& extent : extents_) stage.prepare(*backend.ops, extent);
+    for (const model::SegmentShape& shape : shapes_) stage.prepare(*backend.ops, shape);
   storage_.reserve(order_.size());
   for (std::size_t index = 0; index < order_.size(); ++index)
     storage_.push_back(storage_of(schedule, order_[index], index, memory, activations));
@@ -61,9 +61,9 @@ ModelRunner::ModelRunner(const JobPlan& job, const schedule::Schedule& schedule,
 void ModelRunner::take(const Action& action, std::size_t index, const std::byte* received) {
   const model::Stage& stage = stages_[static_cast<std::size_t>(action.chunk)];
   if (schedule::row_of(action.kind).receives == Flow::kActivation)
-    stage.take_activation(*backend_.ops, extent_of(action), storage_[index], received);
+    stage.take_activation(*backend_.ops, shape_of(action), storage_[index], received);
   else
-    stage.take_gradient(*backend_.ops, extent_of(action), storage_[index], received);
+    stage.take_gradient(*backend_.ops, shape_of(action), storage_[index], received);
 }
 
 void ModelRunner::run(const Action& action, std::size_t index, std::byte* output) {
@@ -72,8 +72,8 @@ void ModelRunner::run(const Action& action, std::size_t index, std::byte* output
   backend_.device->replay(key_of(index, output), [&] { issue(action, index, output); });
 }
 
-void ModelRunner::rehearse(std::span<const MessageBuffers> buffers) {
-  for (const std::size_t index : memory_.first_of_record()) {
+void ModelRunner::warm_up(std::span<const MessageBuffers> buffers) {
+  for (const std::size_t index : memory_.first_of_graph()) {
     const Action& action = order_[index];
     const MessageBuffers& of_chunk = buffers[static_cast<std::size_t>(action.chunk)];
     const schedule::KindRow& row = schedule::row_of(action.kind);
@@ -92,24 +92,24 @@ void ModelRunner::rehearse(std::span<const MessageBuffers> buffers) {
 }
 
 void ModelRunner::issue(const Action& action, std::size_t index, std::byte* output) {
-  const model::Extent& extent = extent_of(action);
+  const model::SegmentShape& shape = shape_of(action);
   const model::Stage& stage = stages_[static_cast<std::size_t>(action.chunk)];
   kernels::Ops& ops = *backend_.ops;
   switch (action.kind) {
     case Kind::kForward:
-      stage.forward(ops, extent, mode_, storage_[index], inputs_.of(extent), output);
+      stage.forward(ops, shape, mode_, storage_[index], inputs_.of(shape), output);
       break;
     case Kind::kBackward:
-      stage.backward(ops, extent, action.unit.segment == segments_ - 1, storage_[index],
-                     inputs_.of(extent), output);
+      stage.backward(ops, shape, action.unit.segment == segments_ - 1, storage_[index],
+                     inputs_.of(shape), output);
       break;
     case Kind::kWeightGrad:
-      stage.weight_grad(ops, extent, storage_[index]);
+      stage.weight_grad(ops, shape, storage_[index]);
       break;
   }
 }
 
-// Everything that the work depends on: training or evaluation, the record, the send buffer.
+// Everything that the work depends on: training or evaluation, the graph, the send buffer.
 std::uint64_t ModelRunner::key_of(std::size_t index, const std::byte* output) {
   auto place = std::ranges::find(outputs_, output);
   if (place == outputs_.end()) {
@@ -117,8 +117,8 @@ std::uint64_t ModelRunner::key_of(std::size_t index, const std::byte* output) {
     place = outputs_.insert(place, output);
   }
   const auto buffer = static_cast<std::uint64_t>(place - outputs_.begin());
-  const auto record = static_cast<std::uint64_t>(memory_.record_of(index));
-  return (static_cast<std::uint64_t>(mode_) << 48) | (buffer << 32) | record;
+  const auto graph = static_cast<std::uint64_t>(memory_.graph_of(index));
+  return (static_cast<std::uint64_t>(mode_) << 48) | (buffer << 32) | graph;
 }
 
 // A segment out of order gives silently wrong gradients: never go on.

@@ -1,8 +1,8 @@
 #pragma once
 // Runs the actions of one schedule on the stages of a rank, each with the storage that the plan
-// gave it. What an action issues depends on its record alone (schedule/memory_plan.h), so that a
-// device may record it once and replay it: messages, tokens and labels are copied to where the
-// record expects them before.
+// gave it. What an action issues depends on its graph number alone (schedule/memory_plan.h), so
+// that a device may capture it once and replay it: messages, tokens and labels are copied
+// beforehand to where the captured graph reads them.
 #include <span>
 #include <vector>
 
@@ -32,20 +32,20 @@ class ModelRunner final : public ActionRunner {
   void take(const schedule::Action& action, std::size_t index, const std::byte* received) override;
   void run(const schedule::Action& action, std::size_t index, std::byte* output) override;
 
-  // Does an action of every record once, with whatever its storage and messages hold, so that
-  // kernels are loaded, algorithms chosen and records made before anything depends on another rank:
+  // Runs one action of every graph once, on whatever its storage and messages hold, so that
+  // kernels are loaded, algorithms chosen and graphs captured before anything depends on another rank:
   // a kernel may not load while another one waits on the device for a message (CUDA C++ Programming
   // Guide, "Lazy Loading", on concurrent execution), and memory for it may be short later.
   // `buffers` by chunk. Writes activations, gradients and the loss; tokens and labels must be
   // legal.
-  void rehearse(std::span<const MessageBuffers> buffers);
+  void warm_up(std::span<const MessageBuffers> buffers);
 
  private:
   void issue(const schedule::Action& action, std::size_t index, std::byte* output);
   std::uint64_t key_of(std::size_t index, const std::byte* output);
   void expect_segment(const schedule::Action& action);
-  const model::Extent& extent_of(const schedule::Action& action) const {
-    return extents_[static_cast<std::size_t>(action.unit.segment)];
+  const model::SegmentShape& shape_of(const schedule::Action& action) const {
+    return shapes_[static_cast<std::size_t>(action.unit.segment)];
   }
 
   const schedule::MemoryPlan& memory_;
@@ -55,7 +55,7 @@ class ModelRunner final : public ActionRunner {
   kernels::Backend& backend_;
   StepInputs& inputs_;
   int segments_;
-  std::vector<model::Extent> extents_;        // by segment
+  std::vector<model::SegmentShape> shapes_;   // by segment
   std::vector<model::StageStorage> storage_;  // by action
   std::vector<schedule::Unit> next_;          // [chunk][kind], of kinds in the order of segments
   std::vector<const std::byte*> outputs_;     // send buffers seen

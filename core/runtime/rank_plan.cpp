@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/runtime/record_estimate.h"
+#include "core/runtime/graph_estimate.h"
 #include "core/runtime/step_inputs.h"
 #include "kernels/cuda/module.h"
 #include "kernels/cuda/scratch.h"
@@ -54,7 +54,7 @@ kernels::cuda::ScratchShape scratch_shape(const JobPlan& job, const parameters::
   if (input_needs(job, pipeline_rank).labels)
     shape.logit_rows = model::logit_rows(spec, shape.micro_batch * shape.tokens);
   for (const auto& row : layout.rows())
-    shape.largest_tensor = std::max(shape.largest_tensor, row.row.elements());
+    shape.largest_tensor = std::max(shape.largest_tensor, row.info.elements());
   shape.fp32 = job.precision.compute == kernels::Dtype::kF32;
   shape.deterministic = job.config.runtime.deterministic == "true";
   shape.own_attention = job.config.runtime.attention != "cudnn";
@@ -76,13 +76,13 @@ RankPlan plan_rank(const JobPlan& job, int pipeline_rank) {
       aligned(optimizer::Optimizer::scratch_bytes(plan.sums)) + 2 * aligned(sizeof(double));
 
   plan.inputs = StepInputs::bytes(job, input_needs(job, pipeline_rank));
-  const std::vector<model::Extent> extents = job.extents();
+  const std::vector<model::SegmentShape> shapes = job.shapes();
   std::vector<schedule::ChunkDemand> training_demands, evaluation_demands;
   for (const int stage : job.stages_of(pipeline_rank)) {
     const model::StageLayers layers = job.layers_of(stage);
     const model::Stage sizes(job.spec, layers, job.precision, job.training.split_backward);
-    training_demands.push_back(sizes.demand(model::Mode::kTraining, extents));
-    evaluation_demands.push_back(sizes.demand(model::Mode::kEvaluation, extents));
+    training_demands.push_back(sizes.demand(model::Mode::kTraining, shapes));
+    evaluation_demands.push_back(sizes.demand(model::Mode::kEvaluation, shapes));
   }
   for (const ChannelEnd& end : channel_ends(job, pipeline_rank))
     plan.channels += end.buffer_bytes * static_cast<std::size_t>(end.buffers);
@@ -91,14 +91,13 @@ RankPlan plan_rank(const JobPlan& job, int pipeline_rank) {
   if (job.on_cuda()) {
     const kernels::cuda::ScratchShape shape = scratch_shape(job, layout, pipeline_rank);
     plan.scratch = aligned(kernels::cuda::scratch_bytes(shape));
-    for (const model::Extent& extent : extents)
+    for (const model::SegmentShape& segment : shapes)
       if (shape.cudnn)
         plan.cudnn_bytes =
             std::max(plan.cudnn_bytes, kernels::cuda::cudnn_workspace_estimate(
-                                           shape, extent.tokens, extent.start + extent.tokens));
+                                           shape, segment.tokens, segment.start + segment.tokens));
     if (job.config.runtime.cuda_graphs == "true")
-      plan.record_bytes =
-          estimated_record_bytes(job, pipeline_rank, plan.training, plan.evaluation);
+      plan.graph_bytes = estimated_graph_bytes(job, pipeline_rank, plan.training, plan.evaluation);
   }
 
   // Host side: the largest checkpoint file, with both moments; where tokens or labels are read, one
@@ -107,9 +106,9 @@ RankPlan plan_rank(const JobPlan& job, int pipeline_rank) {
   std::size_t file_bytes = 0;
   std::string file;
   for (const auto& row : layout.rows()) {
-    if (row.row.file != file) file_bytes = 0;
-    file = row.row.file;
-    file_bytes += 3 * static_cast<std::size_t>(row.row.elements()) *
+    if (row.info.file != file) file_bytes = 0;
+    file = row.info.file;
+    file_bytes += 3 * static_cast<std::size_t>(row.info.elements()) *
                   kernels::dtype_bytes(job.precision.accumulate);
     largest = std::max(largest, file_bytes);
   }

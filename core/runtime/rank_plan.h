@@ -30,9 +30,9 @@ struct RankPlan {
   std::size_t activations() const;  // packed: training or evaluation, whichever is larger
   std::size_t planned_bytes() const;
   std::size_t live_bytes() const;  // as planned_bytes, with the live maximum for the packed size
-  // Beside the plan, by the device's library: see record_estimate.h. 0 where nothing is recorded.
-  std::size_t record_bytes = 0;
-  std::size_t needed_bytes() const { return planned_bytes() + record_bytes; }
+  // Beside the plan, by the device's library: see graph_estimate.h. 0 where nothing is captured.
+  std::size_t graph_bytes = 0;
+  std::size_t needed_bytes() const { return planned_bytes() + graph_bytes; }
   std::size_t cudnn_bytes = 0;  // likewise, an estimate; 0 where attention is our own
   // The largest checkpoint file staged; the samples of a step; pinned memory of a GPU.
   std::size_t host_bytes = 0;

@@ -49,8 +49,8 @@ RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fa
   if (before_actions) before_actions(plan_, activation_arena());
 
   std::vector<std::size_t> message_bytes;
-  for (const model::Extent& extent : job.extents())
-    message_bytes.push_back(stages_.front().message_bytes(extent));
+  for (const model::SegmentShape& shape : job.shapes())
+    message_bytes.push_back(stages_.front().message_bytes(shape));
   const auto make = [&](Pass& pass, const schedule::Schedule& schedule,
                         const schedule::MemoryPlan& memory, model::Mode mode) {
     pass.loop = std::make_unique<StageLoop>(schedule, pipeline_rank_, channels_, message_bytes,
@@ -60,7 +60,7 @@ RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fa
   };
   make(training_, job.training, plan_.training, model::Mode::kTraining);
   make(evaluation_, job.evaluation, plan_.evaluation, model::Mode::kEvaluation);
-  if (!backend.device->is_host()) rehearse();
+  if (!backend.device->is_host()) warm_up();
 }
 
 RankRuntime::~RankRuntime() {
@@ -135,7 +135,7 @@ void RankRuntime::make_tied_groups() {
     if (!group) continue;
     const auto rows = store_->layout().rows();
     const auto local = std::find_if(rows.begin(), rows.end(), [&](const auto& candidate) {
-      return candidate.row.name == row.name;
+      return candidate.info.name == row.name;
     });
     tied_.push_back({std::move(group), static_cast<std::size_t>(local - rows.begin())});
   }
@@ -143,12 +143,12 @@ void RankRuntime::make_tied_groups() {
 
 // With samples of zeros, and before any message is announced: nothing waits for another rank yet.
 // Watched, since a kernel that never ends would be waited for without a deadline.
-void RankRuntime::rehearse() {
-  const auto watch = fabric_.world().watch("rehearsing its actions on the device");
+void RankRuntime::warm_up() {
+  const auto watch = fabric_.world().watch("warming up: every action once on the device");
   inputs_->upload(std::vector<std::int32_t>(
       static_cast<std::size_t>(job_.sequences() * (job_.config.training.seq_length + 1))));
   for (const Pass* pass : {&training_, &evaluation_}) {
-    pass->runner->rehearse(message_buffers_);
+    pass->runner->warm_up(message_buffers_);
     backend_.device->synchronize();  // its own work alone
     watch->next("evaluation");
   }
@@ -180,7 +180,7 @@ void RankRuntime::exchange_tied_gradients(std::int64_t step) {
     const auto& row = store_->layout().rows()[tied.row];
     const Tensor gradient = store_->gradient(row);
     const auto what = [&] {
-      return concat("exchanging gradients of the tied ", row.row.name, " (step ", step, ")");
+      return concat("exchanging gradients of the tied ", row.info.name, " (step ", step, ")");
     };
     tied.group->all_reduce_sum(gradient, what);
   }

@@ -30,7 +30,7 @@ struct PassResult {
 class RankRuntime {
  public:
   // Gets memory that nothing uses yet, the activations'. The operations have their scratch, and no
-  // action has been prepared, done or recorded.
+  // action has been prepared, run or captured.
   using BeforeActions = std::function<void(const RankPlan& plan, std::span<std::byte> idle)>;
   // `job`, `backend`, `fabric` and `ring` outlive the runtime; null: no ring. Collective over the
   // world.
@@ -73,7 +73,7 @@ class RankRuntime {
   int world_rank(int pipeline_rank) const;  // of the ranks that share this one's other coordinates
   void make_channels(std::byte* rings);
   void make_tied_groups();
-  void rehearse();
+  void warm_up();
   PassResult run(Pass& pass, std::span<const std::int32_t> samples, std::int64_t step);
 
   const JobPlan& job_;
@@ -83,11 +83,11 @@ class RankRuntime {
   RankPlan plan_;
   InputNeeds needs_;
   kernels::DeviceBuffer arena_;
-  // Records hold addresses of the arena, also those of a constructor that failed.
-  struct ForgetsRecords {
+  // Captured graphs hold addresses of the arena, also those of a constructor that failed.
+  struct ForgetsGraphs {
     kernels::Device& device;
-    ~ForgetsRecords() { device.forget_records(); }
-  } forgets_records_{*backend_.device};
+    ~ForgetsGraphs() { device.forget_graphs(); }
+  } forgets_graphs_{*backend_.device};
   std::byte* activations_ = nullptr;
   std::unique_ptr<parameters::Store> store_;
   std::unique_ptr<optimizer::Optimizer> optimizer_;

@@ -152,7 +152,7 @@ void StageLoop::retire(std::size_t allowed, std::int64_t step) {
     kernels::Event& event = *events_[done_ % kMostAhead];
     if (!event.done()) {
       if (issued_ - done_ <= allowed) return;
-      fabric_.settle(event, [&] { return describe_stuck(action, step); });
+      fabric_.wait_for(event, [&] { return describe_stuck(action, step); });
     }
     if (ring_) ring_->record(step, action, Phase::kDone);
   }

@@ -49,7 +49,7 @@ struct ActionTimes {
 class StageLoop {
  public:
   // Actions issued and not known to be done. Enough that the device always has work while the host
-  // looks, few enough that records never fill the queue of a device that waits for a peer, where
+  // looks, few enough that graphs never fill the queue of a device that waits for a peer, where
   // the host would block. Single launches may (a CUDA queue takes about a thousand).
   static constexpr std::size_t kMostAhead = 4;
 
@@ -59,7 +59,7 @@ class StageLoop {
             ActionRing* ring);
 
   // The whole order once; the device is done with it on return. Throws DeadlineError, naming the
-  // oldest action that is not done, when a peer stays away.
+  // oldest action that is not done, when a peer does not respond.
   void run(ActionRunner& runner, std::int64_t step);
 
   // Of the last run: every timed_every()-th action of the order. 1 but for orders that are longer

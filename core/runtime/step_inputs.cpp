@@ -47,7 +47,7 @@ StepInputs::StepInputs(const JobPlan& job, const InputNeeds& needs, kernels::Dev
       device_(device),
       loss_sum_(loss_sum),
       loss_scale_(loss_scale),
-      extents_(job.extents()) {
+      shapes_(job.shapes()) {
   const auto take = [&](std::size_t bytes) {
     auto* piece = reinterpret_cast<std::int32_t*>(memory);
     memory += bytes;
@@ -71,11 +71,11 @@ void StepInputs::arrange(std::span<const std::int32_t> samples, std::int64_t shi
   const std::int64_t window = training.seq_length + 1;
   std::int32_t* target = staging_.data();
   for (std::int64_t first = 0; first < job_.sequences(); first += training.micro_batch_size)
-    for (const model::Extent& extent : extents_)
+    for (const model::SegmentShape& shape : shapes_)
       for (std::int64_t i = 0; i < training.micro_batch_size; ++i) {
-        const std::int32_t* source = samples.data() + (first + i) * window + extent.start + shift;
+        const std::int32_t* source = samples.data() + (first + i) * window + shape.start + shift;
         // Padding (-1) is no label; as a token that is read it stands for any.
-        target = std::transform(source, source + extent.tokens, target, [&](std::int32_t token) {
+        target = std::transform(source, source + shape.tokens, target, [&](std::int32_t token) {
           return shift == 0 ? std::max(token, 0) : token;
         });
       }
@@ -103,20 +103,20 @@ void StepInputs::upload(std::span<const std::int32_t> samples) {
 
 void StepInputs::select(schedule::Unit unit) {
   const auto& training = job_.config.training;
-  const model::Extent& extent = extents_[static_cast<std::size_t>(unit.segment)];
+  const model::SegmentShape& shape = shapes_[static_cast<std::size_t>(unit.segment)];
   const std::int64_t offset =
-      training.micro_batch_size * (unit.micro_batch * training.seq_length + extent.start);
-  const auto bytes = static_cast<std::size_t>(extent.rows()) * sizeof(std::int32_t);
+      training.micro_batch_size * (unit.micro_batch * training.seq_length + shape.start);
+  const auto bytes = static_cast<std::size_t>(shape.rows()) * sizeof(std::int32_t);
   if (needs_.tokens) device_.copy(unit_tokens_, tokens_ + offset, bytes);
   if (needs_.labels) device_.copy(unit_labels_, labels_ + offset, bytes);
 }
 
-model::StageInput StepInputs::of(const model::Extent& extent) const {
+model::StageInput StepInputs::of(const model::SegmentShape& shape) const {
   model::StageInput input;
   if (needs_.tokens)
-    input.tokens = Tensor(unit_tokens_, Dtype::kI32, {extent.micro_batch, extent.tokens});
+    input.tokens = Tensor(unit_tokens_, Dtype::kI32, {shape.batch_size, shape.tokens});
   if (needs_.labels) {
-    input.loss.labels = Tensor(unit_labels_, Dtype::kI32, {extent.rows()});
+    input.loss.labels = Tensor(unit_labels_, Dtype::kI32, {shape.rows()});
     input.loss.loss_scale = loss_scale_;
     input.loss.loss_sum = loss_sum_;
   }

@@ -34,7 +34,7 @@ class StepInputs {
   void upload(std::span<const std::int32_t> samples);
   // Makes the unit's tokens and labels those that of() gives, in queue order.
   void select(schedule::Unit unit);
-  model::StageInput of(const model::Extent& extent) const;
+  model::StageInput of(const model::SegmentShape& shape) const;
 
  private:
   void arrange(std::span<const std::int32_t> samples, std::int64_t shift, std::int32_t* target);
@@ -46,8 +46,8 @@ class StepInputs {
   // Of the step, [micro_batch][segment][mb, tokens]; of one unit.
   std::int32_t *tokens_ = nullptr, *labels_ = nullptr;
   std::int32_t *unit_tokens_ = nullptr, *unit_labels_ = nullptr;
-  std::vector<model::Extent> extents_;  // by segment
-  std::vector<std::int32_t> staging_;   // host, of one upload
+  std::vector<model::SegmentShape> shapes_;  // by segment
+  std::vector<std::int32_t> staging_;        // host, of one upload
 };
 
 }  // namespace seq1f1b::runtime

@@ -57,7 +57,7 @@ constexpr KindRow kActions[] = {
 constexpr std::array<bool, kKinds> kAll = {true, true, true};
 
 constexpr LifetimeRow kStorage[] = {
-    {Lifetime::kUnit, "activations", Scope::kUnit, Kind::kForward, kAll, false},
+    {Lifetime::kActivations, "activations", Scope::kUnit, Kind::kForward, kAll, false},
     {Lifetime::kStash, "stash", Scope::kUnit, Kind::kBackward, {false, true, true}, true},
     {Lifetime::kCarry, "carry", Scope::kMicroBatch, Kind::kForward, {true, true, false}, false},
     {Lifetime::kCarryGradient,

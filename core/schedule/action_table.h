@@ -27,7 +27,7 @@ struct Dependency {
 // Storage by lifetime. Each begins at the first action of `opened_by` in its scope and ends with
 // the last action, in its scope, of whichever kinds of `used_by` occur in the schedule.
 enum class Lifetime : std::uint8_t {
-  kUnit,           // saved activations of (chunk, unit)
+  kActivations,    // saved activations of (chunk, unit)
   kStash,          // output gradients that a split backward keeps for weight_grad, (chunk, unit)
   kCarry,          // K, V of (chunk, micro_batch)
   kCarryGradient,  // dK, dV of (chunk, micro_batch)

@@ -31,8 +31,8 @@ std::size_t of_segment(const std::vector<std::size_t>& bytes, int segment) {
 std::size_t bytes_of(const ChunkDemand& demand, Lifetime lifetime, const Action& action) {
   const int segment = action.unit.segment;
   switch (lifetime) {
-    case Lifetime::kUnit:
-      return of_segment(demand.unit, segment);
+    case Lifetime::kActivations:
+      return of_segment(demand.activations, segment);
     case Lifetime::kStash:
       return of_segment(demand.stash, segment);
     case Lifetime::kCarry:
@@ -54,7 +54,7 @@ void check_demands(const Schedule& schedule, std::span<const ChunkDemand> demand
                    " segments");
   };
   for (const ChunkDemand& demand : demands) {
-    check(demand.unit);
+    check(demand.activations);
     check(demand.stash);
     for (const std::vector<std::size_t>& workspace : demand.workspace) check(workspace);
   }
@@ -82,21 +82,21 @@ const Slot& MemoryPlan::workspace_of(std::size_t action_index) const {
   return slots_[static_cast<std::size_t>(workspace_[action_index])];
 }
 
-std::int32_t MemoryPlan::record_of(std::size_t action_index) const {
-  SEQ1F1B_ASSERT(action_index < record_.size(), "action ", action_index);
-  return record_[action_index];
+std::int32_t MemoryPlan::graph_of(std::size_t action_index) const {
+  SEQ1F1B_ASSERT(action_index < graph_of_action_.size(), "action ", action_index);
+  return graph_of_action_[action_index];
 }
 
 // An action uses one slot of each lifetime at most.
-void MemoryPlan::number_records(const Schedule& schedule, const Order& order) {
-  using Record = std::pair<std::array<int, 3>, std::array<std::size_t, kLifetimes>>;
+void MemoryPlan::number_graphs(const Schedule& schedule, const Order& order) {
+  using GraphKey = std::pair<std::array<int, 3>, std::array<std::size_t, kLifetimes>>;
   constexpr auto kNone = std::numeric_limits<std::size_t>::max();
-  std::map<Record, std::int32_t> numbers;
+  std::map<GraphKey, std::int32_t> numbers;
   for (std::size_t index = 0; index < order.size(); ++index) {
     const Action& action = order[index];
-    Record record{{static_cast<int>(action.kind), action.chunk, action.unit.segment}, {}};
+    GraphKey key{{static_cast<int>(action.kind), action.chunk, action.unit.segment}, {}};
     for (const LifetimeRow& row : lifetime_table()) {
-      std::size_t& offset = record.second[static_cast<std::size_t>(row.lifetime)];
+      std::size_t& offset = key.second[static_cast<std::size_t>(row.lifetime)];
       if (row.scope == Scope::kAction)
         offset = workspace_of(index).offset;
       else if (uses(row, action.kind, schedule.split_backward))
@@ -105,9 +105,9 @@ void MemoryPlan::number_records(const Schedule& schedule, const Order& order) {
         offset = kNone;
     }
     const auto next = static_cast<std::int32_t>(numbers.size());
-    const auto [place, is_new] = numbers.try_emplace(record, next);
-    record_.push_back(place->second);
-    if (is_new) first_of_record_.push_back(index);
+    const auto [place, is_new] = numbers.try_emplace(key, next);
+    graph_of_action_.push_back(place->second);
+    if (is_new) first_of_graph_.push_back(index);
   }
 }
 
@@ -177,7 +177,7 @@ MemoryPlan plan_memory(const Schedule& schedule, int rank, std::span<const Chunk
   plan.packed_ = found.bytes;
   plan.period_ = found.period;
   for (std::size_t i = 0; i < plan.slots_.size(); ++i) plan.slots_[i].offset = found.offsets[i];
-  plan.number_records(schedule, order);
+  plan.number_graphs(schedule, order);
   return plan;
 }
 

@@ -16,8 +16,8 @@ namespace seq1f1b::schedule {
 
 // What one chunk needs, in bytes. Vectors are indexed by segment.
 struct ChunkDemand {
-  std::vector<std::size_t> unit;   // saved activations
-  std::vector<std::size_t> stash;  // only with a split backward
+  std::vector<std::size_t> activations;  // saved activations
+  std::vector<std::size_t> stash;        // only with a split backward
   std::size_t carry = 0;
   std::size_t carry_gradient = 0;
   std::array<std::vector<std::size_t>, kKinds> workspace;  // [kind][segment]
@@ -41,13 +41,14 @@ class MemoryPlan {
   // Offset and size of a slot that the order contains; for kWorkspace, use workspace_of.
   const Slot& find(Lifetime lifetime, int chunk, Unit unit) const;
   const Slot& workspace_of(std::size_t action_index) const;
-  // Actions with equal records are of one kind, chunk and segment, and find all of their storage at
-  // the same offsets: they do the same work on other contents. Numbered from 0 in the order in
+  // Actions with equal graph numbers are of one kind, chunk and segment, and find all of their storage at
+  // the same offsets: they do the same work on other contents, so that a device can capture one
+  // of them as a graph and replay it for the others. Numbered from 0 in the order in
   // which they first run.
-  std::int32_t record_of(std::size_t action_index) const;
-  int records() const { return static_cast<int>(first_of_record_.size()); }
-  // Index of the action in which each record first runs, by record.
-  std::span<const std::size_t> first_of_record() const { return first_of_record_; }
+  std::int32_t graph_of(std::size_t action_index) const;
+  int graphs() const { return static_cast<int>(first_of_graph_.size()); }
+  // Index of the action that first runs each graph, by graph.
+  std::span<const std::size_t> first_of_graph() const { return first_of_graph_; }
   // Micro-batches after which places come again; see offsets.h.
   int period() const { return period_; }
   // Most slots of a lifetime alive at once, e.g. KV slots in use.
@@ -55,13 +56,13 @@ class MemoryPlan {
 
  private:
   friend MemoryPlan plan_memory(const Schedule&, int, std::span<const ChunkDemand>, std::size_t);
-  void number_records(const Schedule& schedule, const Order& order);
+  void number_graphs(const Schedule& schedule, const Order& order);
 
   std::vector<Slot> slots_;
   std::vector<std::int32_t> index_;      // dense (lifetime, chunk, micro_batch, segment) -> slot
   std::vector<std::int32_t> workspace_;  // action -> slot
-  std::vector<std::int32_t> record_;     // action -> record
-  std::vector<std::size_t> first_of_record_;
+  std::vector<std::int32_t> graph_of_action_;  // action -> graph
+  std::vector<std::size_t> first_of_graph_;
   int period_ = 1;
   int micro_batches_ = 0, segments_ = 0;
   std::size_t live_ = 0, packed_ = 0;

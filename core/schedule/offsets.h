@@ -1,7 +1,7 @@
 #pragma once
-// Offsets for the slots of a memory plan that repeat as the order does. A device that records an
-// action and replays the record later (kernels/device.h) keeps the addresses in it: an action of
-// micro-batch m + period must find its storage where micro-batch m had it, or needs a record of its
+// Offsets for the slots of a memory plan that repeat as the order does. A device that captures an
+// action as a graph and replays it later (kernels/device.h) keeps the addresses in it: an action of
+// micro-batch m + period must find its storage where micro-batch m had it, or needs a graph of its
 // own.
 #include <cstddef>
 #include <span>

@@ -255,7 +255,7 @@ void Validator::link_channels() {
 // Messages carry no tags: the consumer must want them in the order in which they are produced.
 void Validator::check_channel_order() {
   link_channels();
-  // message[channel][unit]: the how-manyeth message of the channel carries the unit.
+  // message[channel][unit]: position of the unit's message in its channel.
   std::vector<std::int32_t> message(channels_.size() * units_);
   const auto slot = [&](int channel, Unit unit) -> std::int32_t& {
     return message[static_cast<std::size_t>(channel) * units_ + number(0, Kind{}, unit)];
@@ -332,7 +332,7 @@ void Validator::check_deadlock() {
   while (rank < ranks && !stuck(rank)) ++rank;
   if (rank == ranks) return;
 
-  // Whoever is stuck waits for somebody who is stuck as well; walk until that closes a circle.
+  // Whoever is stuck waits for somebody who is stuck as well; walk until that closes a cycle.
   const auto waits_for = [&](std::size_t waiting) {
     const Link& at = link(waiting, schedule_.orders[waiting][next[waiting]]);
     const int peer = starved(at) ? channels_[static_cast<std::size_t>(at.receives)].from_rank

@@ -54,7 +54,7 @@ class Ends {
 // A unit lives from its forward to the last of the kinds that use its activations.
 Kind last_use_of_unit(const Schedule& schedule) {
   const auto kinds = schedule::kinds_of(schedule);
-  const schedule::LifetimeRow& row = schedule::row_of(schedule::Lifetime::kUnit);
+  const schedule::LifetimeRow& row = schedule::row_of(schedule::Lifetime::kActivations);
   Kind last = row.opened_by;
   for (const schedule::KindRow& kind : schedule::action_table()) {
     const auto index = static_cast<std::size_t>(kind.kind);
@@ -66,7 +66,7 @@ Kind last_use_of_unit(const Schedule& schedule) {
 // Largest sum of the weights of live units, per rank.
 template <class Weight>
 std::vector<Weight> peaks(const Schedule& schedule, const std::vector<Weight>& weight_of_segment) {
-  const Kind first = schedule::row_of(schedule::Lifetime::kUnit).opened_by;
+  const Kind first = schedule::row_of(schedule::Lifetime::kActivations).opened_by;
   const Kind last = last_use_of_unit(schedule);
   std::vector<Weight> result;
   for (const schedule::Order& order : schedule.orders) {

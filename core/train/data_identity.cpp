@@ -28,7 +28,7 @@ std::string size_text(const Json& file) {
 bool same_shares(const Json& stored, const std::string& ours) {
   if (stored == ours) return true;
   try {
-    return config::split_shares(stored.get<std::string>()) == config::split_shares(ours);
+    return config::split_proportions(stored.get<std::string>()) == config::split_proportions(ours);
   } catch (const std::exception&) {
     return false;
   }

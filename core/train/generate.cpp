@@ -57,7 +57,7 @@ Generator::Generator(const config::ModelConfig& model, checkpoint::Reader& reade
       layout, backend.compute, backend.accumulate, parameters::Purpose::kInference);
 
   const model::Stage sizes(spec_, all, precision, false);
-  const model::Extent longest = extent(0, capacity_);
+  const model::SegmentShape longest = shape(0, capacity_);
   const std::size_t unit = sizes.unit_bytes(longest), carry = sizes.carry_bytes(longest);
   const std::size_t workspace = sizes.next_token_workspace_bytes(longest);
   const std::size_t token_bytes =
@@ -75,7 +75,7 @@ Generator::Generator(const config::ModelConfig& model, checkpoint::Reader& reade
   store_ =
       std::make_unique<parameters::Store>(std::move(layout), backend.compute, backend.accumulate,
                                           parameters::Purpose::kInference, take(weights.total()));
-  storage_.unit = take(unit);
+  storage_.activations = take(unit);
   storage_.carry = take(carry);
   storage_.workspace = take(workspace);
   tokens_ = reinterpret_cast<std::int32_t*>(take(token_bytes));
@@ -86,8 +86,8 @@ Generator::Generator(const config::ModelConfig& model, checkpoint::Reader& reade
 
 Generator::~Generator() = default;
 
-model::Extent Generator::extent(std::int64_t start, std::int64_t tokens) const {
-  return {.micro_batch = 1, .start = start, .tokens = tokens, .capacity = capacity_};
+model::SegmentShape Generator::shape(std::int64_t start, std::int64_t tokens) const {
+  return {.batch_size = 1, .start = start, .tokens = tokens, .capacity = capacity_};
 }
 
 std::vector<double> Generator::next_logits(std::span<const std::int32_t> tokens,
@@ -98,7 +98,7 @@ std::vector<double> Generator::next_logits(std::span<const std::int32_t> tokens,
   model::StageInput input;
   input.tokens = Tensor(tokens_, Dtype::kI32, {1, count});
   const Tensor logits(logits_, backend_.compute, {1, spec_.vocab});
-  stage_->next_token_logits(*backend_.ops, extent(start, count), storage_, input, logits);
+  stage_->next_token_logits(*backend_.ops, shape(start, count), storage_, input, logits);
   std::vector<std::byte> host(logits.bytes());
   backend_.device->download(host.data(), logits.data, host.size());
   std::vector<double> result(static_cast<std::size_t>(spec_.vocab));

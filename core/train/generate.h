@@ -45,7 +45,7 @@ class Generator {
                const std::function<void(std::int32_t)>& token);
 
  private:
-  model::Extent extent(std::int64_t start, std::int64_t tokens) const;
+  model::SegmentShape shape(std::int64_t start, std::int64_t tokens) const;
 
   kernels::Backend& backend_;
   model::ModelSpec spec_;

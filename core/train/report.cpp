@@ -155,7 +155,7 @@ std::map<std::string, std::string> Report::libraries() const {
 
 void Report::memory(const runtime::RankPlan& plan) {
   const kernels::Device& device = *compute_.backend.device;
-  const kernels::Device::Records records = device.records();
+  const kernels::Device::Graphs graphs = device.graphs();
   const std::size_t of_operations = compute_.backend.ops->library_bytes();
   const std::size_t of_messages = compute_.fabric->library_bytes();
   after_first_step_ = of_operations;
@@ -163,21 +163,22 @@ void Report::memory(const runtime::RankPlan& plan) {
     return directory_.log(concat(
         "after the first step: planned ", base::bytes_text(plan.planned_bytes()),
         ", libraries hold ", base::bytes_text(of_operations + of_messages), " beside the plan"));
-  directory_.log(concat("after the first step: planned ", base::bytes_text(plan.planned_bytes()),
-                        " of device memory; kernels, libraries, communicators and records hold ",
-                        base::bytes_text(of_operations), " of it beside the plan, communication ",
-                        base::bytes_text(of_messages), " of host memory"));
-  if (records.count > 0)
-    directory_.log(concat("of it ", records.count, " records of actions ",
-                          records.bytes > 0 ? base::bytes_text(records.bytes) : "of unknown size",
-                          " (planned: ", plan.training.records() + plan.evaluation.records(),
-                          " records, estimated at ", base::bytes_text(plan.record_bytes), ")"));
+  directory_.log(
+      concat("after the first step: planned ", base::bytes_text(plan.planned_bytes()),
+             " of device memory; kernels, libraries, communicators and captured graphs hold ",
+             base::bytes_text(of_operations), " of it beside the plan, communication ",
+             base::bytes_text(of_messages), " of host memory"));
+  if (graphs.count > 0)
+    directory_.log(concat("of it ", graphs.count, " captured graphs of actions ",
+                          graphs.bytes > 0 ? base::bytes_text(graphs.bytes) : "of unknown size",
+                          " (planned: ", plan.training.graphs() + plan.evaluation.graphs(),
+                          " graphs, estimated at ", base::bytes_text(plan.graph_bytes), ")"));
 }
 
 void Report::growth() const {
   if (compute_.backend.device->is_host()) return;
   const std::size_t now = compute_.backend.ops->library_bytes();
-  directory_.log(concat("at the end: kernels, libraries, communicators and records hold ",
+  directory_.log(concat("at the end: kernels, libraries, communicators and captured graphs hold ",
                         now > after_first_step_ ? concat(base::bytes_text(now - after_first_step_),
                                                          " more than after the first step")
                                                 : "what they held after the first step"));

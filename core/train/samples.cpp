@@ -8,10 +8,10 @@
 namespace seq1f1b::train {
 namespace {
 
-data::DatasetSpec share_of(const config::Config& config, data::Share share) {
+data::DatasetSpec dataset_spec(const config::Config& config, data::Split split) {
   data::DatasetSpec spec;
-  spec.shares = config::split_shares(config.data.split);
-  spec.share = share;
+  spec.proportions = config::split_proportions(config.data.split);
+  spec.split = split;
   spec.seq_length = config.training.seq_length;
   spec.seed = config.training.seed;
   return spec;
@@ -24,8 +24,8 @@ Samples::Samples(const config::Config& config, const data::Progress& progress)
       batch_(config.training.global_batch_size),
       files_(
           std::make_shared<data::TokenFiles>(config.data.train, config.model.vocab_size, progress)),
-      training_(files_, share_of(config, data::Share::kTrain)),
-      validation_(files_, share_of(config, data::Share::kValidation)) {
+      training_(files_, dataset_spec(config, data::Split::kTrain)),
+      validation_(files_, dataset_spec(config, data::Split::kValidation)) {
   training_.require_windows();
 }
 

@@ -117,7 +117,7 @@ void choose_attention(const runtime::JobPlan& job, const runtime::RankPlan& plan
   if (!state.checkpoint.empty() && !state.attention)
     notes.push_back("attention is chosen now: the checkpoint holds no choice");
   state.attention =
-      runtime::choose_attention(job, backend, all, idle, plan.record_bytes, state.attention, notes);
+      runtime::choose_attention(job, backend, all, idle, plan.graph_bytes, state.attention, notes);
   notes.push_back("attention by " + runtime::attention_summary(*state.attention));
   for (const std::string& note : notes) directory.note(note);
 }

@@ -35,7 +35,7 @@ struct Compute {
 Compute connect_compute(const runtime::JobPlan& job, comm::World& world, comm::Group& all);
 
 // runtime.attention: auto: sets state.attention, from which a resumed run takes its choice, and
-// tells the back end. For RankRuntime, before the first record. Collective.
+// tells the back end. For RankRuntime, before the first graph is captured. Collective.
 void choose_attention(const runtime::JobPlan& job, const runtime::RankPlan& plan,
                       std::span<std::byte> idle, kernels::Backend& backend, comm::Group& all,
                       RunState& state, RunDirectory& directory);

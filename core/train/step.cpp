@@ -33,9 +33,9 @@ StepResult Step::run(std::span<const std::int32_t> samples, std::int64_t number,
   optimizer.begin_step(number, learning_rate, runtime_.loss_sum(), times_);
   all_->all_reduce_sum(optimizer.sums(), what);
   optimizer.finish_step();
-  fabric_.settle(optimizer.finished(), what);
+  fabric_.wait_for(optimizer.finished(), what);
 
-  const kernels::AdamwStep& outcome = optimizer.outcome();
+  const kernels::AdamWParams& outcome = optimizer.outcome();
   StepResult result;
   result.loss = outcome.loss_sum / static_cast<double>(job_.derived.tokens_per_step);
   result.grad_norm = outcome.gradient_norm;

@@ -34,7 +34,7 @@ class Trainer {
   // Sets up and trains to the end; returns an exit code. Once per object, collective over the
   // world. Throws AgreedError for whatever is wrong with data, checkpoint or configuration and
   // (kExitDiverged) on a loss, a norm or weights that are not finite; DeadlineError when a peer
-  // stays away.
+  // does not respond.
   int run();
 
   // A line in this rank's log file, from the moment when the run directory is open. From any

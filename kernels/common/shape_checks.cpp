@@ -82,7 +82,7 @@ std::int64_t rows_of(const Tensor& tensor) {
   return width ? tensor.elements() / width : 0;
 }
 
-// What project_to_carry and project_from_carry have in common; `carry` is the dtype of key and
+// What split_qkv_rope and split_qkv_rope_backward have in common; `carry` is the dtype of key and
 // value.
 void check_projection(const Check& check, Dtype compute, Dtype carry, const Tensor& projected,
                       std::int64_t start, const Rotary& rotary, const Tensor& query,
@@ -277,7 +277,7 @@ void check_linear_weight_grad(const Precision& precision, const Tensor& grad_out
 void check_project_to_carry(const Precision& precision, const Tensor& projected, std::int64_t start,
                             const Rotary& rotary, const Tensor& query, const Tensor& key,
                             const Tensor& value) {
-  const Check check("project_to_carry");
+  const Check check("split_qkv_rope");
   check_projection(check, precision.compute, precision.compute, projected, start, rotary, query,
                    key, value);
   check.apart("query", query, {&projected, &key, &value});
@@ -288,7 +288,7 @@ void check_project_to_carry(const Precision& precision, const Tensor& projected,
 void check_project_from_carry(const Precision& precision, const Tensor& grad_query,
                               const Tensor& grad_key, const Tensor& grad_value, std::int64_t start,
                               const Rotary& rotary, const Tensor& grad_projected) {
-  const Check check("project_from_carry");
+  const Check check("split_qkv_rope_backward");
   check_projection(check, precision.compute, precision.accumulate, grad_projected, start, rotary,
                    grad_query, grad_key, grad_value);
   check.apart("grad_projected", grad_projected, {&grad_query, &grad_key, &grad_value});
@@ -387,14 +387,14 @@ void check_sum_of_squares(const Precision& precision, const Tensor& input, const
   check.require(result != nullptr, "result is null");
 }
 
-void check_clip(const Tensor& squares, const double* loss_sum, const AdamwStep* step) {
-  const Check check("clip");
+void check_clip(const Tensor& squares, const double* loss_sum, const AdamWParams* step) {
+  const Check check("finalize_grad_norm");
   check.dtype("squares", squares, Dtype::kF64);
   check.require(loss_sum && step, "loss_sum or step is null");
 }
 
 void check_adamw(const Precision& precision, std::span<const AdamwTensor> tensors,
-                 const AdamwStep* step) {
+                 const AdamWParams* step) {
   const Check check("adamw");
   check.require(step != nullptr, "step is null");
   for (const AdamwTensor& tensor : tensors) {

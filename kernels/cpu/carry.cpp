@@ -48,9 +48,9 @@ class Rows {
 
 }  // namespace
 
-void project_to_carry(Context& context, const Tensor& projected, std::int64_t start,
-                      const Rotary& rotary, const Tensor& query, const Tensor& key,
-                      const Tensor& value) {
+void split_qkv_rope(Context& context, const Tensor& projected, std::int64_t start,
+                    const Rotary& rotary, const Tensor& query, const Tensor& key,
+                    const Tensor& value) {
   const std::int64_t heads = query.dim(2), head_dim = query.dim(3), kv_heads = key.dim(1);
   const Rows rows(context, query, key, start, rotary, 1.0f);
   context.for_each(query.dim(0) * query.dim(1), projected.elements(), [&](std::int64_t row) {
@@ -65,9 +65,9 @@ void project_to_carry(Context& context, const Tensor& projected, std::int64_t st
 }
 
 // A turn is orthogonal: its transpose is the turn back.
-void project_from_carry(Context& context, const Tensor& grad_query, const Tensor& grad_key,
-                        const Tensor& grad_value, std::int64_t start, const Rotary& rotary,
-                        const Tensor& grad_projected) {
+void split_qkv_rope_backward(Context& context, const Tensor& grad_query, const Tensor& grad_key,
+                             const Tensor& grad_value, std::int64_t start, const Rotary& rotary,
+                             const Tensor& grad_projected) {
   const std::int64_t heads = grad_query.dim(2), head_dim = grad_query.dim(3),
                      kv_heads = grad_key.dim(1);
   const Rows rows(context, grad_query, grad_key, start, rotary, -1.0f);

@@ -31,12 +31,12 @@ void norm_backward(Context& context, NormKind kind, const Tensor& grad_output, c
                    const Tensor& grad_input, const Tensor& grad_weight, const Tensor& grad_bias);
 
 // carry.cpp, by rows
-void project_to_carry(Context& context, const Tensor& projected, std::int64_t start,
-                      const Rotary& rotary, const Tensor& query, const Tensor& key,
-                      const Tensor& value);
-void project_from_carry(Context& context, const Tensor& grad_query, const Tensor& grad_key,
-                        const Tensor& grad_value, std::int64_t start, const Rotary& rotary,
-                        const Tensor& grad_projected);
+void split_qkv_rope(Context& context, const Tensor& projected, std::int64_t start,
+                    const Rotary& rotary, const Tensor& query, const Tensor& key,
+                    const Tensor& value);
+void split_qkv_rope_backward(Context& context, const Tensor& grad_query, const Tensor& grad_key,
+                             const Tensor& grad_value, std::int64_t start, const Rotary& rotary,
+                             const Tensor& grad_projected);
 
 // activation.cpp, by ranges of elements or by rows
 void gelu_forward(const Context& context, const Tensor& input, const Tensor& output);
@@ -52,6 +52,6 @@ void cross_entropy(Context& context, const Tensor& logits, const Tensor& labels,
 
 // optimizer.cpp, by ranges of elements whose sums of squares are added in order
 void sum_of_squares(Context& context, const Tensor& input, double* result);
-void adamw(const Context& context, std::span<const AdamwTensor> tensors, const AdamwStep& step);
+void adamw(const Context& context, std::span<const AdamwTensor> tensors, const AdamWParams& step);
 
 }  // namespace seq1f1b::kernels::cpu

@@ -16,7 +16,7 @@ void sum_of_squares(Context& context, const Tensor& input, double* result) {
   *result = sum;
 }
 
-void adamw(const Context& context, std::span<const AdamwTensor> tensors, const AdamwStep& step) {
+void adamw(const Context& context, std::span<const AdamwTensor> tensors, const AdamWParams& step) {
   AdamwConstants constants{};
   constants.beta1 = static_cast<float>(step.beta1);
   constants.rest1 = static_cast<float>(1 - step.beta1);

@@ -204,9 +204,9 @@ bool whole_packets(const Layout& layout, const Rotary& rotary, int width) {
 
 }  // namespace
 
-void project_to_carry(Context& context, const Tensor& projected, std::int64_t start,
-                      const Rotary& rotary, const Tensor& query, const Tensor& key,
-                      const Tensor& value) {
+void split_qkv_rope(Context& context, const Tensor& projected, std::int64_t start,
+                    const Rotary& rotary, const Tensor& query, const Tensor& key,
+                    const Tensor& value) {
   const Layout layout = layout_of(query, key, start);
   if (layout.rows == 0) return;
   const auto grid = static_cast<unsigned>(ceil_div(layout.rows, kRows));
@@ -224,9 +224,9 @@ void project_to_carry(Context& context, const Tensor& projected, std::int64_t st
 }
 
 // A turn is orthogonal: its transpose is the turn back.
-void project_from_carry(Context& context, const Tensor& grad_query, const Tensor& grad_key,
-                        const Tensor& grad_value, std::int64_t start, const Rotary& rotary,
-                        const Tensor& grad_projected) {
+void split_qkv_rope_backward(Context& context, const Tensor& grad_query, const Tensor& grad_key,
+                             const Tensor& grad_value, std::int64_t start, const Rotary& rotary,
+                             const Tensor& grad_projected) {
   const Layout layout = layout_of(grad_query, grad_key, start);
   if (layout.rows == 0) return;
   const auto grid = static_cast<unsigned>(ceil_div(layout.rows, kRows));

@@ -106,18 +106,18 @@ class CudaOps final : public Ops {
     linear_.gelu_input_grad(begin(), grad_output, weight, pre_activation, grad_pre_activation);
   }
 
-  void project_to_carry(const Tensor& projected, std::int64_t start, const Rotary& rotary,
-                        const Tensor& query, const Tensor& key, const Tensor& value) override {
+  void split_qkv_rope(const Tensor& projected, std::int64_t start, const Rotary& rotary,
+                      const Tensor& query, const Tensor& key, const Tensor& value) override {
     check_project_to_carry(precision_, projected, start, rotary, query, key, value);
-    cuda::project_to_carry(begin(), projected, start, rotary, query, key, value);
+    cuda::split_qkv_rope(begin(), projected, start, rotary, query, key, value);
   }
-  void project_from_carry(const Tensor& grad_query, const Tensor& grad_key,
-                          const Tensor& grad_value, std::int64_t start, const Rotary& rotary,
-                          const Tensor& grad_projected) override {
+  void split_qkv_rope_backward(const Tensor& grad_query, const Tensor& grad_key,
+                               const Tensor& grad_value, std::int64_t start, const Rotary& rotary,
+                               const Tensor& grad_projected) override {
     check_project_from_carry(precision_, grad_query, grad_key, grad_value, start, rotary,
                              grad_projected);
-    cuda::project_from_carry(begin(), grad_query, grad_key, grad_value, start, rotary,
-                             grad_projected);
+    cuda::split_qkv_rope_backward(begin(), grad_query, grad_key, grad_value, start, rotary,
+                                  grad_projected);
   }
   void attention_forward(const Tensor& query, const Tensor& key, const Tensor& value,
                          const AttentionRange& range, double scale, const Tensor& output,
@@ -188,12 +188,12 @@ class CudaOps final : public Ops {
     check_sum_of_squares(precision_, input, result);
     cuda::sum_of_squares(begin(), input, result);
   }
-  void clip(const Tensor& squares, const double* loss_sum, double clip_norm,
-            AdamwStep* step) override {
+  void finalize_grad_norm(const Tensor& squares, const double* loss_sum, double clip_norm,
+                          AdamWParams* step) override {
     check_clip(squares, loss_sum, step);
-    cuda::clip(begin(), squares, loss_sum, clip_norm, step);
+    cuda::finalize_grad_norm(begin(), squares, loss_sum, clip_norm, step);
   }
-  void adamw(std::span<const AdamwTensor> tensors, const AdamwStep* step) override {
+  void adamw(std::span<const AdamwTensor> tensors, const AdamWParams* step) override {
     check_adamw(precision_, tensors, step);
     cuda::adamw(begin(), tensors, step);
   }

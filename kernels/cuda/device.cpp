@@ -47,7 +47,7 @@ CudaDevice::CudaDevice(const Gpu& gpu, bool graphs) : gpu_(gpu), graphs_wanted_(
 }
 
 CudaDevice::~CudaDevice() {
-  forget_records();
+  forget_graphs();
   for (cudaEvent_t event : stamps_)
     if (event) cudaEventDestroy(event);
   staging_.reset();
@@ -67,7 +67,7 @@ std::size_t CudaDevice::other_bytes() const {
 
 void* CudaDevice::allocate(std::size_t bytes) {
   if (bytes == 0) return nullptr;
-  must_not_be_recording("allocate");
+  must_not_be_capturing("allocate");
   void* pointer = nullptr;
   const cudaError_t error = cudaMalloc(&pointer, bytes);
   if (error == cudaErrorMemoryAllocation) {
@@ -93,7 +93,7 @@ void CudaDevice::release(void* pointer, std::size_t bytes) noexcept {
 
 void* CudaDevice::allocate_host(std::size_t bytes) {
   if (bytes == 0) return nullptr;
-  must_not_be_recording("allocate_host");
+  must_not_be_capturing("allocate_host");
   void* pointer = nullptr;
   if (cudaMallocHost(&pointer, bytes) != cudaSuccess) {
     (void)cudaGetLastError();
@@ -109,17 +109,17 @@ void CudaDevice::release_host(void* pointer, std::size_t) noexcept {
 }
 
 void CudaDevice::upload(void* device, const void* host, std::size_t bytes) {
-  must_not_be_recording("upload");
+  must_not_be_capturing("upload");
   staging_->upload(device, host, bytes, stream_);
 }
 
 void CudaDevice::download(void* host, const void* device, std::size_t bytes) {
-  must_not_be_recording("download");
+  must_not_be_capturing("download");
   staging_->download(host, device, bytes, stream_);
 }
 
 void CudaDevice::download_later(void* host, const void* device, std::size_t bytes) {
-  must_not_be_recording("download");
+  must_not_be_capturing("download");
   if (bytes == 0) return;
   check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_), "downloading");
 }
@@ -130,24 +130,24 @@ void CudaDevice::copy(void* to, const void* from, std::size_t bytes) {
 }
 
 void CudaDevice::synchronize() {
-  must_not_be_recording("synchronize");
+  must_not_be_capturing("synchronize");
   check(cudaStreamSynchronize(stream_), "waiting for the GPU");
 }
 
 std::unique_ptr<Event> CudaDevice::make_event() { return std::make_unique<CudaEvent>(); }
 
 void CudaDevice::record(Event& event) {
-  must_not_be_recording("record");
+  must_not_be_capturing("record");
   check(cudaEventRecord(cuda_event(event).handle(), stream_), "recording an event");
 }
 
 void CudaDevice::wait(Event& event) {
-  must_not_be_recording("wait");
+  must_not_be_capturing("wait");
   check(cudaStreamWaitEvent(stream_, cuda_event(event).handle(), 0), "waiting for an event");
 }
 
 void CudaDevice::stamp(int index) {
-  must_not_be_recording("stamp");
+  must_not_be_capturing("stamp");
   SEQ1F1B_ASSERT(index >= 0 && index < kTimeStamps, "stamp ", index);
   const auto place = static_cast<std::size_t>(index);
   if (place >= stamps_.size()) stamps_.resize(place + 1, nullptr);
@@ -167,13 +167,14 @@ double CudaDevice::seconds_between(int first, int second) {
   return static_cast<double>(milliseconds) * 1e-3;
 }
 
-void CudaDevice::must_not_be_recording(const char* what) const {
-  SEQ1F1B_ASSERT(!recording_, what, " inside replay: recorded work goes through Ops only");
+void CudaDevice::must_not_be_capturing(const char* what) const {
+  SEQ1F1B_ASSERT(!capturing_, what, " inside replay: captured work goes through Ops only");
 }
 
 // Relaxed: libraries may load kernels on the way, which has no effect on the stream.
 cudaGraphExec_t CudaDevice::capture(const std::function<void()>& issue) {
-  check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed), "beginning a record");
+  check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed),
+        "beginning to capture a graph");
   cudaGraph_t graph = nullptr;
   try {
     issue();
@@ -184,43 +185,43 @@ cudaGraphExec_t CudaDevice::capture(const std::function<void()>& issue) {
     (void)cudaGetLastError();
     throw;
   }
-  check(cudaStreamEndCapture(stream_, &graph), "ending a record");
+  check(cudaStreamEndCapture(stream_, &graph), "ending the capture of a graph");
   cudaGraphExec_t executable = nullptr;
   const cudaError_t error = cudaGraphInstantiate(&executable, graph, 0);
   cudaGraphDestroy(graph);
-  check(error, "making a record executable");
+  check(error, "instantiating a graph");
   return executable;
 }
 
 void CudaDevice::replay(std::uint64_t key, const std::function<void()>& issue) {
-  must_not_be_recording("replay");
+  must_not_be_capturing("replay");
   if (!graphs_wanted_) return issue();
   if (const auto found = graphs_.find(key); found != graphs_.end()) {
-    check(cudaGraphLaunch(found->second, stream_), "replaying a record");
+    check(cudaGraphLaunch(found->second, stream_), "launching a graph");
     return;
   }
-  struct Recording {
+  struct Capturing {
     bool& flag;
-    ~Recording() { flag = false; }
+    ~Capturing() { flag = false; }
   };
-  recording_ = true;
-  const Recording end{recording_};
+  capturing_ = true;
+  const Capturing end{capturing_};
   issue();
   const std::size_t free_before = free_bytes();
   const cudaGraphExec_t graph = capture(issue);
   graphs_.emplace(key, graph);
   // Sending it to the GPU now keeps the first replay as short as the others.
-  check(cudaGraphUpload(graph, stream_), "uploading a record");
+  check(cudaGraphUpload(graph, stream_), "uploading a graph");
   const std::size_t free_after = free_bytes();
-  if (free_before > free_after) record_bytes_ += free_before - free_after;
+  if (free_before > free_after) graph_bytes_ += free_before - free_after;
 }
 
 // Errors have been reported where they arose; here they would only hide the first.
-void CudaDevice::forget_records() {
+void CudaDevice::forget_graphs() {
   cudaStreamSynchronize(stream_);
   for (const auto& [key, graph] : graphs_) cudaGraphExecDestroy(graph);
   graphs_.clear();
-  record_bytes_ = 0;
+  graph_bytes_ = 0;
 }
 
 void CudaDevice::push_range(const char* name) { push_named_range(name); }

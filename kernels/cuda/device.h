@@ -40,7 +40,7 @@ CudaEvent& cuda_event(Event& event);
 
 class CudaDevice final : public Device {
  public:
-  // Makes `gpu` current. `graphs`: replay() records.
+  // Makes `gpu` current. `graphs`: replay() captures graphs.
   CudaDevice(const Gpu& gpu, bool graphs);
   ~CudaDevice() override;
   CudaDevice(const CudaDevice&) = delete;
@@ -53,7 +53,7 @@ class CudaDevice final : public Device {
   cudaStream_t stream() const { return stream_; }     // the main queue
   DeviceIdentity identity() const { return {bus_id_}; }
   // Bytes that left the GPU's free memory since this object was made and that it did not allocate:
-  // loaded kernels, libraries, records of replay; whatever other processes took meanwhile, too.
+  // loaded kernels, libraries, graphs of replay; whatever other processes took meanwhile, too.
   std::size_t other_bytes() const;
 
   std::string description() const override { return description_; }
@@ -75,22 +75,22 @@ class CudaDevice final : public Device {
   void stamp(int index) override;
   double seconds_between(int first, int second) override;
   // The first time, the work is issued as it is, which lets libraries choose their algorithms and
-  // load their kernels, and then recorded as a graph without being done again.
+  // load their kernels, and then captured as a graph without being done again.
   void replay(std::uint64_t key, const std::function<void()>& issue) override;
-  void forget_records() override;
-  Records records() const override { return {graphs_.size(), record_bytes_}; }
+  void forget_graphs() override;
+  Graphs graphs() const override { return {graphs_.size(), graph_bytes_}; }
   void push_range(const char* name) override;
   void pop_range() override;
 
  private:
   cudaGraphExec_t capture(const std::function<void()>& issue);
-  void must_not_be_recording(const char* what) const;
+  void must_not_be_capturing(const char* what) const;
 
   Gpu gpu_;
-  bool graphs_wanted_, recording_ = false;
+  bool graphs_wanted_, capturing_ = false;
   int multiprocessors_ = 0, shared_bytes_ = 0;
   std::string bus_id_, description_;
-  std::size_t memory_bytes_ = 0, free_at_start_ = 0, allocated_ = 0, record_bytes_ = 0;
+  std::size_t memory_bytes_ = 0, free_at_start_ = 0, allocated_ = 0, graph_bytes_ = 0;
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<StagingRing> staging_;
   std::vector<cudaEvent_t> stamps_;  // made when first used

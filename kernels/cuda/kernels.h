@@ -36,12 +36,12 @@ void norm_backward(Context& context, NormKind kind, const Tensor& grad_output, c
 void bias_grad(Context& context, const Tensor& grad_output, const Tensor& grad_bias);
 
 // carry.cu, by rows
-void project_to_carry(Context& context, const Tensor& projected, std::int64_t start,
-                      const Rotary& rotary, const Tensor& query, const Tensor& key,
-                      const Tensor& value);
-void project_from_carry(Context& context, const Tensor& grad_query, const Tensor& grad_key,
-                        const Tensor& grad_value, std::int64_t start, const Rotary& rotary,
-                        const Tensor& grad_projected);
+void split_qkv_rope(Context& context, const Tensor& projected, std::int64_t start,
+                    const Rotary& rotary, const Tensor& query, const Tensor& key,
+                    const Tensor& value);
+void split_qkv_rope_backward(Context& context, const Tensor& grad_query, const Tensor& grad_key,
+                             const Tensor& grad_value, std::int64_t start, const Rotary& rotary,
+                             const Tensor& grad_projected);
 
 // activation.cu, by ranges of elements or by rows
 void gelu_forward(Context& context, const Tensor& input, const Tensor& output);
@@ -57,8 +57,8 @@ void cross_entropy(Context& context, const Tensor& logits, const Tensor& labels,
 
 // optimizer.cu, by ranges of elements; adamw in one launch per 64 tensors of a call
 void sum_of_squares(Context& context, const Tensor& input, double* result);
-void clip(Context& context, const Tensor& squares, const double* loss_sum, double clip_norm,
-          AdamwStep* step);
-void adamw(Context& context, std::span<const AdamwTensor> tensors, const AdamwStep* step);
+void finalize_grad_norm(Context& context, const Tensor& squares, const double* loss_sum,
+                        double clip_norm, AdamWParams* step);
+void adamw(Context& context, std::span<const AdamwTensor> tensors, const AdamWParams* step);
 
 }  // namespace seq1f1b::kernels::cuda

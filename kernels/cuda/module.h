@@ -32,7 +32,7 @@ struct BackendOptions {
   int local_rank = 0;            // device = local_rank modulo the number of devices
   Dtype compute = Dtype::kBf16;  // kBf16 or kF32; both accumulate in fp32
   bool deterministic = true;     // false: faster variants whose sums run in any order
-  bool graphs = true;            // replay recorded work (Device::replay)
+  bool graphs = true;            // capture and replay graphs (Device::replay)
   AttentionKernels attention = AttentionKernels::kOwn;
 };
 

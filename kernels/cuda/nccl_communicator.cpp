@@ -1,6 +1,6 @@
 // A communicator of NCCL with a stream of its own, in NCCL's non-blocking mode: whatever needs
 // another member's part (construction, the first use of a connection, closing) goes on in a thread
-// of NCCL while the caller polls, so that a member that stays away can be given up (NCCL user
+// of NCCL while the caller polls, so that an unresponsive member can be given up (NCCL user
 // guide, "Creating a communicator with options" and "Error handling"). The price is that NCCL
 // enqueues every operation from such a thread, and nothing may use the communicator or its stream
 // before it has: some tens of microseconds by the look of NCCL's group.cc, not measured.

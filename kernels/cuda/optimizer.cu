@@ -73,10 +73,10 @@ __global__ void __launch_bounds__(kThreads)
 
 // ---- clipping -----------------------------------------------------------------------------------
 
-// As kernels/common/host_clip.cpp, to the bit.
+// As kernels/common/host_grad_norm.cpp, to the bit.
 __global__ void __launch_bounds__(kThreads)
     clip_kernel(const double* squares, std::int64_t count, const double* loss_sum, double clip_norm,
-                AdamwStep* step) {
+                AdamWParams* step) {
   SEQ1F1B_SHARED(staged, double[kThreads]);
   double sum = 0;
   for (std::int64_t begin = 0; begin < count; begin += kThreads) {
@@ -125,7 +125,7 @@ struct Constants {
       inverse_correction2, gradient_scale;
 };
 
-__device__ __forceinline__ Constants constants_of(const AdamwStep& step) {
+__device__ __forceinline__ Constants constants_of(const AdamWParams& step) {
   Constants k;
   k.learning_rate = static_cast<float>(step.learning_rate);
   k.epsilon = static_cast<float>(step.epsilon);
@@ -187,7 +187,7 @@ __device__ __forceinline__ bool aligned(const TableEntry<T>& entry) {
 
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    adamw_kernel(const __grid_constant__ Table<T> table, const AdamwStep* step) {
+    adamw_kernel(const __grid_constant__ Table<T> table, const AdamWParams* step) {
   if (step->apply == 0) return;
   const Constants k = constants_of(*step);
   const int tiles = table.first_tile[table.size];
@@ -219,7 +219,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <class T>
-void launch_adamw(Context& context, std::span<const AdamwTensor> tensors, const AdamwStep* step) {
+void launch_adamw(Context& context, std::span<const AdamwTensor> tensors, const AdamWParams* step) {
   Table<T> table{};
   const auto launch = [&] {
     const int tiles = table.first_tile[table.size];
@@ -264,13 +264,13 @@ void sum_of_squares(Context& context, const Tensor& input, double* result) {
                    result);
 }
 
-void clip(Context& context, const Tensor& squares, const double* loss_sum, double clip_norm,
-          AdamwStep* step) {
+void finalize_grad_norm(Context& context, const Tensor& squares, const double* loss_sum,
+                        double clip_norm, AdamWParams* step) {
   SEQ1F1B_LAUNCH(clip_kernel, 1, kThreads, 0, context.stream, squares.as<const double>(),
                  squares.elements(), loss_sum, clip_norm, step);
 }
 
-void adamw(Context& context, std::span<const AdamwTensor> tensors, const AdamwStep* step) {
+void adamw(Context& context, std::span<const AdamwTensor> tensors, const AdamWParams* step) {
   if (tensors.empty()) return;
   with_compute_type(tensors.front().weight.dtype, [&](auto element) {
     launch_adamw<typename decltype(element)::Type>(context, tensors, step);

@@ -87,7 +87,7 @@ void StagingRing::download(void* host, const void* device, std::size_t bytes, cu
     std::size_t begin, bytes, offset;
   };
   std::deque<Part> parts;
-  // Two pieces of a quarter each never lie where a third is placed, wherever the circle closes.
+  // Two pieces of a quarter each never lie where a third is placed, wherever the ring wraps around.
   constexpr std::size_t kMostUnderWay = 2;
   const std::size_t most = capacity_ / 4;
   const auto finish_oldest = [&] {

@@ -95,7 +95,7 @@ struct CrossEntropy {
 template <class C, class A>
 struct Optimizer {
   static void sum_of_squares(const Tensor& input, double* result);
-  static void adamw(std::span<const AdamwTensor> tensors, const AdamwStep& step);
+  static void adamw(std::span<const AdamwTensor> tensors, const AdamWParams& step);
 };
 
 }  // namespace seq1f1b::kernels::reference

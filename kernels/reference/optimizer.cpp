@@ -15,7 +15,7 @@ void Optimizer<C, A>::sum_of_squares(const Tensor& input, double* result) {
 }
 
 template <class C, class A>
-void Optimizer<C, A>::adamw(std::span<const AdamwTensor> tensors, const AdamwStep& step) {
+void Optimizer<C, A>::adamw(std::span<const AdamwTensor> tensors, const AdamWParams& step) {
   const A beta1 = static_cast<A>(step.beta1), beta2 = static_cast<A>(step.beta2);
   const A rest1 = static_cast<A>(1 - step.beta1), rest2 = static_cast<A>(1 - step.beta2);
   for (const AdamwTensor& tensor : tensors) {

@@ -1,6 +1,6 @@
 #include "kernels/reference/reference_ops.h"
 
-#include "kernels/common/host_clip.h"
+#include "kernels/common/host_grad_norm.h"
 #include "kernels/common/shape_checks.h"
 #include "kernels/reference/kernels.h"
 
@@ -85,14 +85,14 @@ class ReferenceOps final : public Ops {
     Linear<C, A>::weight_grad(grad_output, input, grad_weight, grad_bias);
   }
 
-  void project_to_carry(const Tensor& projected, std::int64_t start, const Rotary& rotary,
-                        const Tensor& query, const Tensor& key, const Tensor& value) override {
+  void split_qkv_rope(const Tensor& projected, std::int64_t start, const Rotary& rotary,
+                      const Tensor& query, const Tensor& key, const Tensor& value) override {
     check_project_to_carry(kPrecision, projected, start, rotary, query, key, value);
     Carry<C, A>::project_to(projected, start, rotary, query, key, value);
   }
-  void project_from_carry(const Tensor& grad_query, const Tensor& grad_key,
-                          const Tensor& grad_value, std::int64_t start, const Rotary& rotary,
-                          const Tensor& grad_projected) override {
+  void split_qkv_rope_backward(const Tensor& grad_query, const Tensor& grad_key,
+                               const Tensor& grad_value, std::int64_t start, const Rotary& rotary,
+                               const Tensor& grad_projected) override {
     check_project_from_carry(kPrecision, grad_query, grad_key, grad_value, start, rotary,
                              grad_projected);
     Carry<C, A>::project_from(grad_query, grad_key, grad_value, start, rotary, grad_projected);
@@ -144,12 +144,12 @@ class ReferenceOps final : public Ops {
     check_sum_of_squares(kPrecision, input, result);
     Optimizer<C, A>::sum_of_squares(input, result);
   }
-  void clip(const Tensor& squares, const double* loss_sum, double clip_norm,
-            AdamwStep* step) override {
+  void finalize_grad_norm(const Tensor& squares, const double* loss_sum, double clip_norm,
+                          AdamWParams* step) override {
     check_clip(squares, loss_sum, step);
-    host_clip(squares, *loss_sum, clip_norm, *step);
+    finalize_grad_norm_on_host(squares, *loss_sum, clip_norm, *step);
   }
-  void adamw(std::span<const AdamwTensor> tensors, const AdamwStep* step) override {
+  void adamw(std::span<const AdamwTensor> tensors, const AdamWParams* step) override {
     check_adamw(kPrecision, tensors, step);
     if (step->apply != 0) Optimizer<C, A>::adamw(tensors, *step);
   }

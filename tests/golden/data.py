@@ -102,7 +102,7 @@ def half_away_from_zero(x):
     return whole + 1 if x - whole >= 0.5 else whole
 
 
-class Share:
+class Split:
     """The windows of one share: window w is seq_length + 1 tokens."""
 
     def __init__(self, documents, order, seq_length):
@@ -124,8 +124,8 @@ class Samples:
         order = shuffled(n, seed)
         self.seed = seed
         self.order = order
-        self.training = Share(documents, order[:x], seq_length)
-        self.validation = Share(documents, order[x:y], seq_length)
+        self.training = Split(documents, order[:x], seq_length)
+        self.validation = Split(documents, order[x:y], seq_length)
 
     def window_of(self, sample):
         """Which window of the training share sample number `sample`, from 0, is."""

@@ -268,13 +268,13 @@ Tensor Run::doubles(const std::vector<double>& values) {
               [&](const Tensor& view) { std::memcpy(view.data, values.data(), view.bytes()); });
 }
 
-AdamwStep* Run::step(const AdamwStep& constants) {
-  static_assert(sizeof(AdamwStep) % sizeof(double) == 0);
-  const auto words = static_cast<std::int64_t>(sizeof(AdamwStep) / sizeof(double));
+AdamWParams* Run::step(const AdamWParams& constants) {
+  static_assert(sizeof(AdamWParams) % sizeof(double) == 0);
+  const auto words = static_cast<std::int64_t>(sizeof(AdamWParams) / sizeof(double));
   const Tensor place = make({words}, Dtype::kF64, [&](const Tensor& view) {
     std::memcpy(view.data, &constants, sizeof constants);
   });
-  return place.as<AdamwStep>();
+  return place.as<AdamWParams>();
 }
 
 void Run::set(const Tensor& tensor, std::int64_t i, double value) {
@@ -293,10 +293,10 @@ double Run::value(const double* scalar) {
   return values(Tensor(const_cast<double*>(scalar), Dtype::kF64, {1})).front();
 }
 
-AdamwStep Run::value(const AdamwStep* step) {
-  const auto words = static_cast<std::int64_t>(sizeof(AdamwStep) / sizeof(double));
-  AdamwStep value;
-  std::memcpy(&value, host_view(Tensor(const_cast<AdamwStep*>(step), Dtype::kF64, {words})).data,
+AdamWParams Run::value(const AdamWParams* step) {
+  const auto words = static_cast<std::int64_t>(sizeof(AdamWParams) / sizeof(double));
+  AdamWParams value;
+  std::memcpy(&value, host_view(Tensor(const_cast<AdamWParams*>(step), Dtype::kF64, {words})).data,
               sizeof value);
   return value;
 }
@@ -357,7 +357,7 @@ constexpr std::size_t kScratchBytes = std::size_t{64} << 20;
 constexpr std::size_t kSpoiltScratchBytes = std::size_t{1} << 20;
 
 // A back end ready for use. Those with memory of their own are kept for the next body: their
-// memory, and pinned memory, is dear to get.
+// memory, and pinned memory, is expensive to get.
 struct Ready {
   explicit Ready(Backend made) : backend(std::move(made)) {
     if (backend.device->is_host()) return;

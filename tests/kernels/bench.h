@@ -65,7 +65,7 @@ class Run {
                Role role = Role::kCompute);
   double* scalar(double value);
   Tensor doubles(const std::vector<double>& values);  // 1-D
-  AdamwStep* step(const AdamwStep& constants);
+  AdamWParams* step(const AdamWParams& constants);
   // Element i becomes `value`.
   void set(const Tensor& tensor, std::int64_t i, double value);
 
@@ -73,7 +73,7 @@ class Run {
   std::vector<double> values(const Tensor& tensor);
   std::vector<std::int32_t> integer_values(const Tensor& tensor);
   double value(const double* scalar);
-  AdamwStep value(const AdamwStep* step);
+  AdamWParams value(const AdamWParams* step);
 
   // What is compared.
   void result(const std::string& name, const Tensor& tensor, const Accuracy& accuracy);

@@ -29,8 +29,8 @@ TEST_CASE("projection to and from the carry", "[carry]") {
       const Tensor query = run.output({c.micro_batch, c.tokens, c.heads, c.head_dim});
       const Tensor key = run.output({c.micro_batch, c.kv_heads, c.capacity, c.head_dim});
       const Tensor value = run.output({c.micro_batch, c.kv_heads, c.capacity, c.head_dim});
-      run.ops.project_to_carry(run.input({c.micro_batch, c.tokens, width}, 1), c.start, c.rotary,
-                               query, key, value);
+      run.ops.split_qkv_rope(run.input({c.micro_batch, c.tokens, width}, 1), c.start, c.rotary,
+                             query, key, value);
       run.result("query", query, 2);
       run.result_rows("key", key, c.start, end, 2);
       run.result_rows("value", value, c.start, end, {0, 0});
@@ -41,8 +41,8 @@ TEST_CASE("projection to and from the carry", "[carry]") {
       const Tensor grad_value = run.carry({c.micro_batch, c.kv_heads, c.capacity, c.head_dim},
                                           c.start, end, 4, Role::kAccumulate);
       const Tensor grad_projected = run.output({c.micro_batch, c.tokens, width});
-      run.ops.project_from_carry(grad_query, grad_key, grad_value, c.start, c.rotary,
-                                 grad_projected);
+      run.ops.split_qkv_rope_backward(grad_query, grad_key, grad_value, c.start, c.rotary,
+                                      grad_projected);
       run.result("grad_projected", grad_projected, 2);
     });
   }
@@ -58,8 +58,8 @@ TEST_CASE("rotary scores depend on the distance of positions alone", "[carry]") 
       double sum = 0;
       const Tensor query = run.output({1, 1, 1, 16}), other = run.output({1, 1, 1, 16});
       const Tensor key = run.output({1, 1, 200, 16}), value = run.output({1, 1, 200, 16});
-      run.ops.project_to_carry(projected, key_position, rotary, other, key, value);
-      run.ops.project_to_carry(projected, query_position, rotary, query, key, value);
+      run.ops.split_qkv_rope(projected, key_position, rotary, other, key, value);
+      run.ops.split_qkv_rope(projected, query_position, rotary, query, key, value);
       for (std::int64_t c = 0; c < 16; ++c)
         sum += query.as<double>()[c] * key.as<double>()[key_position * 16 + c];
       return sum;

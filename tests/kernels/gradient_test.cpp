@@ -141,11 +141,12 @@ TEST_CASE("finite differences: projection to the carry", "[gradient]") {
       const Tensor grad_value = g.varied({2, 2, kCapacity, 6});
       const Tensor grad_projected = g.run.output({2, kTokens, (4 + 2 * 2) * 6});
       const Loss loss = [&] {
-        g.ops.project_to_carry(projected, kStart, rotary, query, key, value);
+        g.ops.split_qkv_rope(projected, kStart, rotary, query, key, value);
         return inner_product(query, grad_query) + inner_product(key, grad_key) +
                inner_product(value, grad_value);
       };
-      g.ops.project_from_carry(grad_query, grad_key, grad_value, kStart, rotary, grad_projected);
+      g.ops.split_qkv_rope_backward(grad_query, grad_key, grad_value, kStart, rotary,
+                                    grad_projected);
       check_gradient("projected", projected, grad_projected, loss);
     }
 }

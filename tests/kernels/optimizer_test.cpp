@@ -2,7 +2,7 @@
 #include <cstring>
 #include <limits>
 
-#include "kernels/common/host_clip.h"
+#include "kernels/common/host_grad_norm.h"
 #include "tests/catch.h"
 #include "tests/kernels/bench.h"
 #include "tests/kernels/views.h"
@@ -39,7 +39,7 @@ TEST_CASE("adamw over several steps and tensors", "[optimizer]") {
       tensors.push_back(tensor);
     }
     for (int step = 1; step <= 3; ++step) {
-      AdamwStep constants;
+      AdamWParams constants;
       constants.learning_rate = 0.01 * step;
       constants.bias_correction1 = 1 - std::pow(constants.beta1, step);
       constants.bias_correction2 = 1 - std::pow(constants.beta2, step);
@@ -67,7 +67,7 @@ TEST_CASE("adamw's first step moves by the learning rate and decays", "[optimize
   tensor.first_moment = view(first);
   tensor.second_moment = view(second);
   tensor.weight_decay = 0.1;
-  AdamwStep step;
+  AdamWParams step;
   step.learning_rate = 0.01;
   step.epsilon = 0;
   step.bias_correction1 = 1 - step.beta1;
@@ -102,7 +102,7 @@ TEST_CASE("adamw over many tensors in one piece of memory", "[optimizer]") {
         begin += count;
       }
       REQUIRE(begin <= kAll);
-      AdamwStep step;
+      AdamWParams step;
       step.learning_rate = 0.01;
       step.gradient_scale = 0.5;
       run.ops.adamw(tensors, run.step(step));
@@ -139,13 +139,13 @@ TEST_CASE("clip does what the host's does, bit for bit", "[optimizer]") {
     std::vector<double> squares(static_cast<std::size_t>(c.count), 1.0 / 3);
     squares.back() = c.last;
     const Tensor view(squares.data(), Dtype::kF64, {c.count});
-    AdamwStep expected;
-    host_clip(view, c.loss, c.clip_norm, expected);
+    AdamWParams expected;
+    finalize_grad_norm_on_host(view, c.loss, c.clip_norm, expected);
     for_each_back_end([&](Backend& backend) {
       Run run(backend);
-      AdamwStep* step = run.step({});
-      run.ops.clip(run.doubles(squares), run.scalar(c.loss), c.clip_norm, step);
-      const AdamwStep found = run.value(step);
+      AdamWParams* step = run.step({});
+      run.ops.finalize_grad_norm(run.doubles(squares), run.scalar(c.loss), c.clip_norm, step);
+      const AdamWParams found = run.value(step);
       CHECK(std::memcmp(&found, &expected, sizeof found) == 0);
     });
   }

@@ -32,7 +32,7 @@ TEST_CASE("recorded operations are replayed with what memory holds then", "[queu
     for (double value : values_of(Tensor(back.data(), backend.accumulate, {kCount})))
       REQUIRE(value == expected);
     CHECK(device.seconds_between(0, 1) >= 0);
-    device.forget_records();
+    device.forget_graphs();
   });
 }
 

@@ -107,7 +107,7 @@ TEST_CASE_METHOD(Fixture, "a wait is for the record before it", "[simt]") {
   SEQ1F1B_LAUNCH(set, 1, kCount, 0, one, device, 1);
   REQUIRE(cudaEventRecord(event, one) == cudaSuccess);
   REQUIRE(cudaStreamWaitEvent(two, event) == cudaSuccess);
-  // Recorded again behind work that waits for the other stream: no circle.
+  // Recorded again behind work that waits for the other stream: no cycle.
   cudaEvent_t back;
   REQUIRE(cudaEventCreate(&back) == cudaSuccess);
   SEQ1F1B_LAUNCH(twice, 1, kCount, 0, two, device);

@@ -135,8 +135,8 @@ TEST_CASE("before the first step everything is made, for evaluation too", "[memo
   const auto body = [&](RankContext& context) {
     const auto& plan = context.runtime.plan();
     const auto expected =
-        static_cast<std::size_t>(plan.training.records() + plan.evaluation.records());
-    const std::size_t at_first = context.backend.device->records().count;
+        static_cast<std::size_t>(plan.training.graphs() + plan.evaluation.graphs());
+    const std::size_t at_first = context.backend.device->graphs().count;
     parameters::initialise(context.runtime.store(), 1, *context.backend.device,
                            *context.backend.ops);
     train::Step step(context.job, context.runtime, context.fabric);
@@ -158,7 +158,7 @@ TEST_CASE("before the first step everything is made, for evaluation too", "[memo
     CHECK(found.count == 0);
     CHECK(simt::emulated_memory().allocations == allocations);
     CHECK(at_first == expected);
-    CHECK(context.backend.device->records().count == expected);
+    CHECK(context.backend.device->graphs().count == expected);
   };
   run_job(job, precision(config), body, 1, emulated(config));
 }

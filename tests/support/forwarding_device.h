@@ -46,8 +46,8 @@ class ForwardingDevice : public kernels::Device {
   void replay(std::uint64_t key, const std::function<void()>& issue) override {
     inner_->replay(key, issue);
   }
-  void forget_records() override { inner_->forget_records(); }
-  Records records() const override { return inner_->records(); }
+  void forget_graphs() override { inner_->forget_graphs(); }
+  Graphs graphs() const override { return inner_->graphs(); }
   void push_range(const char* name) override { inner_->push_range(name); }
   void pop_range() override { inner_->pop_range(); }
 

@@ -156,9 +156,10 @@ Outcome train(const runtime::JobPlan& job, On on, int steps, int threads, const 
         const auto& store = context.runtime.store();
         for (const auto& row : store.layout().rows()) {
           if (!row.owner) continue;
-          outcome.parameters[row.row.name] =
+          outcome.parameters[row.info.name] =
               values_of(store.parameter(row), *context.backend.device);
-          outcome.gradients[row.row.name] = values_of(store.gradient(row), *context.backend.device);
+          outcome.gradients[row.info.name] =
+              values_of(store.gradient(row), *context.backend.device);
         }
       },
       threads, prepare, module);

@@ -97,15 +97,16 @@ class RecordingOps final : public kernels::Ops {
     call("linear_weight_grad", &Ops::linear_weight_grad, grad_output, input, grad_weight,
          grad_bias);
   }
-  void project_to_carry(const Tensor& projected, std::int64_t start, const kernels::Rotary& rotary,
-                        const Tensor& query, const Tensor& key, const Tensor& value) override {
-    call("project_to_carry", &Ops::project_to_carry, projected, start, rotary, query, key, value);
+  void split_qkv_rope(const Tensor& projected, std::int64_t start, const kernels::Rotary& rotary,
+                      const Tensor& query, const Tensor& key, const Tensor& value) override {
+    call("split_qkv_rope", &Ops::split_qkv_rope, projected, start, rotary, query, key, value);
   }
-  void project_from_carry(const Tensor& grad_query, const Tensor& grad_key,
-                          const Tensor& grad_value, std::int64_t start,
-                          const kernels::Rotary& rotary, const Tensor& grad_projected) override {
-    call("project_from_carry", &Ops::project_from_carry, grad_query, grad_key, grad_value, start,
-         rotary, grad_projected);
+  void split_qkv_rope_backward(const Tensor& grad_query, const Tensor& grad_key,
+                               const Tensor& grad_value, std::int64_t start,
+                               const kernels::Rotary& rotary,
+                               const Tensor& grad_projected) override {
+    call("split_qkv_rope_backward", &Ops::split_qkv_rope_backward, grad_query, grad_key, grad_value,
+         start, rotary, grad_projected);
   }
   void attention_forward(const Tensor& query, const Tensor& key, const Tensor& value,
                          const kernels::AttentionRange& range, double scale, const Tensor& output,
@@ -143,7 +144,7 @@ class RecordingOps final : public kernels::Ops {
   // Of no action: never recorded.
   void prepare_attention(const Tensor& query, const Tensor& key,
                          const kernels::AttentionRange& range) override {
-    refuse_record("prepare_attention");
+    refuse_capture("prepare_attention");
     inner_->prepare_attention(query, key, range);
   }
   std::string attention_library_refusal() const override {
@@ -151,29 +152,29 @@ class RecordingOps final : public kernels::Ops {
   }
   void choose_attention(std::int64_t tokens, std::int64_t key_length,
                         kernels::AttentionProvider provider) override {
-    refuse_record("choose_attention");
+    refuse_capture("choose_attention");
     inner_->choose_attention(tokens, key_length, provider);
   }
   void release_unchosen_attention() override {
-    refuse_record("release_unchosen_attention");
+    refuse_capture("release_unchosen_attention");
     inner_->release_unchosen_attention();
   }
   void sum_of_squares(const Tensor& input, double* result) override {
-    refuse_record("sum_of_squares");
+    refuse_capture("sum_of_squares");
     inner_->sum_of_squares(input, result);
   }
-  void clip(const Tensor& squares, const double* loss_sum, double clip_norm,
-            kernels::AdamwStep* step) override {
-    refuse_record("clip");
-    inner_->clip(squares, loss_sum, clip_norm, step);
+  void finalize_grad_norm(const Tensor& squares, const double* loss_sum, double clip_norm,
+                          kernels::AdamWParams* step) override {
+    refuse_capture("finalize_grad_norm");
+    inner_->finalize_grad_norm(squares, loss_sum, clip_norm, step);
   }
   void adamw(std::span<const kernels::AdamwTensor> tensors,
-             const kernels::AdamwStep* step) override {
-    refuse_record("adamw");
+             const kernels::AdamWParams* step) override {
+    refuse_capture("adamw");
     inner_->adamw(tensors, step);
   }
   void use_scratch(std::byte* memory, std::size_t bytes) override {
-    refuse_record("use_scratch");
+    refuse_capture("use_scratch");
     inner_->use_scratch(memory, bytes);
   }
   std::size_t library_bytes() const override { return inner_->library_bytes(); }
@@ -189,7 +190,7 @@ class RecordingOps final : public kernels::Ops {
                                   (inner->*method)(arguments...);
                                 }});
   }
-  void refuse_record(const char* name) {
+  void refuse_capture(const char* name) {
     if (log_->inside) log_->complaints.push_back(concat(name, " inside a record"));
   }
 
@@ -219,8 +220,8 @@ class ReplayingDevice final : public ForwardingDevice {
     }
     log_->inside = false;
   }
-  void forget_records() override { records_.clear(); }
-  Records records() const override { return {records_.size(), 0}; }
+  void forget_graphs() override { records_.clear(); }
+  Graphs graphs() const override { return {records_.size(), 0}; }
 
   // Everything else does not belong into a record.
   void* allocate(std::size_t bytes) override {

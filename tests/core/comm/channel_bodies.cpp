@@ -23,7 +23,7 @@ void send_pattern(Site& site, Sender& sender, std::size_t message, std::size_t b
 
 bool is_pattern(Site& site, const std::byte* buffer, std::size_t message, std::size_t bytes) {
   std::vector<std::byte> values(bytes);
-  settle(site);
+  wait_for(site);
   site.device.download(values.data(), buffer, bytes);
   for (std::size_t i = 0; i < bytes; ++i)
     if (values[i] != pattern(message, i)) return false;
@@ -82,7 +82,7 @@ void ring_depth(Site& site) {
     send_pattern(site, *sender, 1, 64);
     const auto before = Clock::now();
     sender->acquire(nothing_special);
-    settle(site);
+    wait_for(site);
     const auto after = Clock::now();
     sender->commit(64);
     std::vector<double> expected_at = {0.0};

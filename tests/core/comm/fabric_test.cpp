@@ -70,7 +70,7 @@ void wait_in_vain(
     receiver->wait([] { return std::string("forward of micro-batch 3, segment 1 (step 12)"); });
     waits();
     device.record(*event);
-    fabric.settle(*event, [] { return std::string("finishing the pass of step 12"); });
+    fabric.wait_for(*event, [] { return std::string("finishing the pass of step 12"); });
   }
 }
 

@@ -170,7 +170,7 @@ void check_tensor_sum(Site& site, TensorGroup& group, const std::vector<int>& me
                        nothing_special);
   if (count > 0) site.device.copy(result.data(), values.data(), bytes);
   std::vector<Real> sum(count);
-  settle(site);
+  wait_for(site);
   site.device.download(sum.data(), result.data(), bytes);
   const double unit = sizeof(Real) == 8 ? 0x1p-53 : 0x1p-24;
   for (std::size_t i = 0; i < count; ++i)
@@ -204,7 +204,7 @@ void tensor_sums(Site& site) {
     const kernels::Tensor tensor(values.data(), kernels::Dtype::kF32, {3});
     group.all_reduce_sum(tensor, nothing_special);
     group.all_reduce_sum(tensor, nothing_special);
-    settle(site);
+    wait_for(site);
     site.device.download(sum.data(), values.data(), sizeof sum);
     for (std::size_t i = 0; i < sum.size(); ++i) EXPECT(sum[i] == factor * mine[i]);
   };

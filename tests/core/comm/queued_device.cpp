@@ -307,9 +307,9 @@ void Machine::forget_uses(const Queue& queue) {
   std::erase_if(uses_, [&](const QueuedUse& used) { return used.queue == queue.number; });
 }
 
-bool Machine::wait_until(std::chrono::seconds limit, const std::function<bool()>& over) {
+bool Machine::wait_until(std::chrono::seconds limit, const std::function<bool()>& done) {
   std::unique_lock lock(mutex_);
-  return changed_.wait_for(lock, limit, over);
+  return changed_.wait_for(lock, limit, done);
 }
 
 CommunicatorFactory Machine::factory(int rank) {

@@ -115,7 +115,7 @@ class Machine {
   void push_record(Queue& queue, kernels::Event& event);
   void push_wait(Queue& queue, kernels::Event& event);
   // Whether `over` came true within the limit.
-  bool wait_until(std::chrono::seconds limit, const std::function<bool()>& over);
+  bool wait_until(std::chrono::seconds limit, const std::function<bool()>& done);
   void work();
   // With the lock held.
   void enqueue(Queue& queue, std::function<bool()> task);

@@ -44,7 +44,7 @@ class Reports {
 
 }  // namespace
 
-TEST_CASE("what does not come on within the deadline is named, once") {
+TEST_CASE("what makes no progress before the deadline is named, once") {
   Reports reports;
   Watchdog dog(kDeadline, [&](const std::string& what) { reports.add(what); });
   const auto watch = dog.watch("reading a pipe");

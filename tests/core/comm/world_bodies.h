@@ -66,10 +66,10 @@ class DeviceRing {
 inline std::string nothing_special() { return "testing"; }
 
 // Until the device has done all that was issued.
-inline void settle(Site& site) {
+inline void wait_for(Site& site) {
   const auto event = site.device.make_event();
   site.device.record(*event);
-  site.fabric.settle(*event, nothing_special);
+  site.fabric.wait_for(*event, nothing_special);
 }
 
 }  // namespace seq1f1b::comm::testing

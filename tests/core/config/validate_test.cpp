@@ -175,8 +175,8 @@ TEST_CASE("numbers are what the device makes of them") {
 }
 
 TEST_CASE("the split has three shares") {
-  for (const char* split : {"1", "9,1", "9,1,", "9,1,0,0", "1 2 3", "1;2;3", "nan,1,1",
-                            "inf,1,1", "9,1,1 x", "9,x,1", "9,-1,1", "0,1,1", ",1,1"}) {
+  for (const char* split : {"1", "9,1", "9,1,", "9,1,0,0", "1 2 3", "1;2;3", "nan,1,1", "inf,1,1",
+                            "9,1,1 x", "9,x,1", "9,-1,1", "0,1,1", ",1,1"}) {
     CAPTURE(split);
     CHECK(validate_error({concat("data.split=", split)}).find("must be three shares") !=
           std::string::npos);
@@ -264,7 +264,7 @@ TEST_CASE("values set in code are checked like those of files, and equations onl
         "  training.micro_batch_size: must be 1 or more, not 0");
 }
 
-TEST_CASE("all failing equations are told at once") {
+TEST_CASE("all failing equations are reported together") {
   CHECK(validate_error({"model.hidden_size=100", "training.global_batch_size=9",
                         "training.micro_batch_size=2", "optimizer.lr_warmup_iters=101"},
                        3) ==

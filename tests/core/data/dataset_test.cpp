@@ -7,7 +7,7 @@
 #include <set>
 
 #include "core/data/permutation.h"
-#include "core/data/shares.h"
+#include "core/data/split.h"
 #include "kernels/common/errors.h"
 #include "tests/catch.h"
 #include "tests/support/temporary_folder.h"
@@ -43,14 +43,14 @@ class Corpus {
     }
   }
 
-  DatasetSpec spec(std::int64_t seq_length, Share share = Share::kTrain) const {
+  DatasetSpec spec(std::int64_t seq_length, Split split = Split::kTrain) const {
     DatasetSpec spec;
     spec.prefixes = prefixes;
     spec.seq_length = seq_length;
-    spec.share = share;
+    spec.split = split;
     spec.seed = 42;
     spec.vocab_size = kVocabulary;
-    spec.shares = {80, 15, 5};
+    spec.proportions = {80, 15, 5};
     return spec;
   }
 
@@ -92,8 +92,8 @@ Tokens stream(DatasetSpec spec) {
 TEST_CASE("every token of the share is read once per epoch, except the tail") {
   const Corpus corpus({300, 1, 77});
   const std::int64_t seq_length = GENERATE(1, 7, 16, 64);
-  for (const Share share : {Share::kTrain, Share::kValidation, Share::kTest}) {
-    const DatasetSpec spec = corpus.spec(seq_length, share);
+  for (const Split split : {Split::kTrain, Split::kValidation, Split::kTest}) {
+    const DatasetSpec spec = corpus.spec(seq_length, split);
     const Dataset dataset(spec);
     const Tokens tokens = stream(spec);
     REQUIRE(dataset.windows() == (dataset.tokens() - 1) / seq_length);
@@ -164,8 +164,8 @@ TEST_CASE("epochs and seeds order the windows differently") {
 
 TEST_CASE("validation and test are read in order, the same in every epoch") {
   const Corpus corpus({400});
-  for (const Share share : {Share::kValidation, Share::kTest}) {
-    const DatasetSpec spec = corpus.spec(8, share);
+  for (const Split split : {Split::kValidation, Split::kTest}) {
+    const DatasetSpec spec = corpus.spec(8, split);
     const Dataset dataset(spec);
     const Tokens tokens = stream(spec);
     for (std::int64_t i = 0; i < 2 * dataset.windows(); ++i) {
@@ -180,15 +180,15 @@ TEST_CASE("shares are disjoint sets of whole documents in the asked proportions"
   std::map<int, int> share_of_document;
   std::int64_t tokens = 0;
   const std::vector<std::int64_t> sizes{800, 150, 50};
-  for (const Share share : {Share::kTrain, Share::kValidation, Share::kTest}) {
-    const DatasetSpec spec = corpus.spec(4, share);
-    CHECK(Dataset(spec).documents() == sizes[static_cast<std::size_t>(share)]);
+  for (const Split split : {Split::kTrain, Split::kValidation, Split::kTest}) {
+    const DatasetSpec spec = corpus.spec(4, split);
+    CHECK(Dataset(spec).documents() == sizes[static_cast<std::size_t>(split)]);
     const Tokens share_tokens = stream(spec);
     tokens += static_cast<std::int64_t>(share_tokens.size());
     for (const std::int32_t token : share_tokens) {
       const int document = corpus.document_of.at(token);
-      REQUIRE(share_of_document.emplace(document, static_cast<int>(share)).first->second ==
-              static_cast<int>(share));
+      REQUIRE(share_of_document.emplace(document, static_cast<int>(split)).first->second ==
+              static_cast<int>(split));
     }
     // Shuffled first: the share does not come from one end of the files.
     const auto [low, high] = std::minmax_element(share_tokens.begin(), share_tokens.end());
@@ -200,13 +200,13 @@ TEST_CASE("shares are disjoint sets of whole documents in the asked proportions"
 
 TEST_CASE("bounds of shares are rounded running sums") {
   using Bounds = std::array<std::int64_t, 4>;
-  CHECK(share_bounds({949, 50, 1}, 1000) == Bounds{0, 949, 999, 1000});
-  CHECK(share_bounds({949, 50, 1}, 31102) == Bounds{0, 29516, 31071, 31102});
-  CHECK(share_bounds({98, 2, 0}, 10) == Bounds{0, 10, 10, 10});
-  CHECK(share_bounds({1, 0, 0}, 7) == Bounds{0, 7, 7, 7});
-  CHECK(share_bounds({0.5, 0.25, 0.25}, 8) == Bounds{0, 4, 6, 8});
-  CHECK(share_bounds({1, 1, 1}, 0) == Bounds{0, 0, 0, 0});
-  CHECK_THROWS_AS(share_bounds({0, 0, 0}, 7), InternalError);
+  CHECK(split_bounds({949, 50, 1}, 1000) == Bounds{0, 949, 999, 1000});
+  CHECK(split_bounds({949, 50, 1}, 31102) == Bounds{0, 29516, 31071, 31102});
+  CHECK(split_bounds({98, 2, 0}, 10) == Bounds{0, 10, 10, 10});
+  CHECK(split_bounds({1, 0, 0}, 7) == Bounds{0, 7, 7, 7});
+  CHECK(split_bounds({0.5, 0.25, 0.25}, 8) == Bounds{0, 4, 6, 8});
+  CHECK(split_bounds({1, 1, 1}, 0) == Bounds{0, 0, 0, 0});
+  CHECK_THROWS_AS(split_bounds({0, 0, 0}, 7), InternalError);
 }
 
 TEST_CASE("too little data, wrong vocabulary and missing files are said clearly") {
@@ -215,16 +215,16 @@ TEST_CASE("too little data, wrong vocabulary and missing files are said clearly"
     return message_of<Error>([&] { Dataset(spec).require_windows(); });
   };
   DatasetSpec spec = corpus.spec(1000);
-  spec.shares = {1, 0, 0};
+  spec.proportions = {1, 0, 0};
   CHECK(open(spec) ==
         "the training share of " + corpus.prefixes[0] + " (split 1,0,0) has " +
             std::to_string(corpus.total) +
             " tokens in 10 of 10 documents; one window of seq_length 1000 needs 1001");
-  spec = corpus.spec(4, Share::kTest);
-  spec.shares = {1, 0, 0};
+  spec = corpus.spec(4, Split::kTest);
+  spec.proportions = {1, 0, 0};
   CHECK(open(spec).find("the test share of ") == 0);
   spec.seq_length = corpus.total;  // one token short
-  spec.share = Share::kTrain;
+  spec.split = Split::kTrain;
   CHECK(Dataset(spec).windows() == 0);
   CHECK_THROWS_AS(Dataset(spec).require_windows(), DataError);
   spec.seq_length = corpus.total - 1;
@@ -236,7 +236,7 @@ TEST_CASE("too little data, wrong vocabulary and missing files are said clearly"
   CHECK_THROWS_AS(Dataset(spec), ConfigError);
 
   spec = corpus.spec(corpus.total - 1);
-  spec.shares = {1, 0, 0};
+  spec.proportions = {1, 0, 0};
   spec.vocab_size = corpus.total - 1;  // the last token is outside
   CHECK(open(spec) ==
         corpus.prefixes[0] + ".bin: at byte " + std::to_string(2 * (corpus.total - 1)) +

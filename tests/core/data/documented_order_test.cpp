@@ -67,7 +67,7 @@ TEST_CASE("the order of samples is the one that docs/data.md gives") {
   writer.finish();
   DatasetSpec spec;
   spec.prefixes = {folder.file("letters")};
-  spec.shares = {8, 2, 0};
+  spec.proportions = {8, 2, 0};
   spec.seq_length = 4;
   spec.seed = 1234;
   spec.vocab_size = kEndOfDocument + 1;
@@ -79,7 +79,7 @@ TEST_CASE("the order of samples is the one that docs/data.md gives") {
   CHECK(text_of(training, 2) == "fff.g");
   CHECK(text_of(training, 12) == "iiiii");
   CHECK(text_of(training, 13) == "b.a.d");
-  spec.share = Share::kValidation;
+  spec.split = Split::kValidation;
   const Dataset validation(spec);
   CHECK(validation.windows() == 3);
   CHECK(text_of(validation, 0) == "hhhhh");

@@ -168,8 +168,8 @@ TEST_CASE("losses of training and evaluation are those of a plainly written mode
         parameters::initialise(store, 5, *context.backend.device, *context.backend.ops);
         // Biases begin at zero and norms at one: give all of them something of their own.
         for (const auto& row : store.layout().rows())
-          if (row.row.shape.size() == 1)
-            for (std::int64_t i = 0; i < row.row.elements(); ++i)
+          if (row.info.shape.size() == 1)
+            for (std::int64_t i = 0; i < row.info.elements(); ++i)
               store.weight(row).as<double>()[i] += 0.1 * std::sin(static_cast<double>(7 * i + 3));
         const auto samples = random_samples(config, 2, 1);
         const int length = static_cast<int>(config.training.seq_length);

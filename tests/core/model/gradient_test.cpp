@@ -65,7 +65,7 @@ TEST_CASE("gradients are the slope of the loss, in every tensor", "[model]") {
         for (const auto& row : runtime.store().layout().rows()) {
           double* weight = runtime.store().weight(row).as<double>();
           const double* gradient = runtime.store().gradient(row).as<double>();
-          const std::int64_t count = row.row.elements();
+          const std::int64_t count = row.info.elements();
           double largest = 0;
           for (std::int64_t i = 0; i < count; ++i)
             largest = std::max(largest, std::abs(gradient[i]));
@@ -79,7 +79,7 @@ TEST_CASE("gradients are the slope of the loss, in every tensor", "[model]") {
             };
             const double slope = (loss(saved + h) - loss(saved - h)) / (2 * h);
             weight[i] = saved;
-            INFO(family << " tied " << tied << " " << row.row.name << "[" << i << "]: slope "
+            INFO(family << " tied " << tied << " " << row.info.name << "[" << i << "]: slope "
                         << slope << ", gradient " << gradient[i]);
             CHECK(std::abs(slope - gradient[i]) <= 1e-7 * largest + 1e-9);
           }

@@ -55,12 +55,12 @@ TEST_CASE("fused rows lie without gaps and tied rows have an accumulator per use
     std::int64_t end = 0;
     for (const auto& row : layout.rows()) {
       CHECK(row.offset >= end);
-      if (row.row.fused_with_previous)
+      if (row.info.fused_with_previous)
         CHECK(row.offset == end);
       else
         CHECK(row.offset % parameters::kRowAlignment == 0);
-      CHECK(row.gradient_offsets.size() == row.row.uses.size());
-      end = row.offset + row.row.elements();
+      CHECK(row.gradient_offsets.size() == row.info.uses.size());
+      end = row.offset + row.info.elements();
     }
     CHECK(layout.elements() >= end);
     const std::int64_t second_use = spec.tied ? spec.vocab * spec.hidden : 0;
@@ -92,7 +92,7 @@ TEST_CASE("initial values are those that docs/numerics.md gives", "[parameters]"
   config.init_method_std = 0.02;
   const auto table = model::parameter_table(model::model_spec(config));
   const auto check = [&](const std::string& name, const std::vector<double>& values) {
-    const auto row = std::ranges::find(table, name, &parameters::Row::name);
+    const auto row = std::ranges::find(table, name, &parameters::ParameterInfo::name);
     REQUIRE(row != table.end());
     for (std::size_t i = 0; i < values.size(); ++i)
       CHECK(parameters::initial_value(*row, 1234, static_cast<std::int64_t>(i)) ==

@@ -36,7 +36,7 @@ class Fixture {
   }
   std::int64_t parameters() const {
     std::int64_t count = 0;
-    for (const auto& row : layout_.rows()) count += row.row.elements();
+    for (const auto& row : layout_.rows()) count += row.info.elements();
     return count;
   }
   double norm() const { return 3 * std::sqrt(static_cast<double>(parameters())); }
@@ -45,7 +45,9 @@ class Fixture {
     optimizer->finish_step();
     REQUIRE(optimizer->finished().done());
   }
-  const parameters::LocalRow& row(const char* name) const { return store->layout().find(name); }
+  const parameters::LocalParameter& row(const char* name) const {
+    return store->layout().find(name);
+  }
   std::vector<std::byte> contents() const {
     return {memory.data(), memory.data() + memory.bytes()};
   }
@@ -75,8 +77,8 @@ TEST_CASE("weights decay, norms and biases do not", "[optimizer]") {
   fixture.step(1, 0.01);
   int decayed = 0, others = 0;
   for (const auto& row : fixture.store->layout().rows()) {
-    INFO(row.row.name);
-    const bool decays = row.row.shape.size() == 2;
+    INFO(row.info.name);
+    const bool decays = row.info.shape.size() == 2;
     ++(decays ? decayed : others);
     // The first step of Adam is lr * sign(gradient).
     const double expected = 2 - 0.01 * (1 + (decays ? 0.5 * 2 : 0));
@@ -115,7 +117,7 @@ TEST_CASE("moments are corrected by the number of the step", "[optimizer]") {
 
 TEST_CASE("the norm counts every parameter once, a tied one too", "[optimizer]") {
   Fixture fixture({});
-  const auto square_of = [&](const parameters::LocalRow& row) {
+  const auto square_of = [&](const parameters::LocalParameter& row) {
     return fixture.optimizer->sums().as<double>()[row.table_index];
   };
   fixture.step(1, 0.01);
@@ -125,13 +127,14 @@ TEST_CASE("the norm counts every parameter once, a tied one too", "[optimizer]")
   fixture.step(2, 0.01);
   const auto& tied = fixture.row("embedding.token.weight");
   const auto& other = fixture.row("layers.0.ffn.up.weight");
-  CHECK(square_of(tied) == Approx(36.0 * static_cast<double>(tied.row.elements())).epsilon(1e-12));
-  CHECK(square_of(other) == Approx(9.0 * static_cast<double>(other.row.elements())).epsilon(1e-12));
+  CHECK(square_of(tied) == Approx(36.0 * static_cast<double>(tied.info.elements())).epsilon(1e-12));
+  CHECK(square_of(other) ==
+        Approx(9.0 * static_cast<double>(other.info.elements())).epsilon(1e-12));
 }
 
 TEST_CASE("the scratch holds the sums and the constants of a step", "[optimizer]") {
   CHECK(optimizer::Optimizer::scratch_bytes({.tensors = 7, .others = 2}) ==
-        (7 + 1 + 2) * sizeof(double) + sizeof(kernels::AdamwStep));
+        (7 + 1 + 2) * sizeof(double) + sizeof(kernels::AdamWParams));
 }
 
 TEST_CASE("loss and other sums come back with the norm, every step anew", "[optimizer]") {
@@ -214,7 +217,7 @@ TEST_CASE("whatever is not finite between two steps is named", "[optimizer]") {
       for (const auto& part : parts) {
         for (const double value : {kNan, kInfinity, -kInfinity}) {
           set_last(part.tensor, value);
-          CHECK(fixture.optimizer->first_not_finite() == row.row.name + part.suffix);
+          CHECK(fixture.optimizer->first_not_finite() == row.info.name + part.suffix);
         }
         set_last(part.tensor, on == On::kReference ? -1e150 : -3e38);  // large, but a number
         CHECK(fixture.optimizer->first_not_finite().empty());

@@ -108,8 +108,8 @@ TEST_CASE("a store begins with the values of its rows and without moments", "[pa
   owned.initialise(9);
   std::size_t wrong = 0;
   for (const auto& row : owned.store.layout().rows())
-    for (std::int64_t i = 0; i < row.row.elements(); ++i) {
-      if (owned.store.weight(row).as<double>()[i] != parameters::initial_value(row.row, 9, i))
+    for (std::int64_t i = 0; i < row.info.elements(); ++i) {
+      if (owned.store.weight(row).as<double>()[i] != parameters::initial_value(row.info, 9, i))
         ++wrong;
       if (owned.store.first_moment(row).as<double>()[i] != 0) ++wrong;
       if (owned.store.second_moment(row).as<double>()[i] != 0) ++wrong;
@@ -127,7 +127,7 @@ TEST_CASE("bf16 weights start as fp32 ones rounded, with and without masters", "
   for (const auto& row : layout.rows()) {
     const auto* exact = full.store.weight(row).as<const float>();
     const auto* master = half.store.master(row).as<const float>();
-    for (std::int64_t i = 0; i < row.row.elements(); ++i) {
+    for (std::int64_t i = 0; i < row.info.elements(); ++i) {
       const kernels::Bf16 rounded(exact[i]);
       if (master[i] != exact[i]) ++wrong;
       if (half.store.weight(row).as<const kernels::Bf16>()[i].bits != rounded.bits) ++wrong;
@@ -150,7 +150,7 @@ TEST_CASE("the number of threads that draw the weights changes none of them", "[
   one.initialise(7);
   parameters::initialise(five.store, 7, *five.backend.device, *five.backend.ops, 5);
   std::size_t wrong = 0;
-  for (const parameters::LocalRow& row : layout.rows()) {
+  for (const parameters::LocalParameter& row : layout.rows()) {
     const auto bytes = one.store.parameter(row).bytes();
     if (std::memcmp(one.store.parameter(row).data, five.store.parameter(row).data, bytes) != 0)
       ++wrong;

@@ -156,9 +156,9 @@ TEST_CASE("a plan for GPUs needs none: scratch, masters, larger chunks of logits
     const RankPlan on_host = plan_rank(host, rank), on_cuda = plan_rank(cuda, rank);
     CHECK(on_host.scratch == 0);
     CHECK(on_cuda.host_bytes - on_host.host_bytes == kernels::cuda::kStagingBytes);
-    CHECK(on_host.record_bytes == 0);
+    CHECK(on_host.graph_bytes == 0);
     CHECK(on_cuda.scratch > 0);
-    CHECK(on_cuda.record_bytes > 0);
+    CHECK(on_cuda.graph_bytes > 0);
     CHECK(on_cuda.parameters.masters > 0);
     CHECK(on_cuda.planned_bytes() == on_cuda.parameters.total() + on_cuda.scalars + on_cuda.inputs +
                                          on_cuda.channels + on_cuda.scratch +
@@ -167,7 +167,7 @@ TEST_CASE("a plan for GPUs needs none: scratch, masters, larger chunks of logits
   CHECK(fullest_rank_bytes(cuda) ==
         std::max(plan_rank(cuda, 0).needed_bytes(), plan_rank(cuda, 1).needed_bytes()));
   config.runtime.cuda_graphs = "false";
-  CHECK(plan_rank(testing::plan_with(config), 0).record_bytes == 0);
+  CHECK(plan_rank(testing::plan_with(config), 0).graph_bytes == 0);
 }
 
 // A record per action would fill a GPU with graphs and make every step of a long order slow to
@@ -185,9 +185,9 @@ TEST_CASE("shipped configurations need few records, of both passes, however long
         const RankPlan plan = plan_rank(job, rank);
         INFO(name << ", batch " << batches << ", rank " << rank);
         const int segments = job.training.spec.segments;
-        CHECK(plan.training.records() == 2 * segments * plan.training.period());
+        CHECK(plan.training.graphs() == 2 * segments * plan.training.period());
         CHECK(plan.training.period() <= 8);
-        CHECK(plan.evaluation.records() == segments);
+        CHECK(plan.evaluation.graphs() == segments);
       }
     }
 }

@@ -64,15 +64,15 @@ class QueuedRunner final : public ActionRunner {
         std::memcpy(output, &message, sizeof message);
       });
     device_.issue([ran = &ran] { ++*ran; });
-    if (in_step_) settle();
+    if (in_step_) wait_for();
   }
 
-  void settle() {
+  void wait_for() {
     device_.record(*issued_);
-    fabric_.settle(*issued_, [] { return std::string("running a schedule"); });
+    fabric_.wait_for(*issued_, [] { return std::string("running a schedule"); });
   }
 
-  int ran = 0, wrong = 0;          // touched by the device; to be read after settle()
+  int ran = 0, wrong = 0;          // touched by the device; to be read after wait_for()
   std::function<void(Kind)> hang;  // called before an action
 
  private:
@@ -126,7 +126,7 @@ void run_schedule(const schedule::Schedule& schedule, bool direct, bool in_step,
         std::vector<std::size_t>(static_cast<std::size_t>(schedule.spec.segments), kMessageBytes),
         *fabric, device, nullptr);
     for (int step = 1; step <= 2; ++step) loop.run(runner, step);
-    runner.settle();
+    runner.wait_for();
     const auto& order = schedule.orders[static_cast<std::size_t>(world.rank())];
     EXPECT(runner.wrong == 0);
     EXPECT(static_cast<std::size_t>(runner.ran) == 2 * order.size());

@@ -109,7 +109,7 @@ TEST_CASE("a plan that does not fit is refused with the knobs that make it fit",
   for (const auto& knob : knobs) CHECK(knob.needed_bytes < needed);
   CHECK(knobs[0].setting == "schedule.name=seq1f1b schedule.segments=4");
   CHECK(knobs[1].setting == "training.micro_batch_size=1");
-  const auto refusal = [&](runtime::Share share) -> std::string {
+  const auto refusal = [&](runtime::MemoryShare share) -> std::string {
     try {
       runtime::require_fits(job, 3, needed, share);
     } catch (const ConfigError& error) {

@@ -4,7 +4,7 @@
 #include <mutex>
 
 #include "core/parameters/initialise.h"
-#include "core/runtime/record_estimate.h"
+#include "core/runtime/graph_estimate.h"
 #include "tests/catch.h"
 #include "tests/core/schedule/hand_made.h"
 #include "tests/support/forwarding_device.h"
@@ -54,7 +54,7 @@ void check_same(const runtime::JobPlan& job, On on) {
     INFO("rank " << rank);
     CHECK(log.complaints == std::vector<std::string>{});
     const auto plan = runtime::plan_rank(typed, rank);
-    CHECK(log.records == plan.training.records());
+    CHECK(log.records == plan.training.graphs());
     const auto actions = job.training.orders[static_cast<std::size_t>(rank)].size();
     CHECK(static_cast<std::size_t>(log.records + log.replays) == 3 * actions);
   }
@@ -106,7 +106,7 @@ TEST_CASE("a device of its own has done everything once before the first message
           const int before = log.records;
           {
             const std::lock_guard lock(mutex);
-            CHECK(before == plan.training.records() + plan.evaluation.records());
+            CHECK(before == plan.training.graphs() + plan.evaluation.graphs());
             CHECK(log.replays == 0);
           }
           run_steps(context, 3, warm);
@@ -142,13 +142,13 @@ TEST_CASE("training and evaluation keep records of their own", "[runtime][replay
         sum += loss;
       }
       const auto& plan = context.runtime.plan();
-      const std::size_t kept = context.backend.device->records().count;
+      const std::size_t kept = context.backend.device->graphs().count;
       if (kept == 0) return;
       const std::lock_guard lock(mutex);
-      CHECK(kept == static_cast<std::size_t>(plan.training.records() + plan.evaluation.records()));
+      CHECK(kept == static_cast<std::size_t>(plan.training.graphs() + plan.evaluation.graphs()));
       // What the plan estimates: an operation is one kernel or a few.
-      const std::size_t launches = runtime::estimated_record_bytes(context.job, context.rank,
-                                                                   plan.training, plan.evaluation) /
+      const std::size_t launches = runtime::estimated_graph_bytes(context.job, context.rank,
+                                                                  plan.training, plan.evaluation) /
                                    runtime::kBytesPerLaunch;
       const std::size_t calls = logs.of[static_cast<std::size_t>(context.rank)]->recorded_calls;
       INFO("rank " << context.rank << ": " << calls << " calls, " << launches << " launches");

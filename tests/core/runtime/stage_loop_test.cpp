@@ -116,7 +116,7 @@ TEST_CASE("the loop brings every message of every schedule to the right action",
     }
 }
 
-TEST_CASE("a peer that stays away ends the wait with rank, action, unit and peer", "[runtime]") {
+TEST_CASE("an unresponsive peer ends the wait with rank, action, unit and peer", "[runtime]") {
   const auto schedule = schedule::make_schedule(
       {.name = "seq1f1b", .ranks = 2, .chunks = 1, .micro_batches = 2, .segments = 2});
   comm::WorldOptions options;
@@ -143,7 +143,7 @@ TEST_CASE("a peer that stays away ends the wait with rank, action, unit and peer
 
 // Where messages are waited for on the device, the host goes on for a few actions and then says
 // which one the device is stuck in.
-TEST_CASE("a device that waits for a peer that stays away is named with its oldest action",
+TEST_CASE("a device that waits for an unresponsive peer is named with its oldest action",
           "[runtime]") {
   const auto schedule = schedule::make_schedule(
       {.name = "seq1f1b", .ranks = 2, .chunks = 1, .micro_batches = 8, .segments = 2});

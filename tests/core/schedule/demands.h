@@ -11,7 +11,7 @@ inline ChunkDemand units_only(const std::vector<std::int64_t>& lengths,
                               std::size_t bytes_per_token) {
   ChunkDemand demand;
   for (const std::int64_t length : lengths)
-    demand.unit.push_back(static_cast<std::size_t>(length) * bytes_per_token);
+    demand.activations.push_back(static_cast<std::size_t>(length) * bytes_per_token);
   return demand;
 }
 

@@ -51,7 +51,7 @@ TEST_CASE("lifetimes follow the order") {
   // F1.1 F1.2 B1.2 F2.1 B1.1 F2.2 B2.2 B2.1
   const Schedule schedule = make_schedule({"seq1f1b", 1, 1, 2, 2});
   ChunkDemand demand;
-  demand.unit = {1000, 500};
+  demand.activations = {1000, 500};
   demand.carry = 300;
   demand.carry_gradient = 600;
   demand.workspace[0] = {10, 20};
@@ -65,9 +65,9 @@ TEST_CASE("lifetimes follow the order") {
     CHECK(slot.bytes == bytes);
   };
   REQUIRE(to_string(schedule) == "p0 (w=1): F1.1 | F1.2 B1.2 F2.1 B1.1 F2.2 B2.2 | B2.1\n");
-  check(Lifetime::kUnit, {0, 0}, 0, 4, 1024);
-  check(Lifetime::kUnit, {0, 1}, 1, 2, 512);
-  check(Lifetime::kUnit, {1, 0}, 3, 7, 1024);
+  check(Lifetime::kActivations, {0, 0}, 0, 4, 1024);
+  check(Lifetime::kActivations, {0, 1}, 1, 2, 512);
+  check(Lifetime::kActivations, {1, 0}, 3, 7, 1024);
   check(Lifetime::kCarry, {0, 1}, 0, 4, 512);
   check(Lifetime::kCarry, {1, 0}, 3, 7, 512);
   check(Lifetime::kCarryGradient, {0, 0}, 2, 4, 768);
@@ -84,8 +84,8 @@ TEST_CASE("lifetimes follow the order") {
 
   CHECK_THROWS_AS(plan.find(Lifetime::kStash, 0, {0, 0}), InternalError);
   CHECK_THROWS_AS(plan.find(Lifetime::kWorkspace, 0, {0, 0}), InternalError);
-  CHECK_THROWS_AS(plan.find(Lifetime::kUnit, 0, {2, 0}), InternalError);
-  CHECK_THROWS_AS(plan.find(Lifetime::kUnit, 1, {0, 0}), InternalError);
+  CHECK_THROWS_AS(plan.find(Lifetime::kActivations, 0, {2, 0}), InternalError);
+  CHECK_THROWS_AS(plan.find(Lifetime::kActivations, 1, {0, 0}), InternalError);
   CHECK_THROWS_AS(plan.workspace_of(8), InternalError);
 }
 
@@ -93,7 +93,7 @@ TEST_CASE("forwards alone keep activations for one action only") {
   const Schedule schedule = make_schedule({"forward_only", 2, 1, 3, 2});
   const ChunkDemand demand = transformer({96, 64});
   const MemoryPlan plan = plan_memory(schedule, 0, {&demand, 1});
-  CHECK(plan.peak_count(Lifetime::kUnit) == 1);
+  CHECK(plan.peak_count(Lifetime::kActivations) == 1);
   CHECK(plan.peak_count(Lifetime::kCarry) == 1);
   CHECK(plan.peak_count(Lifetime::kCarryGradient) == 0);
   CHECK_THROWS_AS(plan.find(Lifetime::kCarryGradient, 0, {0, 0}), InternalError);
@@ -108,7 +108,7 @@ TEST_CASE("a split backward keeps activations and a stash until the weight gradi
     const Order& order = schedule.orders[static_cast<std::size_t>(rank)];
     for (std::size_t index = 0; index < order.size(); ++index) {
       const auto at = static_cast<std::int32_t>(index);
-      const Slot& unit = plan.find(Lifetime::kUnit, 0, order[index].unit);
+      const Slot& unit = plan.find(Lifetime::kActivations, 0, order[index].unit);
       const Slot& stash = plan.find(Lifetime::kStash, 0, order[index].unit);
       if (order[index].kind == Kind::kForward) CHECK(unit.first_action == at);
       if (order[index].kind == Kind::kBackward) CHECK(stash.first_action == at);
@@ -119,7 +119,7 @@ TEST_CASE("a split backward keeps activations and a stash until the weight gradi
     }
     check_plan(plan, order.size(), 256);
     // METHOD section 3: P + k - 1 units on every rank, against P - p - 1 + k without the split.
-    CHECK(plan.peak_count(Lifetime::kUnit) == 4);
+    CHECK(plan.peak_count(Lifetime::kActivations) == 4);
   }
 }
 
@@ -128,12 +128,12 @@ TEST_CASE("slots are rounded up to the alignment, and no further") {
   for (const auto& [bytes, expected] :
        {std::pair{0u, 0u}, std::pair{1u, 64u}, std::pair{64u, 64u}, std::pair{65u, 128u}}) {
     ChunkDemand demand;
-    demand.unit = {bytes};
+    demand.activations = {bytes};
     const MemoryPlan plan = plan_memory(schedule, 0, {&demand, 1}, 64);
-    CHECK(plan.find(Lifetime::kUnit, 0, {}).bytes == expected);
+    CHECK(plan.find(Lifetime::kActivations, 0, {}).bytes == expected);
   }
   ChunkDemand of_two_segments;
-  of_two_segments.unit = {64, 64};
+  of_two_segments.activations = {64, 64};
   CHECK_THROWS_AS(plan_memory(schedule, 0, {&of_two_segments, 1}, 64), InternalError);
 }
 
@@ -141,20 +141,21 @@ TEST_CASE("storage of units that do not exist is not found") {
   const Schedule schedule = make_schedule({"1f1b", 1, 1, 2, 1});
   const ChunkDemand demand = transformer({64});
   const MemoryPlan plan = plan_memory(schedule, 0, {&demand, 1});
-  CHECK_NOTHROW(plan.find(Lifetime::kUnit, 0, {1, 0}));
+  CHECK_NOTHROW(plan.find(Lifetime::kActivations, 0, {1, 0}));
   // What comes next in the table of slots is the first carry gradient.
   CHECK_THROWS_AS(plan.find(Lifetime::kCarry, 0, {2, 0}), InternalError);
-  CHECK_THROWS_AS(plan.find(Lifetime::kUnit, 0, {-1, 0}), InternalError);
-  CHECK_THROWS_AS(plan.find(Lifetime::kUnit, 0, {0, 1}), InternalError);
-  CHECK_THROWS_AS(plan.find(Lifetime::kUnit, 1, {0, 0}), InternalError);
+  CHECK_THROWS_AS(plan.find(Lifetime::kActivations, 0, {-1, 0}), InternalError);
+  CHECK_THROWS_AS(plan.find(Lifetime::kActivations, 0, {0, 1}), InternalError);
+  CHECK_THROWS_AS(plan.find(Lifetime::kActivations, 1, {0, 0}), InternalError);
 }
 
 TEST_CASE("two chunks have storage of their own") {
   const Schedule schedule = v_placement(2, 2);
   const std::vector<ChunkDemand> demands{transformer({96, 64}), transformer({96, 64})};
   const MemoryPlan plan = plan_memory(schedule, 1, demands, 64);
-  CHECK(&plan.find(Lifetime::kUnit, 0, {0, 1}) != &plan.find(Lifetime::kUnit, 1, {0, 1}));
-  CHECK(plan.peak_count(Lifetime::kUnit) == 4);
+  CHECK(&plan.find(Lifetime::kActivations, 0, {0, 1}) !=
+        &plan.find(Lifetime::kActivations, 1, {0, 1}));
+  CHECK(plan.peak_count(Lifetime::kActivations) == 4);
   CHECK(plan.peak_count(Lifetime::kCarry) == 2);
   check_plan(plan, 8, 64);
 }

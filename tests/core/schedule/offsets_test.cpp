@@ -32,7 +32,7 @@ ChunkDemand random_demand(Random& random, int segments) {
     if (random.below(5) == 0) return;
     for (int segment = 0; segment < segments; ++segment) bytes.push_back(random.below(100) * 64);
   };
-  fill(demand.unit);
+  fill(demand.activations);
   fill(demand.stash);
   for (auto& workspace : demand.workspace) fill(workspace);
   demand.carry = random.below(300) * 64;
@@ -61,14 +61,14 @@ void check_repetition(const Schedule& schedule, int rank, const MemoryPlan& plan
   const Order& order = schedule.orders[static_cast<std::size_t>(rank)];
   std::map<std::int32_t, std::size_t> first_of;
   for (std::size_t index = 0; index < order.size(); ++index) {
-    const auto record = plan.record_of(index);
-    CHECK(record < plan.records());
+    const auto record = plan.graph_of(index);
+    CHECK(record < plan.graphs());
     const std::size_t first = first_of.try_emplace(record, index).first->second;
     CHECK(order[first].kind == order[index].kind);
     CHECK(order[first].chunk == order[index].chunk);
     CHECK(order[first].unit.segment == order[index].unit.segment);
     CHECK(plan.workspace_of(first).offset == plan.workspace_of(index).offset);
-    for (const Lifetime lifetime : {Lifetime::kUnit, Lifetime::kCarry})
+    for (const Lifetime lifetime : {Lifetime::kActivations, Lifetime::kCarry})
       if (order[index].kind != Kind::kWeightGrad)
         CHECK(plan.find(lifetime, order[first].chunk, order[first].unit).offset ==
               plan.find(lifetime, order[index].chunk, order[index].unit).offset);
@@ -76,7 +76,7 @@ void check_repetition(const Schedule& schedule, int rank, const MemoryPlan& plan
       CHECK(plan.find(Lifetime::kCarryGradient, order[first].chunk, order[first].unit).offset ==
             plan.find(Lifetime::kCarryGradient, order[index].chunk, order[index].unit).offset);
   }
-  CHECK(first_of.size() == static_cast<std::size_t>(plan.records()));
+  CHECK(first_of.size() == static_cast<std::size_t>(plan.graphs()));
 }
 
 }  // namespace
@@ -125,14 +125,14 @@ TEST_CASE("records do not grow with the number of micro-batches") {
         for (const int micro_batches : {2 * ranks + 2, 2 * ranks + 8, 64}) {
           const MemoryPlan more = plan_of(micro_batches);
           CHECK(more.period() == enough.period());
-          CHECK(more.records() == enough.records());
+          CHECK(more.graphs() == enough.graphs());
           CHECK(more.packed_bytes() == enough.packed_bytes());
           CHECK(more.live_bytes() == enough.live_bytes());
           for (int segment = 0; segment < segments; ++segment)
-            CHECK(more.find(Lifetime::kUnit, 0, {2, segment}).offset ==
-                  enough.find(Lifetime::kUnit, 0, {2, segment}).offset);
+            CHECK(more.find(Lifetime::kActivations, 0, {2, segment}).offset ==
+                  enough.find(Lifetime::kActivations, 0, {2, segment}).offset);
         }
-        CHECK(enough.records() == 2 * segments * enough.period());
+        CHECK(enough.graphs() == 2 * segments * enough.period());
         CHECK(enough.period() <= ranks + 1);
       }
 }
@@ -143,7 +143,7 @@ TEST_CASE("records of the sizes that METHOD names: 2.7B, 32K") {
         partition_flops(32768, segments, 1, authors_cost(32, 2560, 32, 80, 4 * 2560, 50304));
     const ChunkDemand demand = transformer(lengths);
     return plan_memory(make_schedule({name, ranks, 1, micro_batches, segments}), rank, {&demand, 1})
-        .records();
+        .graphs();
   };
   // Of 512 actions each. On the last rank one micro-batch ends while the next begins.
   CHECK(records("seq1f1b", 8, 4, 64, 0) == 48);
@@ -158,7 +158,7 @@ TEST_CASE("records of the sizes that METHOD names: 2.7B, 32K") {
 TEST_CASE("the period is the least that the lifetimes allow, or none") {
   std::vector<Slot> slots;
   const auto add = [&](int micro_batch, int segment, int first, int last, std::size_t bytes) {
-    slots.push_back({.lifetime = Lifetime::kUnit,
+    slots.push_back({.lifetime = Lifetime::kActivations,
                      .kind = Kind::kForward,
                      .chunk = 0,
                      .micro_batch = micro_batch,
@@ -184,7 +184,7 @@ TEST_CASE("the period is the least that the lifetimes allow, or none") {
 
 TEST_CASE("slots that meet in one action share no place") {
   const auto slot = [](int micro_batch, std::int32_t first, std::int32_t last) {
-    return Slot{.lifetime = Lifetime::kUnit,
+    return Slot{.lifetime = Lifetime::kActivations,
                 .micro_batch = micro_batch,
                 .first_action = first,
                 .last_action = last,

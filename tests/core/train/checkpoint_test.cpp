@@ -166,7 +166,7 @@ TEST_CASE("weights are their masters rounded, at first, updated and loaded", "[c
     for (const auto& row : store.layout().rows()) {
       const auto* weight = store.weight(row).as<const kernels::Bf16>();
       const auto* master = store.master(row).as<const float>();
-      for (std::int64_t i = 0; i < row.row.elements(); ++i) {
+      for (std::int64_t i = 0; i < row.info.elements(); ++i) {
         ++looked;
         if (weight[i].bits != kernels::Bf16(master[i]).bits) ++wrong;
       }

@@ -158,9 +158,9 @@ TEST_CASE("work is done once when recorded, and once with every replay") {
       CHECK(back[0] == static_cast<std::uint32_t>(pass * 64));
     }
     CHECK(issued == (graphs ? 2 : 3));  // to do it and to record it
-    CHECK(device.records().count == (graphs ? 1 : 0));
-    device.forget_records();
-    CHECK(device.records().count == 0);
+    CHECK(device.graphs().count == (graphs ? 1 : 0));
+    device.forget_graphs();
+    CHECK(device.graphs().count == 0);
     device.replay(42, issue);
     CHECK(issued == 4);
   }
@@ -182,7 +182,7 @@ TEST_CASE("recorded work goes through operations only, and an error leaves the q
                                 }),
                   DataError);
   CHECK(calls == 2);
-  CHECK(device.records().count == 0);
+  CHECK(device.graphs().count == 0);
   device.upload(memory.data(), &value, 4);
   std::uint32_t back = 0;
   device.download(&back, memory.data(), 4);

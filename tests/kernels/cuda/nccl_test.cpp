@@ -81,7 +81,7 @@ TEST_CASE("a failure that NCCL notices ends the wait, in its words") {
     receiver->wait([] { return std::string("forward of micro-batch 1, segment 0"); });
     const auto event = site.device.make_event();
     site.device.record(*event);
-    site.fabric.settle(*event, comm::testing::nothing_special);
+    site.fabric.wait_for(*event, comm::testing::nothing_special);
   });
   INFO(failures[1]);
   CHECK(contains(failures[1],
@@ -143,7 +143,7 @@ TEST_CASE("aborting one communicator does not wait for work that another one hol
       receiver->wait([] { return std::string("backward of micro-batch 1, segment 0"); });
       sender->acquire(comm::testing::nothing_special);
       sender->commit(64);
-      comm::testing::settle(site);
+      comm::testing::wait_for(site);
     });
     return contains(failures[0], concat("waited ", deadline,
                                         " s for rank 1 while backward of micro-batch 1, segment "
@@ -155,7 +155,7 @@ TEST_CASE("aborting one communicator does not wait for work that another one hol
   CHECK(nccl_counts().misused == 0);
 }
 
-// What a kernel leaves behind that fails in the first rehearsal: every call of CUDA fails, also in
+// What a kernel leaves behind that fails in the warm-up: every call of CUDA fails, also in
 // the destructors that run while its error is on its way to whoever prints it.
 TEST_CASE("the error of a device that has failed is not lost on the way out") {
   const auto failures = run_ranks(2, 30, [](comm::testing::Site& site) {

@@ -224,7 +224,7 @@ TEST_CASE("operations on no rows do nothing", "[pointwise]") {
                  grad_words = bench.draws(Dtype::kF32, {5, 8});
     double loss_sum = 0.5;
     const double scale = 1;
-    AdamwStep step;
+    AdamWParams step;
     const auto before = bench.finish();
     const Tensor rows(weight.data, dtype, {0, 8}), wide(weight.data, dtype, {0, 16});
     const Tensor statistics(weight.data, Dtype::kF32, {0, 2});
@@ -250,8 +250,8 @@ TEST_CASE("operations on no rows do nothing", "[pointwise]") {
     const Tensor projected(weight.data, dtype, {1, 0, 12}), query(weight.data, dtype, {1, 0, 1, 4});
     const Tensor carry(words.data, dtype, {1, 1, 2, 4});
     const Tensor grad_carry(grad_words.data, Dtype::kF32, {1, 1, 2, 4});
-    project_to_carry(context, projected, 0, rotary, query, carry, carry);
-    project_from_carry(context, query, grad_carry, grad_carry, 0, rotary, projected);
+    split_qkv_rope(context, projected, 0, rotary, query, carry, carry);
+    split_qkv_rope_backward(context, query, grad_carry, grad_carry, 0, rotary, projected);
     CHECK(bench.finish() == before);
     CHECK(loss_sum == 0.5);
   }

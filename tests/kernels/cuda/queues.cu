@@ -93,7 +93,7 @@ int run() {
   *message = 1;
   for (Waiting& communicator : communicators) communicator.issue(message);
   device.replay(1, record);
-  check(cudaDeviceSynchronize(), "rehearsing");
+  check(cudaDeviceSynchronize(), "warming up");
 
   *reinterpret_cast<volatile int*>(message) = 0;
   for (Waiting& communicator : communicators) communicator.issue(message);

@@ -5,13 +5,14 @@
 
 namespace seq1f1b::data {
 
-enum class Share : std::uint8_t { kTrain = 0, kValidation = 1, kTest = 2 };
+enum class Split : std::uint8_t { kTrain = 0, kValidation = 1, kTest = 2 };
 
-// Proportions by Share, not all of them 0.
-using Shares = std::array<double, 3>;
+// Proportions by Split, not all of them 0.
+using SplitProportions = std::array<double, 3>;
 
 // The bounds of the shares among `documents`, share i holding [bounds[i], bounds[i + 1]). Rounded
 // from the running sums of the proportions, so that no document is lost.
-std::array<std::int64_t, 4> share_bounds(const Shares& shares, std::int64_t documents);
+std::array<std::int64_t, 4> split_bounds(const SplitProportions& proportions,
+                                         std::int64_t documents);
 
 }  // namespace seq1f1b::data

@@ -1,4 +1,4 @@
-#include "core/data/shares.h"
+#include "core/data/split.h"
 
 #include <cmath>
 
@@ -6,13 +6,14 @@
 
 namespace seq1f1b::data {
 
-std::array<std::int64_t, 4> share_bounds(const Shares& shares, std::int64_t documents) {
-  const double total = shares[0] + shares[1] + shares[2];
+std::array<std::int64_t, 4> split_bounds(const SplitProportions& proportions,
+                                         std::int64_t documents) {
+  const double total = proportions[0] + proportions[1] + proportions[2];
   SEQ1F1B_ASSERT(total > 0 && std::isfinite(total), "shares that add up to ", total);
   std::array<std::int64_t, 4> bounds{0, 0, 0, documents};
   double sum = 0;
   for (std::size_t i = 0; i < 2; ++i) {
-    sum += shares[i];
+    sum += proportions[i];
     bounds[i + 1] = std::llround(sum / total * static_cast<double>(documents));
   }
   return bounds;

@@ -38,7 +38,7 @@ class StuckDevice final : public ForwardingDevice {
 
 }  // namespace
 
-TEST_CASE("a device that hangs in the rehearsal is noticed within the deadline", "[runtime]") {
+TEST_CASE("a device that hangs while warming up is noticed within the deadline", "[runtime]") {
   config::Config config = tiny_config("gpt3");
   config.parallel.pipeline_model_parallel_size = 1;
   runtime::JobPlan job = plan_with(config);
@@ -55,7 +55,7 @@ TEST_CASE("a device that hangs in the rehearsal is noticed within the deadline",
   const auto fabric = comm::make_staged_fabric(*worlds[0], device);
   const runtime::RankRuntime rank(job, backend, *fabric);
   INFO(device.message());
-  CHECK(device.message().find("made no progress for 0.2 s while rehearsing") != std::string::npos);
+  CHECK(device.message().find("made no progress for 0.2 s while warming up") != std::string::npos);
 }
 
 }  // namespace seq1f1b::testing

@@ -1,4 +1,4 @@
-#include "core/runtime/record_estimate.h"
+#include "core/runtime/graph_estimate.h"
 
 #include <algorithm>
 #include <vector>
@@ -43,15 +43,15 @@ std::size_t estimated_launches(const JobPlan& job, int stage, const Action& acti
   return 0;
 }
 
-std::size_t estimated_record_bytes(const JobPlan& job, int pipeline_rank,
-                                   const schedule::MemoryPlan& training,
-                                   const schedule::MemoryPlan& evaluation) {
+std::size_t estimated_graph_bytes(const JobPlan& job, int pipeline_rank,
+                                  const schedule::MemoryPlan& training,
+                                  const schedule::MemoryPlan& evaluation) {
   const std::vector<int> stages = job.stages_of(pipeline_rank);
   const auto of = [&](const schedule::Schedule& schedule, const schedule::MemoryPlan& memory,
                       model::Mode mode) {
     const auto& order = schedule.orders[static_cast<std::size_t>(pipeline_rank)];
     std::size_t launches = 0;
-    for (const std::size_t index : memory.first_of_record()) {
+    for (const std::size_t index : memory.first_of_graph()) {
       const int stage = stages[static_cast<std::size_t>(order[index].chunk)];
       launches += estimated_launches(job, stage, order[index], mode);
     }

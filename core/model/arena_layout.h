@@ -15,9 +15,9 @@ using kernels::aligned;
 using kernels::kTensorAlignment;
 using kernels::Precision;  // what a stage computes in
 
-class Carver {
+class ArenaLayout {
  public:
-  explicit Carver(std::byte* memory = nullptr) : memory_(memory) {}
+  explicit ArenaLayout(std::byte* memory = nullptr) : memory_(memory) {}
 
   // In counting mode the tensor's data is null; its shape is right.
   kernels::Tensor take(kernels::Dtype dtype, std::initializer_list<std::int64_t> shape) {
@@ -31,8 +31,8 @@ class Carver {
     used_ += bytes;
     return data;
   }
-  // Alternatives: copy a carver, lay out each alternative with one of the two, then join.
-  void extend_to(const Carver& other) { used_ = std::max(used_, other.used_); }
+  // Alternatives: copy a layout, lay out each alternative with one of the two, then join.
+  void extend_to(const ArenaLayout& other) { used_ = std::max(used_, other.used_); }
   std::size_t used() const { return used_; }
 
  private:
@@ -41,12 +41,12 @@ class Carver {
 };
 
 // Rows of one unit: a segment of a micro-batch.
-struct Extent {
-  std::int64_t micro_batch = 1;  // sequences
-  std::int64_t start = 0;        // absolute position of the first token
-  std::int64_t tokens = 0;       // per sequence
-  std::int64_t capacity = 0;     // rows of the carry: seq_length
-  std::int64_t rows() const { return micro_batch * tokens; }
+struct SegmentShape {
+  std::int64_t batch_size = 1;  // sequences
+  std::int64_t start = 0;       // absolute position of the first token
+  std::int64_t tokens = 0;      // per sequence
+  std::int64_t capacity = 0;    // rows of the carry: seq_length
+  std::int64_t rows() const { return batch_size * tokens; }
 };
 
 }  // namespace seq1f1b::model

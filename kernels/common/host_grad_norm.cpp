@@ -1,10 +1,11 @@
-#include "kernels/common/host_clip.h"
+#include "kernels/common/host_grad_norm.h"
 
 #include <cmath>
 
 namespace seq1f1b::kernels {
 
-void host_clip(const Tensor& squares, double loss_sum, double clip_norm, AdamwStep& step) {
+void finalize_grad_norm_on_host(const Tensor& squares, double loss_sum, double clip_norm,
+                                AdamWParams& step) {
   double sum = 0;
   for (std::int64_t i = 0; i < squares.elements(); ++i) sum += squares.as<const double>()[i];
   step.gradient_norm = std::sqrt(sum);

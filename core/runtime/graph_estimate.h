@@ -1,5 +1,5 @@
 #pragma once
-// What a device that replays actions keeps for them, before anything was measured.
+// Memory that a device needs for captured graphs, before anything was measured.
 #include <cstddef>
 
 #include "core/runtime/job_plan.h"
@@ -11,11 +11,11 @@ namespace seq1f1b::runtime {
 std::size_t estimated_launches(const JobPlan& job, int stage, const schedule::Action& action,
                                model::Mode mode);
 
-// Bytes of the records of one pipeline rank: training and evaluation. An estimate on an assumption,
+// Bytes of the captured graphs of one pipeline rank: training and evaluation. An estimate on an assumption,
 // kBytesPerLaunch, which no GPU has confirmed yet; a run logs what they really take.
-std::size_t estimated_record_bytes(const JobPlan& job, int pipeline_rank,
-                                   const schedule::MemoryPlan& training,
-                                   const schedule::MemoryPlan& evaluation);
+std::size_t estimated_graph_bytes(const JobPlan& job, int pipeline_rank,
+                                  const schedule::MemoryPlan& training,
+                                  const schedule::MemoryPlan& evaluation);
 
 // Twice what CUDA guarantees for the arguments of a kernel (4 KiB; CUDA C++ Programming Guide,
 // "__global__ Function Parameters"), for the node and for its place in the graph.
