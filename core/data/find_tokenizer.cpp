@@ -21,12 +21,43 @@ std::string difference(const Tokenizer& a, const Tokenizer& b) {
   return "their models";
 }
 
+// What a prefix of data.train is instead of one, and how to get one; empty: nothing.
+std::string prefix_problem(const std::string& prefix) {
+  std::error_code unknown;  // what cannot be examined is reported when it is opened
+  const auto there = [&](const std::string& path) {
+    return std::filesystem::exists(path, unknown);
+  };
+  const auto prepared = [&](const std::string& path) {
+    return there(path + ".bin") || there(path + ".idx");
+  };
+  if (prepared(prefix)) return "";
+  const std::string takes =
+      concat("data.train: ", prefix,
+             " is no prefix: the key takes that of a prepared corpus, the PREFIX of PREFIX.bin and "
+             "PREFIX.idx");
+  for (const std::string ending : {".bin", ".idx", ".tokenizer.json"})
+    if (prefix.ends_with(ending))
+      if (const auto stem = prefix.substr(0, prefix.size() - ending.size()); prepared(stem))
+        return concat(takes, ". Write ", stem);
+  if (std::filesystem::is_directory(prefix, unknown))
+    return concat(takes, ", and this is a folder. Name a corpus in it, like ",
+                  (std::filesystem::path(prefix) / "corpus").string());
+  if (!there(prefix)) return "";
+  std::filesystem::path stem(prefix);
+  stem.replace_extension();
+  const std::string output = stem == prefix ? prefix + "_tokens" : stem.string();
+  return concat(takes, ". Prepare the text first (seq1f1b prepare ", prefix, " --output ", output,
+                "), then set data.train: ", output);
+}
+
 }  // namespace
 
 FoundTokenizer find_tokenizer(const std::string& configured,
                               const std::vector<std::string>& prefixes) {
   FoundTokenizer found;
   for (const std::string& prefix : prefixes) {
+    if (const std::string problem = prefix_problem(prefix); !problem.empty())
+      throw ConfigError(problem);
     const std::string path = tokenizer_path(prefix);
     std::error_code unknown;  // what cannot be examined is reported when it is opened
     if (!std::filesystem::exists(path, unknown) && !unknown) continue;

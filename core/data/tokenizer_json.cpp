@@ -13,6 +13,20 @@ namespace {
 constexpr const char* kFormat = "seq1f1b.tokenizer";
 constexpr int kVersion = 1;
 
+// What the parser and the accessors say names their own parts, not the file's.
+[[noreturn]] void refuse(const std::string& source, const nlohmann::json::exception& error,
+                         std::size_t size) {
+  const auto* syntax = dynamic_cast<const nlohmann::json::parse_error*>(&error);
+  throw DataError(
+      concat(source, ": is not a tokenizer file: ",
+             syntax == nullptr ? "a field is missing or of another type"
+             : size == 0       ? "the file is empty"
+             : syntax->byte > size
+                 ? concat("the file ends in the middle, after ", size, " bytes")
+                 : concat("it is not JSON from byte ", syntax->byte, " of ", size, " on"),
+             "; copy it again from where it came from, or prepare the text again"));
+}
+
 std::unique_ptr<Tokenizer> build(const nlohmann::json& json, const std::string& source) {
   const auto kind = json.at("kind").get<std::string>();
   const auto separator = json.at("document_separator").get<std::string>();
@@ -45,7 +59,7 @@ nlohmann::json parse_tokenizer_file(const std::string& text, const std::string& 
                              "they do not belong together; wait for it, or prepare them again"));
     return json;
   } catch (const nlohmann::json::exception& error) {
-    throw DataError(concat(source, ": is not a tokenizer file: ", error.what()));
+    refuse(source, error, text.size());
   }
 }
 
@@ -85,7 +99,7 @@ std::unique_ptr<Tokenizer> tokenizer_from_json(const std::string& text, const st
   } catch (const ConfigError& error) {  // a separator that no command line would have let through
     throw DataError(concat(source, ": ", error.what()));
   } catch (const nlohmann::json::exception& error) {
-    throw DataError(concat(source, ": is not a tokenizer file: ", error.what()));
+    refuse(source, error, text.size());
   }
 }
 

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "core/metrics/metrics.h"
+#include "kernels/common/errors.h"
 
 namespace seq1f1b::metrics {
 namespace {
@@ -21,7 +22,7 @@ int columns_of_stdout() {
 template <class... Values>
 std::string format(const char* pattern, Values... values) {
   std::array<char, 64> text{};
-  std::snprintf(text.data(), text.size(), pattern, values...);
+  std::snprintf(text.data(), text.size(), pattern, readable(values)...);
   return text.data();
 }
 

@@ -22,8 +22,8 @@ void agree(comm::Group& group, const std::string& what,
            const std::function<void(comm::Watch&)>& step);
 void agree(comm::Group& group, const std::string& what, const std::function<void()>& step);
 
-// Throws an AgreedError with kExitMismatch, naming the ranks that differ from rank 0, unless `mine`
-// is equal everywhere. Collective.
+// Throws an AgreedError with kExitMismatch, naming the ranks that differ from rank 0 and the first
+// line in which one does, unless `mine` is equal everywhere. Collective.
 void require_equal(comm::Group& group, const std::string& what, const std::string& mine);
 
 }  // namespace seq1f1b::train

@@ -1,6 +1,8 @@
 #pragma once
 // Errors of the whole program and the checks that raise them. A message says what failed, where, and
 // what to try; the exit codes are documented in the README and are the same on every rank.
+#include <cmath>
+#include <limits>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -18,11 +20,21 @@ enum ExitCode : int {
   kExitDeadline = 124,     // a peer did not answer within the deadline
 };
 
+// As people read it: a NaN has no sign, though some operations leave one with a minus.
+template <class Part>
+const Part& readable(const Part& part) {
+  return part;
+}
+inline double readable(double value) {
+  return std::isnan(value) ? std::numeric_limits<double>::quiet_NaN() : value;
+}
+inline double readable(float value) { return readable(static_cast<double>(value)); }
+
 // Joins its arguments with operator<<.
 template <class... Parts>
 std::string concat(const Parts&... parts) {
   std::ostringstream stream;
-  (stream << ... << parts);
+  (stream << ... << readable(parts));
   return stream.str();
 }
 

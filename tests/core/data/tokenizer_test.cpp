@@ -198,7 +198,13 @@ TEST_CASE("a damaged tokenizer file is refused") {
   // Every prefix that lacks at least the closing brace.
   for (std::size_t size = 0; size + 2 < good.size(); size += 997)
     CHECK(load(good.substr(0, size)).find("x.json: is not a tokenizer file: ") == 0);
-  CHECK(load("[1, 2]").find("x.json: is not a tokenizer file: ") == 0);
+  CHECK(load("[1, 2]") ==
+        "x.json: is not a tokenizer file: a field is missing or of another type; "
+        "copy it again from where it came from, or prepare the text again");
+  CHECK(load("").find("x.json: is not a tokenizer file: the file is empty; ") == 0);
+  CHECK(load("{\"a\": 1").find(": the file ends in the middle, after 7 bytes; ") !=
+        std::string::npos);
+  CHECK(load("{\"a\"; 1}").find(": it is not JSON from byte 5 of 8 on; ") != std::string::npos);
   CHECK(load(altered(good, "format", "other")) == "x.json: is not a tokenizer file");
   CHECK(load(altered(good, "version", 2)) ==
         "x.json: tokenizer file of version 2; this program reads version 1");

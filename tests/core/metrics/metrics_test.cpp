@@ -99,8 +99,10 @@ TEST_CASE("The progress line") {
   large.model_tflops = 1234.5;
   large.bubble_measured = true;
   large.loss = std::numeric_limits<double>::quiet_NaN();
+  large.grad_norm = -large.loss;  // a NaN has no sign for people
+  CHECK(concat(large.grad_norm, ' ', -std::numeric_limits<float>::quiet_NaN()) == "nan nan");
   CHECK(progress_line(large) ==
-        "1000/1000 | loss nan | norm 0.84 | lr 3.00e-04 | 12.3 s | 19880 tok/s | 1234 TFLOP/s | "
+        "1000/1000 | loss nan | norm nan | lr 3.00e-04 | 12.3 s | 19880 tok/s | 1234 TFLOP/s | "
         "bubble 6.5% (measured) | eta 5m12s");
 }
 

@@ -255,7 +255,8 @@ TEST_CASE("what fails on one rank fails on all, with its code and its words", "[
         outcomes[rank] = concat(static_cast<int>(error.code()), ":", error.what());
       }
       try {
-        train::require_equal(*all, "colour", rank == 0 ? "red" : "blue");
+        train::require_equal(*all, "colour",
+                             concat("a: 1\n", rank == 0 ? "b: red\n" : "b: blue\n", "c: 2\n"));
       } catch (const train::AgreedError& error) {
         comparisons[rank] = concat(static_cast<int>(error.code()), ":", error.what());
       }
@@ -263,8 +264,10 @@ TEST_CASE("what fails on one rank fails on all, with its code and its words", "[
   for (std::thread& member : team) member.join();
   for (std::size_t rank = 0; rank < 3; ++rank) {
     CHECK(outcomes[rank] == concat(static_cast<int>(kExitData), ":no file"));
-    CHECK(comparisons[rank].find(concat(static_cast<int>(kExitMismatch),
-                                        ":ranks 1, 2 differ from rank 0 in their colour")) == 0);
+    CHECK(comparisons[rank].find(
+              concat(static_cast<int>(kExitMismatch),
+                     ":ranks 1, 2 differ from rank 0 in their colour: rank 1 has b: "
+                     "blue, rank 0 has b: red; ")) == 0);
   }
 }
 
