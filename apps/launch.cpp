@@ -1,8 +1,11 @@
 #include "apps/launch.h"
 
+#include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
+#include <system_error>
 
 #include "core/base/files.h"
 #include "core/train/run.h"
@@ -10,6 +13,15 @@
 namespace seq1f1b::apps {
 
 Launch read_launch() { return comm::read_launch(std::getenv); }
+
+void require_output() {
+  errno = 0;
+  const bool written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+  if (written && std::cout) return;
+  throw Error(kExitUnexpected,
+              concat("cannot write standard output",
+                     errno == 0 ? "" : ": " + std::generic_category().message(errno)));
+}
 
 void print_error(const std::string& message) {
   std::cerr << concat("seq1f1b: error: ", message, "\n") << std::flush;

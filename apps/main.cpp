@@ -1,5 +1,8 @@
 // The command line. Only this file knows the parser.
+#include <fcntl.h>
+#include <unistd.h>
 #include <CLI/CLI.hpp>
+
 #include <csignal>
 #include <cstdlib>
 #include <exception>
@@ -8,6 +11,7 @@
 #include <iostream>
 #include <memory>
 #include <string>
+#include <type_traits>
 
 #include "apps/commands.h"
 #include "apps/launch.h"
@@ -24,11 +28,40 @@ namespace {
 
 using Command = std::function<int()>;  // what the parsed command line asks for
 
+// What has come of a command whose product is what it prints.
+int printed(int code) {
+  require_output();
+  return code;
+}
+
 // A command that is one process.
 template <class Arguments>
 Command alone(const char* name, int (*run)(const Arguments&),
               const std::shared_ptr<Arguments>& arguments) {
   return [=] { return refused_among_ranks(name) ? int{kExitConfiguration} : run(*arguments); };
+}
+
+// The same, for one whose product is what it prints.
+template <class Arguments>
+Command alone_printing(const char* name, int (*run)(const Arguments&),
+                       const std::shared_ptr<Arguments>& arguments) {
+  return [command = alone(name, run, arguments)] { return printed(command()); };
+}
+
+// A number of this type, `least` or more, in words of its own: the parser's name ranges by the
+// limits of double.
+template <class Number>
+CLI::Validator at_least(Number least) {
+  const auto problem = [least](const std::string& text) -> std::string {
+    Number value{};
+    if (!CLI::detail::lexical_cast(text, value))
+      return concat("'", text, "' is not ", std::is_integral_v<Number> ? "a whole" : "a",
+                    " number, or too large");
+    // The parser takes -1 for the largest unsigned number.
+    const bool wrapped = std::is_unsigned_v<Number> && text.starts_with('-');
+    return value >= least && !wrapped ? "" : concat("must be ", least, " or more, not ", text);
+  };
+  return {problem, concat(least, " or more")};
 }
 
 constexpr const char* kOverridesHelp =
@@ -47,9 +80,13 @@ void add_train(CLI::App& app, Command& command, const std::string& command_line)
       ->add_option("--world-size", arguments->world_size,
                    "Ranks assumed by --dry-run and --print-config (default: as launched, else "
                    "tp * cp * pp)")
-      ->check(CLI::PositiveNumber);
-  train->callback(
-      [&command, arguments] { command = [arguments] { return run_train(*arguments); }; });
+      ->check(at_least(1));
+  train->callback([&command, arguments] {
+    command = [arguments] {
+      const bool prints = arguments->dry_run || arguments->print_config;
+      return prints ? printed(run_train(*arguments)) : run_train(*arguments);
+    };
+  });
 }
 
 void add_plan(CLI::App& app, Command& command) {
@@ -59,10 +96,10 @@ void add_plan(CLI::App& app, Command& command) {
   plan->add_option("CONFIG", arguments->config, "YAML file")->required();
   plan->add_option("OVERRIDES", arguments->overrides, kOverridesHelp);
   plan->add_option("--world-size", arguments->world_size, "Ranks (default: tp * cp * pp)")
-      ->check(CLI::PositiveNumber);
+      ->check(at_least(1));
   plan->add_option("--json", arguments->json, "Write the schedule to this file");
   plan->add_option("--svg", arguments->svg, "Draw the schedule into this file");
-  plan->callback([&command, arguments] { command = alone("plan", run_plan, arguments); });
+  plan->callback([&command, arguments] { command = alone_printing("plan", run_plan, arguments); });
 }
 
 void add_prepare(CLI::App& app, Command& command) {
@@ -76,7 +113,7 @@ void add_prepare(CLI::App& app, Command& command) {
                    "FILE.model | FILE.tokenizer.json")
       ->capture_default_str();
   prepare->add_option("--vocab-size", arguments->vocab_size, "Tokens of a tokenizer trained here")
-      ->check(CLI::PositiveNumber)
+      ->check(at_least(1))
       ->capture_default_str();
   prepare->add_option_function<std::string>(
       "--document-separator",
@@ -88,8 +125,10 @@ void add_prepare(CLI::App& app, Command& command) {
       ->add_option("--line-endings", arguments->line_endings,
                    "Of a text with CRLF: keep, or lf to make them line feeds (default: refuse it)")
       ->check(CLI::IsMember({"keep", "lf"}));
-  prepare->add_flag("--as-text", arguments->as_text,
-                    "Take INPUT for text although it looks compressed, like JSON lines or UTF-16");
+  prepare->add_flag(
+      "--as-text", arguments->as_text,
+      "Take INPUT for text although it looks compressed or binary, like JSON lines or "
+      "UTF-16");
   prepare->callback([&command, arguments] { command = alone("prepare", run_prepare, arguments); });
 }
 
@@ -101,19 +140,22 @@ void add_sample(CLI::App& app, Command& command) {
       ->required();
   sample->add_option("--prompt", arguments->prompt, "Text to go on from");
   sample->add_option("--tokens", arguments->tokens, "Tokens to write")
-      ->check(CLI::PositiveNumber)
+      ->check(at_least(1))
       ->capture_default_str();
   sample->add_option("--temperature", arguments->temperature, "0: always the likeliest token")
-      ->check(CLI::NonNegativeNumber)
+      ->check(at_least(0.0))
       ->capture_default_str();
   sample->add_option("--top-k", arguments->top_k, "Choose among the likeliest K tokens; 0: all")
-      ->check(CLI::NonNegativeNumber)
+      ->check(at_least(0))
       ->capture_default_str();
-  sample->add_option("--seed", arguments->seed, "Seed of the choices")->capture_default_str();
+  sample->add_option("--seed", arguments->seed, "Seed of the choices")
+      ->check(at_least(std::uint64_t{0}))
+      ->capture_default_str();
   sample->add_option("--threads", arguments->threads, "Threads; 0: all cores")
       ->check(CLI::Range(0, static_cast<int>(config::find_field("runtime", "threads")->range.max)))
       ->capture_default_str();
-  sample->callback([&command, arguments] { command = alone("sample", run_sample, arguments); });
+  sample->callback(
+      [&command, arguments] { command = alone_printing("sample", run_sample, arguments); });
 }
 
 void add_doctor(CLI::App& app, Command& command) {
@@ -122,9 +164,10 @@ void add_doctor(CLI::App& app, Command& command) {
       app.add_subcommand("doctor", "Show what every rank of a run did last, however it ended");
   doctor->add_option("RUN", arguments->run_directory, "Run directory")->required();
   doctor->add_option("--actions", arguments->actions, "Actions shown of every rank")
-      ->check(CLI::PositiveNumber)
+      ->check(at_least(1))
       ->capture_default_str();
-  doctor->callback([&command, arguments] { command = alone("doctor", run_doctor, arguments); });
+  doctor->callback(
+      [&command, arguments] { command = alone_printing("doctor", run_doctor, arguments); });
 }
 
 // An empty argument is a variable of the shell that is not set more often than a wish. A prompt may
@@ -140,7 +183,8 @@ void refuse_empty_arguments(const CLI::App& app) {
 
 // Help and version, which the parser throws as well, end well; its other codes become ours.
 int end_of_parsing(const CLI::App& app, const CLI::ParseError& error) {
-  if (error.get_exit_code() == 0) return read_launch().rank == 0 ? app.exit(error) : kExitComplete;
+  if (error.get_exit_code() == 0)
+    return read_launch().rank == 0 ? printed(app.exit(error)) : kExitComplete;
   return refuse(ConfigError(concat(error.what(), " (see seq1f1b --help)")));
 }
 
@@ -170,8 +214,9 @@ int run(int argc, char** argv) {
     return end_of_parsing(app, error);
   }
   if (help_config->count() > 0) {
-    if (read_launch().rank == 0) config::print_help(std::cout, section);
-    return kExitComplete;
+    if (read_launch().rank != 0) return kExitComplete;
+    config::print_help(std::cout, section);
+    return printed(kExitComplete);
   }
   if (command) return command();
   if (comm::can_join(std::getenv)) return refuse(ConfigError("no command (see seq1f1b --help)"));
@@ -185,11 +230,21 @@ std::string with_rank(const std::string& message) {
   return launch.world_size > 1 ? concat("rank ", launch.rank, ": ", message) : message;
 }
 
+// A standard stream that the caller has closed would be the next file that is opened: lines for
+// people would go into a checkpoint. What stands in its place can be neither read nor written.
+void occupy_closed_streams() {
+  for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; ++stream)
+    if (::fcntl(stream, F_GETFD) < 0 &&
+        ::open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY) != stream)
+      std::abort();  // the lowest number that is free is this one
+}
+
 }  // namespace
 }  // namespace seq1f1b::apps
 
 int main(int argc, char** argv) {
   using namespace seq1f1b;
+  apps::occupy_closed_streams();
   // A limit on the size of files then fails a write, which has words, and not the process.
   std::signal(SIGXFSZ, SIG_IGN);
   try {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "apps/commands.h"
+#include "apps/launch.h"
 #include "core/base/cores.h"
 #include "core/base/files.h"
 #include "core/checkpoint/directory.h"
@@ -71,6 +72,7 @@ int run_sample(const SampleArguments& arguments) {
                             [&](std::int32_t token) {
                               std::cout << model.tokenizer->decode(std::span(&token, 1))
                                         << std::flush;
+                              require_output();  // nobody would read the rest
                             });
   std::cout << "\n";
   return kExitComplete;
