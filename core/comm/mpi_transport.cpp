@@ -43,6 +43,24 @@ std::size_t resident_bytes() {
   return resident_pages * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
 }
 
+// One write: ranks share standard error.
+void print_error(const std::string& message) {
+  std::cerr << concat("seq1f1b: error: ", message, "\n") << std::flush;
+}
+
+// Which ranks are missing is not known before MPI has started: all but those that say this.
+std::string hung_at_start(const std::string& host, double deadline) {
+  const Launch launch = read_launch(std::getenv);
+  const bool several = launch.launched && launch.world_size > 1;
+  return concat(several ? concat("rank ", launch.rank) : concat("process ", getpid()), " (", host,
+                "): waited ", deadline, " s for ",
+                several ? concat("all ", launch.world_size, " ranks to start") : "MPI to start",
+                ": a rank that does not say this has not come, or its host cannot be reached. See "
+                "whether every rank runs (ps on each host), try the launcher with `hostname` in "
+                "place of this program, or raise runtime.deadline_seconds where starting takes "
+                "longer");
+}
+
 }  // namespace
 
 MpiTransport::MpiTransport(const WorldOptions& options) : Transport(options) {
@@ -54,7 +72,7 @@ MpiTransport::MpiTransport(const WorldOptions& options) : Transport(options) {
   std::unique_lock lock(mutex_);
   if (!sleep_until(lock, [&] { return phase_ != Phase::kStarting; })) {
     lock.unlock();
-    give_up(concat("process ", getpid(), " (", host_name(), ")"), "all ranks to start");
+    give_up(hung_at_start(host_name(), options.deadline.count()));
   }
   if (phase_ == Phase::kServing) return;
   const std::exception_ptr failure = failure_;
@@ -67,7 +85,7 @@ MpiTransport::~MpiTransport() {
   stop_watching();
   if (!thread_.joinable()) return;
   if (size() > 1 || !healthy()) {
-    std::cerr << name() << ": left the job without finalize()" << std::endl;
+    print_error(name() + ": left the job without finalize()");
     abort(kExitUnexpected);
   }
   finish();
@@ -246,7 +264,7 @@ void MpiTransport::finish() {
   wake_.notify_one();
   if (!sleep_until(lock, [&] { return phase_ == Phase::kFinished || failure_; })) {
     lock.unlock();
-    give_up(name(), "all ranks to finalize");
+    give_up(concat(name(), ": waited ", options_.deadline.count(), " s for all ranks to finalize"));
   }
   if (failure_) std::rethrow_exception(failure_);
   lock.unlock();
@@ -262,7 +280,7 @@ void MpiTransport::abort(int exit_code) {
 // locked what fflush() would lock: nothing here waits for them longer than the grace period.
 void MpiTransport::on_hang(const std::string& message) {
   std::thread([message, options = options_] {
-    std::cerr << message + "\n" << std::flush;  // one write: ranks share it
+    print_error(message);
     if (options.on_deadline) options.on_deadline(message);
   }).detach();
   end_job(kExitDeadline);
@@ -282,10 +300,9 @@ void MpiTransport::end_job(int exit_code) {
   _exit(exit_code);
 }
 
-void MpiTransport::give_up(const std::string& who, const std::string& what) {
-  const std::string message = concat(who, ": waited ", options_.deadline.count(), " s for ", what);
+void MpiTransport::give_up(const std::string& message) {
   if (options_.on_deadline) options_.on_deadline(message);
-  std::cerr << message << std::endl;
+  print_error(message);
   std::fflush(nullptr);
   _exit(kExitDeadline);
 }

@@ -52,7 +52,7 @@ class MpiTransport final : public Transport {
   void serve(MpiRequests& requests);
   void set_waiting(bool waiting) override;
   // Ends the process at once: for waits in which the progress thread hangs inside MPI.
-  [[noreturn]] void give_up(const std::string& who, const std::string& what);
+  [[noreturn]] void give_up(const std::string& message);
   void on_hang(const std::string& message) override;
   // Ends the job after the grace period, if the code is that of a deadline.
   [[noreturn]] void end_job(int exit_code);

@@ -82,13 +82,16 @@ TEST_CASE("a member that does not come is named") {
 }
 
 TEST_CASE("a rank that does not start or leave is noticed") {
-  check_deadline("never_starts", {"waited DEADLINE s for all ranks to start"});
+  check_deadline("never_starts", {"seq1f1b: error: rank 0 (",
+                                  "waited DEADLINE s for all 2 ranks to start: a rank "
+                                  "that does not say this has not come",
+                                  "raise runtime.deadline_seconds"});
   check_deadline("never_leaves", {"waited DEADLINE s for rank 1 while leaving the job"});
 }
 
 TEST_CASE("a rank that hangs in a file ends the job, though nobody waits for it") {
-  check_deadline("reads_a_pipe",
-                 {"made no progress for DEADLINE s while reading a pipe", "for the log: rank 1 ("});
+  check_deadline("reads_a_pipe", {"made no progress for DEADLINE s while reading a pipe",
+                                  "for the log: rank 1 (", "seq1f1b: error: rank 1 ("});
 }
 
 TEST_CASE("a message left behind is noticed when its channel closes") {
