@@ -209,11 +209,12 @@ int run_plan(const PlanArguments& arguments) {
       throw ConfigError(concat(option, ": ", problem));
   config::Loaded loaded = config::load(arguments.config, arguments.overrides);
   config::resolve(loaded);
-  const config::Derived derived = config::validate(loaded.config, arguments.world_size);
+  const config::Derived derived =
+      config::validate(loaded.config, arguments.world_size, &loaded.origins);
   // A plan needs no data, nor a tokenizer where the configuration knows the vocabulary.
   if (loaded.config.model.vocab_size == 0) train::load_tokenizer(loaded);
   const std::string device_origin = choose_device(loaded);
-  config::validate(loaded.config, arguments.world_size);
+  config::validate(loaded.config, arguments.world_size, &loaded.origins);
   const JobPlan job = runtime::plan_job(loaded.config, derived);
   std::vector<RankPlan> ranks;
   for (int rank = 0; rank < job.training.spec.ranks; ++rank)

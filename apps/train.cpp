@@ -1,4 +1,5 @@
 // `seq1f1b train`: reads and checks the configuration before anything is started.
+#include <csignal>
 #include <cstdint>
 #include <iomanip>
 #include <iostream>
@@ -100,7 +101,7 @@ int run_train(const TrainArguments& arguments) {
     config::resolve(loaded);
     int world_size = arguments.world_size;
     if (world_size == 0 && (launch.launched || !only_print)) world_size = launch.world_size;
-    derived = config::validate(loaded.config, world_size);
+    derived = config::validate(loaded.config, world_size, &loaded.origins);
     if (!only_print) require_paths(loaded.config);
   });
   if (failure && only_print) throw *failure;
@@ -110,6 +111,7 @@ int run_train(const TrainArguments& arguments) {
     if (arguments.dry_run) print_derived(loaded.config, derived);
     return kExitComplete;
   }
+  std::signal(SIGPIPE, SIG_IGN);  // whoever reads its lines may go away, and the run goes on
   return train::run({.loaded = std::move(loaded), .command_line = arguments.command_line});
 }
 

@@ -31,6 +31,12 @@ bool is_blank(const std::string& text) {
   return text.find_first_not_of(" \t\r\n") == std::string::npos;
 }
 
+// As a file spells a value that is not there; no text that anybody means.
+bool is_yaml_for_nothing(const std::string& text) {
+  return text == "\"\"" || text == "''" || text == "~" || text == "null" || text == "Null" ||
+         text == "NULL";
+}
+
 // Reads one value from a scalar; returns what is wrong, or nothing.
 template <class Value>
 std::string read_scalar(const YAML::Node& node, Value& value) {
@@ -121,6 +127,11 @@ class Reader {
     }
     // Only lists are YAML here, so that texts may hold any character.
     const std::string text = override.substr(equals + 1);
+    if (is_yaml_for_nothing(text)) {
+      problems_.add(where, field->name(), ": ", text, " is no value; remove the override to leave ",
+                    "the key as it is, or give ", legal_values(*field), " (", field->help, ")");
+      return;
+    }
     YAML::Node node(text);
     if (text.starts_with("[")) {
       try {
@@ -138,7 +149,7 @@ class Reader {
     }
     const bool is_partition = field->name() == "schedule.partition";
     if (is_partition && text != "lengths") drop_lengths();
-    assign(*field, node, where, "command line");
+    assign(*field, node, where, kCommandLine);
   }
 
   Loaded finish() {

@@ -12,6 +12,7 @@ namespace seq1f1b::config {
 // Where each "section.key" got its value: "default", "run.yaml:12", "command line", "family gpt3",
 // "derived".
 using Origins = std::map<std::string, std::string>;
+inline constexpr const char* kCommandLine = "command line";
 
 struct Loaded {
   Config config;
@@ -34,8 +35,9 @@ Loaded load_saved(const std::string& text, const std::string& path);
 void resolve(Loaded& loaded);
 
 // Cross-field checks of a resolved Config for `world_size` ranks (0: tp * cp * pp). Throws one
-// ConfigError that lists every failing equation with its numbers and legal neighbours.
-Derived validate(const Config& config, int world_size);
+// ConfigError that lists every failing equation with its numbers and legal neighbours, and, given
+// the origins, which of its keys come from the command line.
+Derived validate(const Config& config, int world_size, const Origins* origins = nullptr);
 
 // Valid YAML with all keys, those that are not set as comments; with origins as comments when
 // given. load_text(to_yaml(c)) == c.

@@ -43,8 +43,8 @@ constexpr int kCudnnHeadMultiple = 8;
 
 class Validator {
  public:
-  Validator(const Config& config, int world_size)
-      : config_(config), model_(config.model), world_size_(world_size) {}
+  Validator(const Config& config, int world_size, const Origins* origins)
+      : config_(config), model_(config.model), world_size_(world_size), origins_(origins) {}
 
   Derived run() {
     for (const Field& field : schema()) {
@@ -52,7 +52,7 @@ class Validator {
       if (!problem.empty()) problems_.add(field.name(), ": ", problem);
     }
     // Sizes below their range would make the equations meaningless.
-    problems_.throw_if_any();
+    throw_if_any();
     check_model();
     check_ranks();
     check_batch();
@@ -62,11 +62,16 @@ class Validator {
     check_data();
     check_paths();
     check_device();
-    problems_.throw_if_any();
+    throw_if_any();
     return derived_;
   }
 
  private:
+  void throw_if_any() {
+    if (origins_ != nullptr) problems_.tell_overrides(*origins_);
+    problems_.throw_if_any();
+  }
+
   void check_model() {
     const int heads = model_.num_attention_heads;
     if (model_.kv_channels == 0) {
@@ -320,14 +325,15 @@ class Validator {
   const Config& config_;
   const ModelConfig& model_;
   int world_size_;
+  const Origins* origins_;  // null: not known
   Problems problems_;
   Derived derived_;
 };
 
 }  // namespace
 
-Derived validate(const Config& config, int world_size) {
-  return Validator(config, world_size).run();
+Derived validate(const Config& config, int world_size, const Origins* origins) {
+  return Validator(config, world_size, origins).run();
 }
 
 }  // namespace seq1f1b::config
