@@ -28,7 +28,7 @@ struct PlanArguments {
 int run_plan(const PlanArguments& arguments);
 
 struct PrepareArguments {
-  std::string input;   // UTF-8 or any other bytes
+  std::string input;   // UTF-8, or any other bytes but NUL
   std::string output;  // prefix of PREFIX.bin, PREFIX.idx and PREFIX.tokenizer.json
   // "bytes", "sentencepiece" (trained on the input), a .model file or a .tokenizer.json file.
   std::string tokenizer = "bytes";

@@ -34,6 +34,8 @@ constexpr std::array<Kind, 9> kNoText{{
     {""sv, ".ndjson"sv, "JSON lines", nullptr},
 }};
 
+// In no text that people mean: a binary file has them, an archive, UTF-16 without its mark.
+constexpr char kNul = '\0';
 constexpr std::string_view kMark = "\xEF\xBB\xBF";
 // No line of JSON is longer.
 constexpr std::size_t kLongestJson = std::size_t{64} << 20;
@@ -64,6 +66,11 @@ void require_plain(const std::string& path, std::string_view text) {
   if (is_json_lines(text)) refuse(path, "JSON lines", extract);
   if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF"))
     refuse(path, "UTF-16 by its byte order mark", "convert it first (iconv -f UTF-16 -t UTF-8)");
+  if (const std::size_t nul = text.find(kNul); nul != std::string_view::npos)
+    throw DataError(concat(path, ": holds a NUL byte, at offset ", nul,
+                           ", so it is not plain text but UTF-16, an archive or another binary "
+                           "file: convert it first (for UTF-16, iconv -f UTF-16LE -t UTF-8), or "
+                           "--as-text to take its bytes as they are"));
 }
 
 }  // namespace
@@ -75,7 +82,10 @@ InputText::InputText(const PrepareArguments& arguments) {
     const auto bytes = file_.emplace(path).bytes();
     text_ = {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
   } else {
-    copy_ = base::read_file(path);
+    // A device may have no end.
+    copy_ = base::read_file(path, [&](std::string_view block) {
+      return arguments.as_text || block.find(kNul) == std::string_view::npos;
+    });
     text_ = copy_;
   }
   if (!arguments.as_text) {

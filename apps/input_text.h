@@ -11,8 +11,8 @@ namespace seq1f1b::apps {
 
 // A file is mapped; a pipe ("/dev/stdin", a process substitution) is read into memory. Unless
 // --as-text says that all of it is text, compressed files, JSON lines and UTF-16 are refused, by
-// their names and first bytes, and a UTF-8 byte order mark is left out. CRLF is what --line-endings
-// says.
+// their names and first bytes, as is whatever holds a NUL byte, and a UTF-8 byte order mark is left
+// out. CRLF is what --line-endings says.
 class InputText {
  public:
   // Throws DataError for what cannot be read and for no text, ConfigError for what needs a choice.

@@ -46,15 +46,25 @@ std::unique_ptr<data::Tokenizer> make_tokenizer(const PrepareArguments& argument
   return tokenizer;
 }
 
+// The files beside a folder, named like it, are not what somebody means who names the folder.
+void require_prefix(const std::string& output) {
+  const std::string name = std::filesystem::path(output).filename().string();
+  std::error_code unknown;  // then making the files fails, in words
+  const bool folder = std::filesystem::is_directory(output, unknown);
+  if (!folder && !name.empty() && name != "." && name != "..") return;
+  throw ConfigError(
+      concat("--output: '", output, "' is ", folder ? "a folder, " : "",
+             "not the prefix of files; name one, like ",
+             folder ? (std::filesystem::path(output) / "corpus").string() : "data/corpus"));
+}
+
 }  // namespace
 
 int run_prepare(const PrepareArguments& arguments) {
   const double start = base::monotonic_seconds();
   const int threads =
       static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, kMostThreads));
-  if (arguments.output.empty() || arguments.output.ends_with('/'))
-    throw ConfigError(concat("--output: '", arguments.output,
-                             "' is not the prefix of files; name one, like data/corpus"));
+  require_prefix(arguments.output);
   if (const std::string problem = base::path_problem(arguments.output); !problem.empty())
     throw ConfigError("--output: " + problem);
   const InputText input(arguments);

@@ -7,9 +7,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <system_error>
+#include <thread>
 #include <vector>
 
 #include "core/base/text.h"
@@ -53,6 +55,28 @@ int inherited_stream(const struct stat& status) {
   return -1;
 }
 
+// A device or a pipe, for writing. Whoever reads a pipe may open it a moment later, but need not
+// come at all.
+Descriptor open_special(const std::string& path) {
+  constexpr int kTries = 40;
+  constexpr std::chrono::milliseconds kPause{50};
+  for (int tries = 0;; ++tries) {
+    Descriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NONBLOCK));
+    if (!file && errno == ENXIO) {
+      if (tries == kTries)
+        throw DataError(
+            concat("cannot write ", path, ": nobody reads from the pipe; start its reader first"));
+      std::this_thread::sleep_for(kPause);
+      continue;
+    }
+    if (!file) throw_file_error("cannot open", path);
+    const int flags = ::fcntl(file.get(), F_GETFL);
+    if (flags < 0 || ::fcntl(file.get(), F_SETFL, flags & ~O_NONBLOCK) < 0)
+      throw_file_error("cannot set up", path);
+    return file;
+  }
+}
+
 void sync_folder(const std::string& path) {
   const Descriptor folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!folder) throw_file_error("cannot open folder", path);
@@ -84,7 +108,8 @@ bool is_folder(const std::string& path) {
   return fs::is_directory(status);
 }
 
-std::string read_file(const std::string& path) {
+std::string read_file(const std::string& path,
+                      const std::function<bool(std::string_view block)>& go_on) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) throw_file_error("cannot open", path);
   std::string text;
@@ -96,6 +121,7 @@ std::string read_file(const std::string& path) {
     text.resize(before + static_cast<std::size_t>(std::max<ssize_t>(count, 0)));
     if (count == 0) return text;
     if (count < 0 && errno != EINTR) throw_file_error("cannot read", path);
+    if (go_on && !go_on(std::string_view(text).substr(before))) return text;
   }
 }
 
@@ -122,8 +148,7 @@ void atomic_write_file(const std::string& path, std::string_view contents) {
   }
   if (!exists || S_ISREG(status.st_mode) || S_ISDIR(status.st_mode))
     return Disk().replace_file(replaceable_file(path), contents);
-  Descriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  if (!file) throw_file_error("cannot open", path);
+  Descriptor file = open_special(path);
   write_all(file.get(), contents, path);
   if (file.close() != 0) throw_file_error("cannot close", path);
 }

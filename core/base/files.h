@@ -26,8 +26,9 @@ std::string text_of(const std::filesystem::filesystem_error& error);
 bool exists(const std::string& path);
 bool is_folder(const std::string& path);
 
-// The whole file as text.
-std::string read_file(const std::string& path);
+// The whole file as text, or up to the first block with which `go_on` is not content.
+std::string read_file(const std::string& path,
+                      const std::function<bool(std::string_view block)>& go_on = {});
 
 // Bytes that ordinary users may still write where `path` is.
 std::uint64_t free_space(const std::string& path);
@@ -38,7 +39,7 @@ void require_free_space(const std::string& path, std::uint64_t bytes);
 // Writes what a user may have named. A file is replaced atomically: at any moment it has the old
 // contents or the new ones, also after power loss. Whatever else is at `path` stays and is written
 // to: a link leads to the file that is replaced, a device, pipe or standard stream takes the
-// contents. Two processes must not replace the same path at once.
+// contents. A pipe that nobody reads is refused after two seconds. Two processes must not replace the same path at once.
 void atomic_write_file(const std::string& path, std::string_view contents);
 
 // The file that a rename has to replace for contents to appear at `path`: the path itself, or what

@@ -78,6 +78,17 @@ TEST_CASE("plan writes through what it is told to write to") {
   CHECK(out.find("\"ranks\"") < out.find("wrote stdout"));
 }
 
+TEST_CASE("plan does not wait for ever for somebody to read a pipe") {
+  const Outcome outcome = run_shell(
+      "p=$(mktemp -u) && mkfifo $p && (seq1f1b() { timeout 60 '" SEQ1F1B_BINARY_DIR
+      "/seq1f1b' \"$@\"; }; seq1f1b plan '" SEQ1F1B_SOURCE_DIR
+      "/configs/tiny_cpu.yaml' model.vocab_size=257 --json $p >/dev/null); code=$?; rm $p; "
+      "(exit $code)");
+  INFO(outcome.output);
+  CHECK(outcome.code == 3);
+  CHECK(contains(outcome, ": nobody reads from the pipe; start its reader first\n"));
+}
+
 TEST_CASE("plan counts the masters of bf16 weights") {
   const Outcome half =
       plan("gpt3_2.7b_32k.yaml", "runtime.device=reference runtime.compute_dtype=bf16");

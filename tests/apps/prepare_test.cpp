@@ -77,6 +77,7 @@ TEST_CASE("prepare takes no other file for text, unless it is told to") {
   write("a.jsonl", "{}\n");
   write("records", "{\"text\": \"one\"}\n{\"text\": \"two\"}\n");
   write("wide", "\xFF\xFEo");
+  write("binary", std::string("one\0two\n", 8));
   write("braces", "{ int x; }\nreturn;\n");
   struct Sample {
     std::string arguments;
@@ -92,6 +93,9 @@ TEST_CASE("prepare takes no other file for text, unless it is told to") {
       {"a.jsonl", 3, "a.jsonl: is JSON lines, not plain text: JSON is not read yet; "},
       {"records", 3, "records: is JSON lines, not plain text: JSON is not read yet; "},
       {"wide", 3, "wide: is UTF-16 by its byte order mark, not plain text: convert it first ("},
+      {"binary", 3, "binary: holds a NUL byte, at offset 3, so it is not plain text but UTF-16, "},
+      {"/dev/zero", 3, "/dev/zero: holds a NUL byte, at offset 0, so it is not plain text "},
+      {"binary --as-text", 0, "1 documents, 8 tokens "},
       {"windows --line-endings lf", 0, "3 documents, 14 tokens "},
       {"windows --line-endings keep", 0, "3 documents, 16 tokens "},
       {"windows --document-separator '\\r\\n'", 0, "3 documents, 15 tokens "},
@@ -165,6 +169,11 @@ TEST_CASE("prepare says in one line what it cannot do") {
        "--tokenizer: 'gpt2' is not bytes, sentencepiece, a .model file or a .tokenizer.json file"},
       {"text --output x/", 2,
        "--output: 'x/' is not the prefix of files; name one, like data/corpus"},
+      {"text --output .", 2, "--output: '.' is a folder, not the prefix of files; name one, like "},
+      {"text --output ./", 2, "--output: './' is a folder, not the prefix of files; name one, "},
+      {"text --output /tmp", 2,
+       "--output: '/tmp' is a folder, not the prefix of files; name one, "
+       "like /tmp/corpus"},
       {"text --output '~/x'", 2, "--output: '~/x' begins with ~, which only a shell replaces"},
       {"text --output '${DATA}/x'", 2, "--output: '${DATA}/x' holds ${DATA}, which only a shell"},
       {"text --output x --document-separator ''", 2, "the document separator is empty"},
