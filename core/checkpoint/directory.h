@@ -24,6 +24,9 @@ struct TrainingState {
   std::int64_t step = 0;  // optimizer steps done
   std::int64_t consumed_samples = 0;
   std::int64_t consumed_tokens = 0;
+  // Which course of training in its run directory: 0, and the next number (next_course) for a run
+  // that starts anew beside checkpoints of earlier ones. The retention leaves those alone.
+  std::int64_t course = 0;
   // Objects that this folder carries and does not read; see train/checkpoint_json.h.
   std::string model_json = "{}";
   std::string extra_json = "{}";
@@ -129,6 +132,11 @@ class Reader {
 // index.json and sizes; checksums of files are the Reader's.
 std::optional<std::string> find_latest(const std::string& run_directory, std::string* notice);
 
+// The number of a course that does not go on from a checkpoint of the run directory.
+std::int64_t next_course(const std::string& run_directory);
+// How many complete checkpoints of a course there are.
+std::int64_t count_course(const std::string& run_directory, std::int64_t course);
+
 // Calls `use` with the path of find_latest, and again with the then latest where `use` throws a
 // DataError because the retention of a run that goes on has removed the checkpoint meanwhile; that
 // is said through `notice`, too. False when there never was one.
@@ -136,10 +144,11 @@ bool use_latest(const std::string& run_directory,
                 const std::function<void(const std::string& notice)>& notice,
                 const std::function<void(const std::string& path)>& use);
 
-// Removes complete checkpoints beyond the newest `keep_last` (0: keep all), counted apart up to the
-// step that the marker names and after it, never multiples of `keep_every`, never the one that the
-// marker names, never links, never folders whose name is not exactly "step_" and 8 or more digits.
-// What cannot be removed stays, in a temporary folder that the next save clears away.
+// Removes complete checkpoints of the course of the one that the marker names, beyond the newest
+// `keep_last` (0: keep all), counted apart up to the marker's step and after it, never multiples of
+// `keep_every`, never the marker's own, never links, never folders whose name is not exactly "step_"
+// and 8 or more digits. What cannot be removed stays, in a temporary folder that the next save
+// clears away.
 void apply_retention(const std::string& run_directory, int keep_last, std::int64_t keep_every,
                      const base::Disk& disk = base::Disk());
 

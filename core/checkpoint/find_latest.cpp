@@ -8,6 +8,9 @@
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::checkpoint {
+
+namespace fs = std::filesystem;
+
 namespace {
 
 // What is wrong with a checkpoint; nothing for a complete one.
@@ -38,6 +41,15 @@ bool was_complete(const std::string& path) {
   std::error_code none;
   const auto bytes = std::filesystem::file_size(path + "/COMPLETE", none);
   return !none && bytes > 0;
+}
+
+// Of a complete checkpoint.
+std::optional<std::int64_t> course_of(const std::string& path) {
+  try {
+    return open_complete(path).state.course;
+  } catch (const DataError&) {
+    return std::nullopt;
+  }
 }
 
 // How to go on without a damaged checkpoint.
@@ -108,19 +120,35 @@ bool use_latest(const std::string& run_directory,
   }
 }
 
+std::int64_t next_course(const std::string& run_directory) {
+  std::int64_t next = 0;
+  for (const StepFolder& folder : list_steps(checkpoints_folder(run_directory)))
+    if (const auto course = course_of(folder.path)) next = std::max(next, *course + 1);
+  return next;
+}
+
+std::int64_t count_course(const std::string& run_directory, std::int64_t course) {
+  return std::ranges::count_if(
+      list_steps(checkpoints_folder(run_directory)),
+      [&](const StepFolder& folder) { return course_of(folder.path) == course; });
+}
+
 void apply_retention(const std::string& run_directory, int keep_last, std::int64_t keep_every,
                      const base::Disk& disk) {
   if (keep_last <= 0) return;
   const std::string folder = checkpoints_folder(run_directory);
   const auto marker = read_marker(folder);
+  const auto course = marker ? course_of(folder + "/" + step_name(*marker)) : 0;
   int before = 0, beyond = 0;  // seen up to the marker's step, and after it
   for (const StepFolder& candidate : list_steps(folder)) {
     const bool permanent = keep_every > 0 && candidate.step % keep_every == 0;
     std::error_code unknown;  // then it is left alone, too
     const bool link = std::filesystem::is_symlink(candidate.path, unknown);
-    if (unknown || link || !is_complete(candidate.path)) continue;
-    // What lies beyond the marker is another course of the run, left by a start anew: it must not
-    // take the places of this one's.
+    if (unknown || link) continue;
+    const auto its_course = course_of(candidate.path);
+    if (!its_course || its_course != course) continue;
+    // What lies beyond the marker was left behind by going on from an older one: it must not take
+    // the places of what is saved now.
     int& newer = marker && candidate.step > *marker ? beyond : before;
     const bool keep = newer++ < keep_last || permanent || candidate.step == marker;
     if (keep) continue;

@@ -162,6 +162,7 @@ std::string index_text(const Index& index) {
   root["step"] = index.state.step;
   root["consumed_samples"] = index.state.consumed_samples;
   root["consumed_tokens"] = index.state.consumed_tokens;
+  if (index.state.course != 0) root["course"] = index.state.course;
   root["model"] = Json::parse(index.state.model_json);
   root["extra"] = Json::parse(index.state.extra_json);
   root["files"] = files_json(index.files);
@@ -181,6 +182,7 @@ Index parse_index(const std::string& text, const std::string& path) {
     index.state.step = root.at("step").get<std::int64_t>();
     index.state.consumed_samples = root.at("consumed_samples").get<std::int64_t>();
     index.state.consumed_tokens = root.at("consumed_tokens").get<std::int64_t>();
+    index.state.course = root.value("course", std::int64_t{0});
     index.state.model_json = root.at("model").dump();
     index.state.extra_json = root.at("extra").dump();
     add_files(root.at("files"), index.files);

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <filesystem>
 
 #include "core/checkpoint/directory.h"
 #include "core/checkpoint/folders.h"
@@ -28,8 +29,18 @@ void compare(const std::string& what, const std::string& found, const std::strin
                            kind, " was altered or damaged"));
 }
 
-// A run directory, or its checkpoints/, where one checkpoint is meant: says which there are.
+// A run directory, its checkpoints/ or the marker in there, where one checkpoint is meant: says which
+// there are.
 void refuse_folder_of_checkpoints(const std::string& path) {
+  const std::filesystem::path file(path);
+  if (file.filename() == kMarker && base::exists(path) && !base::is_folder(path)) {
+    const std::string parent = file.parent_path().string();
+    const auto step = read_marker(parent.empty() ? "." : parent);
+    throw DataError(concat(path, " is a file that names a checkpoint, not one itself",
+                           step
+                               ? concat(": name ", (file.parent_path() / step_name(*step)).string())
+                               : ", and this one names none"));
+  }
   const bool run = base::is_folder(checkpoints_folder(path));
   const std::string folder = run ? checkpoints_folder(path) : path;
   const auto steps = list_steps(folder);

@@ -37,10 +37,10 @@ bool same_value(const nlohmann::ordered_json& stored, const nlohmann::ordered_js
 
 std::string model_json(const config::ModelConfig& model) { return to_json(model).dump(); }
 
-std::string model_differences(const std::string& stored, const config::ModelConfig& configured) {
+std::string model_differences(const std::string& stored, const config::Config& config) {
   const auto theirs = nlohmann::ordered_json::parse(stored, nullptr, false);
   if (!theirs.is_object()) throw DataError("the checkpoint does not describe its model");
-  const nlohmann::ordered_json ours = to_json(configured);
+  const nlohmann::ordered_json ours = to_json(config.model);
   std::string sentences;
   for (const auto& [key, value] : ours.items()) {
     const auto found = theirs.find(key);
@@ -48,6 +48,10 @@ std::string model_differences(const std::string& stored, const config::ModelConf
     const std::string other = found == theirs.end() ? "absent" : found->dump();
     sentences += concat(sentences.empty() ? "" : "; ", "model.", key, " is ", other,
                         " in the checkpoint and ", value.dump(), " in the configuration");
+    // Who has changed the one may never have written the other.
+    if (key == "max_position_embeddings" && value == config.training.seq_length)
+      sentences += concat(", where it is training.seq_length unless it is set: set it to ", other,
+                          " for sequences up to that long");
   }
   return sentences;
 }

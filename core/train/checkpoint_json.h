@@ -15,7 +15,7 @@ std::string model_json(const config::ModelConfig& model);
 // Sentences about fields that differ, "hidden_size is 64 in the checkpoint and 128 in the
 // configuration"; empty when none does. Takes booleans as text, too, which index.json of version 1
 // has. Throws DataError when `stored` is not such an object.
-std::string model_differences(const std::string& stored, const config::ModelConfig& configured);
+std::string model_differences(const std::string& stored, const config::Config& config);
 
 std::string evaluation_json(const Evaluation& evaluation);
 

@@ -25,7 +25,7 @@ constexpr const char* kSavedConfig = "config.resolved.yaml";
 
 std::string three_decimals(double value) {
   char text[32];
-  std::snprintf(text, sizeof text, "%.3f", value);
+  std::snprintf(text, sizeof text, "%.3f", readable(value));
   return text;
 }
 
@@ -94,8 +94,13 @@ void Report::tell_course(const RunState& state) {
     directory_.event(
         resumed ? "resume" : "restart",
         concat("{\"step\": ", state.step, back ? concat(", \"last_step\": ", *last) : "", "}"));
-  if (!resumed) return;
   const auto steps = checkpoint::list_steps(checkpoint::checkpoints_folder(directory_.path()));
+  if (!resumed && !steps.empty())
+    directory_.note(concat("begins anew beside ", steps.size(),
+                           steps.size() == 1 ? " checkpoint" : " checkpoints",
+                           " of an earlier run, up to ", steps.front().path,
+                           ": they stay, but for steps that are saved again"));
+  if (!resumed) return;
   if (!steps.empty() && steps.front().step > state.step)
     directory_.show(concat("checkpoints of later steps stay, up to ", steps.front().path,
                            ", until they are saved again"));

@@ -1,8 +1,10 @@
 #include "core/train/run_directory.h"
 
 #include <cstdio>
+#include <filesystem>
 
 #include "core/base/files.h"
+#include "core/checkpoint/folders.h"
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::train {
@@ -12,6 +14,23 @@ std::string rank_file(const std::string& directory, int rank, const char* ending
   char name[48];
   std::snprintf(name, sizeof name, "/logs/rank_%05d%s", rank, ending);
   return directory + name;
+}
+
+// Where the checkpoints really lie, if a link leads there; empty: in the run directory, or nowhere
+// yet.
+std::string linked_checkpoints(const std::string& run_directory) {
+  namespace fs = std::filesystem;
+  const std::string link = checkpoint::checkpoints_folder(run_directory);
+  std::error_code none;
+  return fs::is_symlink(link, none) ? fs::canonical(link, none).string() : "";
+}
+
+// A folder of that name may be another run's own, whose lock lies beside it; any other is reached
+// through links alone, and has one inside.
+std::string lock_of_checkpoints(const std::string& folder) {
+  const std::filesystem::path path(folder);
+  const std::string parent = path.parent_path().string();
+  return (folder == checkpoint::checkpoints_folder(parent) ? parent : folder) + "/lock";
 }
 
 }  // namespace
@@ -25,8 +44,12 @@ RunDirectory::RunDirectory(const config::Config& config, int rank)
 void RunDirectory::lock() {
   if (!first()) return;
   base::Disk().make_directory(path_);
-  lock_ = std::make_unique<base::LockFile>(path_ + "/lock", "the run directory " + path_,
-                                           base::this_process());
+  const auto take = [&](const std::string& path, const std::string& what) {
+    locks_.push_back(std::make_unique<base::LockFile>(path, what, base::this_process()));
+  };
+  take(path_ + "/lock", "the run directory " + path_);
+  if (const std::string folder = linked_checkpoints(path_); !folder.empty())
+    take(lock_of_checkpoints(folder), "the folder of checkpoints " + folder);
 }
 
 void RunDirectory::open() {
@@ -37,7 +60,8 @@ void RunDirectory::open() {
     log_ = std::move(log);
   }
   if (first()) progress_ = std::make_unique<metrics::Progress>(interval_);
-  if (lock_ && !lock_->notice().empty()) note(lock_->notice());
+  for (const auto& lock : locks_)
+    if (!lock->notice().empty()) note(lock->notice());
 }
 
 void RunDirectory::open_metrics() {

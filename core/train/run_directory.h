@@ -5,6 +5,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/base/lock_file.h"
 #include "core/config/config.h"
@@ -19,11 +20,12 @@ class RunDirectory {
   RunDirectory(const config::Config& config, int rank);
 
   // Makes the run directory this job's, until the object goes, on rank 0: before anything in it is
-  // touched. Throws ConfigError where another job has it, and DataError.
+  // touched. Checkpoints that a link leads elsewhere become so, too. Throws ConfigError where
+  // another job has one of them, and DataError.
   void lock();
   // Throws DataError where somebody has taken the lock's file away meanwhile.
   void require_locked() const {
-    if (lock_) lock_->require_held();
+    for (const auto& lock : locks_) lock->require_held();
   }
   // Makes the folders and begins this rank's log: anew where checkpoint.resume is none, else behind
   // what is there. Throws DataError.
@@ -58,7 +60,7 @@ class RunDirectory {
   const int rank_;
   const bool anew_;
   const std::int64_t interval_;
-  std::unique_ptr<base::LockFile> lock_;
+  std::vector<std::unique_ptr<base::LockFile>> locks_;
   std::mutex log_mutex_;
   std::unique_ptr<metrics::RankLog> log_;
   std::unique_ptr<metrics::Progress> progress_;

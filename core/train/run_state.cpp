@@ -1,7 +1,10 @@
 #include "core/train/run_state.h"
 
+#include <filesystem>
+
 #include "core/base/clock.h"
 #include "core/checkpoint/directory.h"
+#include "core/checkpoint/folders.h"
 #include "core/checkpoint/parameters_io.h"
 #include "core/config/load.h"
 #include "core/parameters/initialise.h"
@@ -20,7 +23,7 @@ constexpr const char* kTokenizer = "tokenizer.json";
 void require_same_run(const checkpoint::Reader& reader, const config::Config& config,
                       const data::Tokenizer* tokenizer) {
   const std::string& path = reader.path();
-  const std::string differences = model_differences(reader.state().model_json, config.model);
+  const std::string differences = model_differences(reader.state().model_json, config);
   if (!differences.empty())
     throw ConfigError(concat(path, " holds another model: ", differences,
                              ". Use another checkpoint.directory, or checkpoint.resume: none"));
@@ -35,6 +38,28 @@ void require_same_run(const checkpoint::Reader& reader, const config::Config& co
                              " was trained with another tokenizer: the same numbers would be other "
                              "text. Prepare the data with ",
                              path, "/", kTokenizer, ", or set checkpoint.resume: none"));
+}
+
+// The course of a run that goes on from state.checkpoint, which holds `stored`. On rank 0, which
+// writes it.
+std::int64_t find_course(const RunState& state, std::int64_t stored, comm::Group& all,
+                         const RunDirectory& directory) {
+  std::int64_t course = 0;
+  agree(all, "looking at earlier checkpoints", [&] {
+    if (all.rank() != 0) return;
+    if (state.checkpoint.empty()) {
+      course = checkpoint::next_course(directory.path());
+      return;
+    }
+    // Not what a link leads to: people move checkpoints and leave links.
+    std::filesystem::path read = std::filesystem::absolute(state.checkpoint);
+    if (!read.has_filename()) read = read.parent_path();  // "step_00000005/"
+    std::error_code not_there;
+    const bool goes_on = std::filesystem::equivalent(
+        read.parent_path(), checkpoint::checkpoints_folder(directory.path()), not_there);
+    course = goes_on ? stored : checkpoint::next_course(directory.path());
+  });
+  return course;
 }
 
 // Rank 0 looks, so that all ranks resume the same checkpoint. Empty: none.
@@ -74,13 +99,18 @@ RunState find_state(const config::Config& config, const data::Tokenizer* tokeniz
                     comm::Group& all, RunDirectory& directory) {
   RunState state;
   state.checkpoint = find_checkpoint(config, all, directory);
-  if (state.checkpoint.empty()) return state;
+  if (state.checkpoint.empty()) {
+    state.course = find_course(state, 0, all, directory);
+    return state;
+  }
+  std::int64_t course = 0;
   agree(all, "opening the checkpoint", [&] {
     const checkpoint::Reader reader(state.checkpoint);
     const checkpoint::TrainingState& stored = reader.state();
     state.step = stored.step;
     state.consumed_samples = stored.consumed_samples;
     state.consumed_tokens = stored.consumed_tokens;
+    course = stored.course;
     state.extra = stored.extra_json;
     state.evaluation = evaluation_of_extra(stored.extra_json);
     if (config.runtime.attention == "auto") state.attention = attention_of_extra(stored.extra_json);
@@ -89,6 +119,7 @@ RunState find_state(const config::Config& config, const data::Tokenizer* tokeniz
         stored.consumed_samples > 0 ? stored.consumed_tokens / stored.consumed_samples : 0;
     take_change(state, config, order_differences(stored.extra_json, tokens_per_sample, config));
   });
+  state.course = find_course(state, course, all, directory);
   return state;
 }
 
@@ -116,6 +147,7 @@ void save(RunState& state, const config::Config& config, const data::Tokenizer* 
   stored.step = state.step;
   stored.consumed_samples = state.consumed_samples;
   stored.consumed_tokens = state.consumed_tokens;
+  stored.course = state.course;
   stored.model_json = model_json(config.model);
   stored.extra_json = extra_json(config, state.evaluation, state.attention, state.data);
   checkpoint::Attachments attachments;

@@ -20,6 +20,7 @@ struct RunState {
   std::int64_t step = 0;                 // optimizer steps done
   std::int64_t consumed_samples = 0;     // the number of the next one; from 0 again with other data
   std::int64_t consumed_tokens = 0;      // trained on so far, of whatever data
+  std::int64_t course = 0;               // TrainingState::course, on rank 0
   std::optional<Evaluation> evaluation;  // the last one
   std::optional<runtime::AttentionChoice> attention;  // of runtime.attention: auto
   std::string checkpoint;   // where it was read from or saved to last; empty: nowhere

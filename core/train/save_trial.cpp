@@ -10,6 +10,7 @@
 
 #include "core/base/files.h"
 #include "core/base/text.h"
+#include "core/checkpoint/directory.h"
 #include "core/checkpoint/folders.h"
 #include "core/config/compute_dtype.h"
 #include "core/train/agreement.h"
@@ -177,20 +178,21 @@ std::string room_problem(const config::CheckpointConfig& config, const Places& p
                 config.keep_every, " keep them all");
 }
 
-void require_room(const runtime::JobPlan& job, std::int64_t step, comm::Group& all,
+void require_room(const runtime::JobPlan& job, const RunState& state, comm::Group& all,
                   RunDirectory& directory) {
   const config::Config& config = job.config;
   if (!saves(config.checkpoint)) return;
   agree(all, "comparing the free space with the checkpoints to come", [&] {
     if (all.rank() != 0) return;
     const std::string folder = checkpoint::checkpoints_folder(directory.path());
-    const auto existing = static_cast<std::int64_t>(checkpoint::list_steps(folder).size());
+    const std::int64_t existing = checkpoint::count_course(directory.path(), state.course);
     // Each parameter with its two moments.
     const std::uint64_t element_bytes = config::compute_dtype(config.runtime) == "fp64" ? 8 : 4;
-    const std::string problem = room_problem(
-        config.checkpoint, places(config.checkpoint, step, config.training.train_iters, existing),
-        3 * element_bytes * static_cast<std::uint64_t>(job.parameters()), base::free_space(folder),
-        folder);
+    const std::string problem =
+        room_problem(config.checkpoint,
+                     places(config.checkpoint, state.step, config.training.train_iters, existing),
+                     3 * element_bytes * static_cast<std::uint64_t>(job.parameters()),
+                     base::free_space(folder), folder);
     if (!problem.empty()) directory.note(problem);
   });
 }

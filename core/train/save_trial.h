@@ -8,6 +8,7 @@
 #include "core/config/config.h"
 #include "core/runtime/job_plan.h"
 #include "core/train/run_directory.h"
+#include "core/train/run_state.h"
 
 namespace seq1f1b::train {
 
@@ -33,8 +34,8 @@ std::string room_problem(const config::CheckpointConfig& config, const Places& p
                          std::uint64_t checkpoint_bytes, std::uint64_t free_bytes,
                          const std::string& folder);
 
-// Of the run that goes on from `step`. Throws an AgreedError. Collective.
-void require_room(const runtime::JobPlan& job, std::int64_t step, comm::Group& all,
+// Of the run that goes on from `state`. Throws an AgreedError. Collective.
+void require_room(const runtime::JobPlan& job, const RunState& state, comm::Group& all,
                   RunDirectory& directory);
 
 }  // namespace seq1f1b::train

@@ -3,8 +3,11 @@
 
 #include <chrono>
 #include <cmath>
+#include <filesystem>
 
 #include "core/base/clock.h"
+#include "core/checkpoint/folders.h"
+#include "core/config/schema.h"
 #include "core/optimizer/lr_schedule.h"
 #include "core/runtime/last_start.h"
 #include "core/train/agreement.h"
@@ -15,9 +18,36 @@
 namespace seq1f1b::train {
 namespace {
 
-constexpr const char* kAfterDivergence =
-    "; this step was not saved. Try a smaller optimizer.lr or a longer optimizer.lr_warmup_iters, and "
-    "resume from the last checkpoint";
+// What to do after a divergence, in a run whose last checkpoint is `last` (empty: none). Its weights
+// are finite but may have gone astray: surely so where `at_once`, in the first step from it on.
+std::string after_divergence(const std::string& last, bool at_once) {
+  const std::string how =
+      "; this step was not saved. Use a smaller optimizer.lr or a longer "
+      "optimizer.lr_warmup_iters, and ";
+  if (last.empty()) return how + "begin anew, as nothing was saved before";
+  std::string earlier = "begin anew (checkpoint.resume=none)";
+  try {
+    const std::filesystem::path path(last);
+    const auto step = checkpoint::parse_step_name(path.filename().string());
+    for (const auto& folder : checkpoint::list_steps(path.parent_path().string())) {
+      if (!step || folder.step >= *step) continue;
+      earlier = concat("resume from an earlier checkpoint (checkpoint.resume=", folder.path, ")");
+      break;
+    }
+  } catch (const DataError&) {  // this is advice only
+  }
+  if (at_once) return concat(how, earlier, ": the weights of ", last, " have gone astray already");
+  return concat(how, "resume from the last checkpoint (checkpoint.resume=", last,
+                "); if that diverges again at once, ", earlier);
+}
+
+// One line for each key, with its name.
+std::string values_by_key(const config::Config& config) {
+  std::string lines;
+  for (const config::Field& field : config::schema())
+    lines += concat(field.name(), ": ", config::value_text(field, config), "\n");
+  return lines;
+}
 
 }  // namespace
 
@@ -37,7 +67,7 @@ int Trainer::run() {
     return kExitComplete;
   }
   saved_step_ = state_.step;
-  require_room(job_, state_.step, *all_, directory_);
+  require_room(job_, state_, *all_, directory_);
   set_up();
   report_->start({.command_line = command_line_, .world_size = world_.size()}, state_,
                  runtime_->plan(), evaluator_->batches() > 0);
@@ -59,7 +89,7 @@ int Trainer::run() {
 // Everything that is known without a device: what runs, on what, in which order, in which memory.
 void Trainer::plan() {
   all_ = world_.make_group(comm::everyone(world_));
-  require_equal(*all_, "configuration", config::to_yaml(loaded_.config));
+  require_equal(*all_, "configuration", values_by_key(loaded_.config));
   agree(*all_, "locking the run directory", [&] { directory_.lock(); });
   if (saves(loaded_.config.checkpoint)) try_saving(directory_.path(), *all_);
   agree(*all_, "opening the run directory", [&] {
@@ -140,9 +170,10 @@ metrics::StepMetrics Trainer::step() {
 
   const StepResult result = step_->run(batch_, number, learning_rate);
   if (!result.finite)
-    throw AgreedError(kExitDiverged,
-                      concat("step ", number, ": the loss is ", result.loss,
-                             " and the gradient norm ", result.grad_norm, kAfterDivergence));
+    throw AgreedError(
+        kExitDiverged,
+        concat("step ", number, ": the loss is ", result.loss, " and the gradient norm ",
+               result.grad_norm, after_divergence(state_.checkpoint, state_.step == saved_step_)));
   state_.step = number;
   state_.consumed_samples += training.global_batch_size;
   state_.consumed_tokens += job_.derived.tokens_per_step;
@@ -174,7 +205,8 @@ void Trainer::require_finite_weights() {
     const std::string name = runtime_->optimizer().first_not_finite();
     if (!name.empty())
       throw DivergedError(concat("step ", state_.step, ": ", name,
-                                 " is not finite after the update", kAfterDivergence));
+                                 " is not finite after the update",
+                                 after_divergence(state_.checkpoint, false)));
   });
 }
 
@@ -184,8 +216,9 @@ void Trainer::evaluate() {
   report_evaluation(*state_.evaluation, state_.step, directory_);
   // The same on all ranks, as sums are.
   if (!std::isfinite(state_.evaluation->loss))
-    throw AgreedError(kExitDiverged, concat("step ", state_.step, ": the validation loss is ",
-                                            state_.evaluation->loss, kAfterDivergence));
+    throw AgreedError(kExitDiverged,
+                      concat("step ", state_.step, ": the validation loss is ",
+                             state_.evaluation->loss, after_divergence(state_.checkpoint, false)));
 }
 
 void Trainer::save() {

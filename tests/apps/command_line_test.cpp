@@ -48,6 +48,17 @@ TEST_CASE("a wrong command line ends with exit code 2 and one line") {
        {"plan " + kTiny + " --json ''", "--json: is empty"},
        {"prepare '' --output x", "INPUT: is empty"},
        {"train " + kTiny + " checkpoint.resume=", "checkpoint.resume: has no value"},
+       {"prepare x --output y --vocab-size 0", "--vocab-size: must be 1 or more, not 0"},
+       {"prepare x --output y --vocab-size 99999999999",
+        "--vocab-size: '99999999999' is not a whole number, or too large"},
+       {"sample x --temperature -1", "--temperature: must be 0 or more, not -1"},
+       {"sample x --seed -1", "--seed: must be 0 or more, not -1"},
+       {"train " + kTiny + " checkpoint.resume='\"\"'",
+        "checkpoint.resume: \"\" is no value; remove the override to leave the key as it is, or "
+        "give auto | none | text (auto: the latest, if any; "},
+       {"train " + kTiny + " checkpoint.resume=null", "checkpoint.resume: null is no value; "},
+       {"train " + kTiny + " checkpoint.directory=\\'\\'",
+        "checkpoint.directory: '' is no value; "},
        {"--help-config modle", "there is no section 'modle'"}}));
   CAPTURE(sample.arguments);
   const Outcome outcome = run_shell("seq1f1b " + sample.arguments);
@@ -56,6 +67,29 @@ TEST_CASE("a wrong command line ends with exit code 2 and one line") {
   CHECK(outcome.output.starts_with("seq1f1b: error: "));
   CHECK(contains(outcome, sample.message));
   CHECK(outcome.output.find('\n') == outcome.output.size() - 1);
+}
+
+TEST_CASE("a command whose product is printed fails where it cannot be printed") {
+  const std::string command = GENERATE_REF(values<std::string>(
+      {"--help", "--version", "--help-config", "plan " + kTiny + " model.vocab_size=257",
+       "train " + kTiny + " --dry-run", "train " + kTiny + " --print-config"}));
+  for (const std::string output : {" > /dev/full", " >&-"}) {
+    CAPTURE(command, output);
+    const Outcome outcome = run_shell("seq1f1b " + command + output);
+    CAPTURE(outcome.output);
+    CHECK(outcome.code == 1);
+    CHECK(outcome.output.starts_with("seq1f1b: error: cannot write standard output"));
+    CHECK(outcome.output.find('\n') == outcome.output.size() - 1);
+  }
+}
+
+TEST_CASE("a problem between keys tells those that the command line has set") {
+  const Outcome outcome = run_shell("seq1f1b train " + kTiny +
+                                    " --dry-run optimizer.lr_warmup_iters=5000 model.num_layers=8");
+  CAPTURE(outcome.output);
+  CHECK(outcome.code == 2);
+  CHECK(contains(outcome, "optimizer.lr_warmup_iters (5000) must be at most "));
+  CHECK(contains(outcome, " (command line: optimizer.lr_warmup_iters)\n"));
 }
 
 TEST_CASE("no command prints the help and ends with exit code 2") {

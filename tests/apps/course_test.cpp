@@ -49,3 +49,36 @@ TEST_CASE("a run that was complete elsewhere announces what is there", "[run]") 
   CHECK(contains(outcome.output, "already complete"));
   CHECK_FALSE(contains(outcome.output, ".svg"));
 }
+
+TEST_CASE("a start anew says what it leaves beside itself, and rotates only its own", "[run]") {
+  const TinyRun run;
+  REQUIRE(
+      run.train("training.train_iters=8 checkpoint.save_interval=2 checkpoint.keep_last=0").code ==
+      0);
+  const std::string saving = "checkpoint.save_interval=1 checkpoint.keep_last=1 ";
+  const Outcome outcome = run.train(saving + "checkpoint.resume=none training.train_iters=3");
+  CAPTURE(outcome.output);
+  REQUIRE(outcome.code == 0);
+  CHECK(contains(outcome.output,
+                 "begins anew beside 4 checkpoints of an earlier run, up to "
+                 "run/checkpoints/step_00000008: they stay, but for steps that are saved again\n"));
+  // Going on, likewise. Steps 2 and 4 were saved again.
+  REQUIRE(run.train(saving + "training.train_iters=5").code == 0);
+  CHECK(run.checkpoints() ==
+        std::vector<std::string>{"latest", "step_00000005", "step_00000006", "step_00000008"});
+}
+
+TEST_CASE("data.train that names a file says what it takes", "[run]") {
+  const TinyRun run;
+  const auto train = [&](const std::string& data) {
+    return run.shell("echo text > text.txt; touch a.bin a.idx; mkdir -p d; train data.train=" +
+                     data);
+  };
+  const Outcome text = train("text.txt");
+  CHECK(text.code == 2);
+  CHECK(
+      contains(text.output, "(seq1f1b prepare text.txt --output text), then set data.train: text"));
+  CHECK(contains(train("a.bin").output, "data.train: a.bin is no prefix: "));
+  CHECK(contains(train("a.bin").output, "Write a\n"));
+  CHECK(contains(train("d").output, "and this is a folder. Name a corpus in it, like d/corpus\n"));
+}

@@ -30,9 +30,28 @@ TEST_CASE("weights that an update makes infinite end the run, and the good ones 
   CAPTURE(outcome.output);
   CHECK(outcome.code == 16);
   CHECK(contains(outcome.output, "step 3: embedding.token.weight is not finite after the update"));
+  CHECK(
+      contains(outcome.output,
+               "Use a smaller optimizer.lr or a longer optimizer.lr_warmup_iters, and resume from "
+               "the last checkpoint (checkpoint.resume=run/checkpoints/step_00000002); "));
   CHECK(run.checkpoints() == Names{"latest", "step_00000002"});
   CHECK(run.file("checkpoints/latest") == "step_00000002\n");
   CHECK(run.train("training.train_iters=3").code == 0);
+}
+
+TEST_CASE("weights that went astray before they were saved are told, and what lies before",
+          "[run]") {
+  const TinyRun run;
+  REQUIRE(run.train("").code == 0);
+  const Outcome outcome = run.train(
+      "training.train_iters=6 optimizer.lr=1e30 optimizer.min_lr=0 checkpoint.save_interval=1 "
+      "training.eval_interval=100");
+  CAPTURE(outcome.output);
+  CHECK(outcome.code == 16);
+  CHECK(contains(outcome.output, "step 4: the loss is nan and the gradient norm nan; "));
+  CHECK(contains(outcome.output,
+                 "resume from an earlier checkpoint (checkpoint.resume=run/checkpoints/"
+                 "step_00000002): the weights of run/checkpoints/step_00000003 have gone astray"));
 }
 
 TEST_CASE("a last step, or an evaluation, that is not finite does not end well", "[run]") {

@@ -25,3 +25,21 @@ TEST_CASE("a second job in a run directory is refused before it touches anything
   CHECK(outcome.code == 0);
   CHECK(run.file("lock").empty());
 }
+
+TEST_CASE("two run directories that share checkpoints through a link are one job's", "[run]") {
+  const TinyRun run;
+  // The folder of the first run itself, or one to which both have links.
+  const bool own = GENERATE(true, false);
+  const Outcome outcome = run.shell(
+      std::string("mkdir -p run other shared; ln -s ../") + (own ? "run/checkpoints" : "shared") +
+      " other/checkpoints; " + (own ? "" : "ln -s ../shared run/checkpoints; ") +
+      "{ train training.train_iters=100000 > first 2>&1 & }; first=$!; "
+      "for i in $(seq 600); do grep -qs '\"step\"' run/metrics.jsonl && break; sleep 0.05; done; "
+      "train checkpoint.directory=other; echo code $?; "
+      "pkill -KILL -P $first; kill -KILL $first; wait $first; train checkpoint.directory=other");
+  CAPTURE(outcome.output);
+  CHECK(contains(outcome.output, "seq1f1b: error: the folder of checkpoints "));
+  CHECK(contains(outcome.output, " is in use by process "));
+  CHECK(contains(outcome.output, "code 2\n"));
+  CHECK(outcome.code == 0);
+}

@@ -12,9 +12,10 @@ std::string save_example(const std::string& run, std::int64_t step, int content,
   SoloGroup group;
   checkpoint::Writer writer(run, step, group, options.observer);
   for (int file = 0; file < kExampleFiles; ++file) write_example_file(writer, content, file);
-  return writer.commit(example_state(step, content),
-                       {{"note.txt", "content " + std::to_string(content)}}, options.keep_last,
-                       options.keep_every);
+  checkpoint::TrainingState state = example_state(step, content);
+  state.course = options.course;
+  return writer.commit(state, {{"note.txt", "content " + std::to_string(content)}},
+                       options.keep_last, options.keep_every);
 }
 
 int read_example(const std::string& path) {

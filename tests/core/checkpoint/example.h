@@ -41,6 +41,7 @@ struct ExampleOptions {
   int keep_last = 0;
   std::int64_t keep_every = 0;
   base::DiskObserver observer = {};
+  std::int64_t course = 0;
 };
 
 // One rank saves `content` as step `step`.

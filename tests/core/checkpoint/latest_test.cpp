@@ -218,7 +218,7 @@ TEST_CASE("Retention keeps the newest, the multiples, and everything it does not
     CHECK(run.names() == Names{"latest", "step_00000010", "step_00000010.backup", "step_00000020",
                                "step_00000050", "step_5"});
   }
-  SECTION("a course that was started anew keeps as many of its own") {
+  SECTION("what lies beyond the marker is counted apart") {
     write_bytes(run.checkpoints + "/latest", "step_00000030\n");
     apply_retention(run.folder.path(), 2, 0);
     CHECK(run.names() == Names{"latest", "step_00000010", "step_00000010.backup", "step_00000020",
@@ -244,6 +244,25 @@ TEST_CASE("Retention keeps the newest, the multiples, and everything it does not
     const TemporaryFolder empty;
     CHECK_NOTHROW(apply_retention(empty.path(), 1, 0));
   }
+}
+
+TEST_CASE("Retention leaves another course of the run directory alone") {
+  const Run run;
+  const auto save = [&](int step, std::int64_t course) {
+    save_example(run.folder.path(), step, step, {.keep_last = 1, .course = course});
+  };
+  CHECK(next_course(run.folder.path()) == 0);
+  run.save({1, 2, 3, 6});
+  CHECK(next_course(run.folder.path()) == 1);
+  for (const int step : {2, 4, 5}) save(step, 1);
+  // Of step 2 there is one no more, since it was saved again.
+  CHECK(run.names() ==
+        Names{"latest", "step_00000001", "step_00000003", "step_00000005", "step_00000006"});
+  CHECK(count_course(run.folder.path(), 0) == 3);
+  CHECK(count_course(run.folder.path(), 1) == 1);
+  CHECK(next_course(run.folder.path()) == 2);
+  save(7, 0);
+  CHECK(run.names() == Names{"latest", "step_00000005", "step_00000007"});
 }
 
 TEST_CASE("What may not be looked at is not taken for what is not there") {

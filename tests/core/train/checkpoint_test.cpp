@@ -296,12 +296,21 @@ TEST_CASE("a checkpoint of another model is told by its fields", "[checkpoint]")
   const config::Config config = tiny_config("llama");
   config::ModelConfig other = config.model;
   other.hidden_size = 99;
-  CHECK(train::model_differences(train::model_json(config.model), config.model) == "");
-  CHECK(train::model_differences(train::model_json(other), config.model) ==
+  CHECK(train::model_differences(train::model_json(config.model), config) == "");
+  CHECK(train::model_differences(train::model_json(other), config) ==
         "model.hidden_size is 99 in the checkpoint and 16 in the configuration");
-  CHECK(train::model_differences("{}", config.model)
+  CHECK(train::model_differences("{}", config)
             .find("model.family is absent in the checkpoint and \"llama\"") == 0);
-  CHECK_THROWS_AS(train::model_differences("[]", config.model), DataError);
+  CHECK_THROWS_AS(train::model_differences("[]", config), DataError);
+  // Of a key that follows another one, the one that was changed.
+  config::Config longer = tiny_config("gpt3");
+  const std::string before = train::model_json(longer.model);
+  longer.model.max_position_embeddings = 48;
+  longer.training.seq_length = 48;
+  CHECK(
+      train::model_differences(before, longer)
+          .find("and 48 in the configuration, where it is training.seq_length unless it is set") !=
+      std::string::npos);
   config::Config reseeded = config;
   reseeded.training.seed = 9;
   const std::string extra = train::extra_json(config, train::Evaluation{1.5, 2.25, 7});
