@@ -12,8 +12,8 @@ namespace seq1f1b::apps {
 using comm::Launch;
 Launch read_launch();  // of this process
 
-// Throws an Error where standard output has not taken all that was written to it: for commands whose
-// product that is. A run goes on without anybody who watches it.
+// Throws an Error if standard output has not taken all that was written to it: for commands that
+// print their result. A training run goes on though nobody watches it.
 void require_output();
 
 // Prints "seq1f1b: error: MESSAGE" to standard error.

@@ -3,6 +3,8 @@
 #include <unistd.h>
 #include <CLI/CLI.hpp>
 
+#include <cerrno>
+#include <cmath>
 #include <csignal>
 #include <cstdlib>
 #include <exception>
@@ -28,7 +30,7 @@ namespace {
 
 using Command = std::function<int()>;  // what the parsed command line asks for
 
-// What has come of a command whose product is what it prints.
+// The exit code of a command that prints its result.
 int printed(int code) {
   require_output();
   return code;
@@ -41,20 +43,22 @@ Command alone(const char* name, int (*run)(const Arguments&),
   return [=] { return refused_among_ranks(name) ? int{kExitConfiguration} : run(*arguments); };
 }
 
-// The same, for one whose product is what it prints.
+// The same, for one that prints its result.
 template <class Arguments>
 Command alone_printing(const char* name, int (*run)(const Arguments&),
                        const std::shared_ptr<Arguments>& arguments) {
   return [command = alone(name, run, arguments)] { return printed(command()); };
 }
 
-// A number of this type, `least` or more, in words of its own: the parser's name ranges by the
-// limits of double.
+// Checks for a number of this type, `least` or more. The parser's own checks print the limits of
+// double.
 template <class Number>
 CLI::Validator at_least(Number least) {
   const auto problem = [least](const std::string& text) -> std::string {
     Number value{};
-    if (!CLI::detail::lexical_cast(text, value))
+    errno = 0;  // the parser takes the largest number for a larger one
+    if (!CLI::detail::lexical_cast(text, value) || errno == ERANGE ||
+        std::isinf(static_cast<double>(value)))
       return concat("'", text, "' is not ", std::is_integral_v<Number> ? "a whole" : "a",
                     " number, or too large");
     // The parser takes -1 for the largest unsigned number.

@@ -46,7 +46,7 @@ std::unique_ptr<data::Tokenizer> make_tokenizer(const PrepareArguments& argument
   return tokenizer;
 }
 
-// The files beside a folder, named like it, are not what somebody means who names the folder.
+// Whoever names a folder does not mean files beside it that are named like it.
 void require_prefix(const std::string& output) {
   const std::string name = std::filesystem::path(output).filename().string();
   std::error_code unknown;  // then making the files fails, in words

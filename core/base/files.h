@@ -39,7 +39,8 @@ void require_free_space(const std::string& path, std::uint64_t bytes);
 // Writes what a user may have named. A file is replaced atomically: at any moment it has the old
 // contents or the new ones, also after power loss. Whatever else is at `path` stays and is written
 // to: a link leads to the file that is replaced, a device, pipe or standard stream takes the
-// contents. A pipe that nobody reads is refused after two seconds. Two processes must not replace the same path at once.
+// contents. A pipe that nobody reads is refused after two seconds. Two processes must not replace
+// the same path at once.
 void atomic_write_file(const std::string& path, std::string_view contents);
 
 // The file that a rename has to replace for contents to appear at `path`: the path itself, or what

@@ -48,17 +48,18 @@ void print_error(const std::string& message) {
   std::cerr << concat("seq1f1b: error: ", message, "\n") << std::flush;
 }
 
-// Which ranks are missing is not known before MPI has started: all but those that say this.
+// Which ranks are missing is not known before MPI has started.
 std::string hung_at_start(const std::string& host, double deadline) {
   const Launch launch = read_launch(std::getenv);
   const bool several = launch.launched && launch.world_size > 1;
   return concat(several ? concat("rank ", launch.rank) : concat("process ", getpid()), " (", host,
                 "): waited ", deadline, " s for ",
-                several ? concat("all ", launch.world_size, " ranks to start") : "MPI to start",
-                ": a rank that does not say this has not come, or its host cannot be reached. See "
-                "whether every rank runs (ps on each host), try the launcher with `hostname` in "
-                "place of this program, or raise runtime.deadline_seconds where starting takes "
-                "longer");
+                several ? concat("all ", launch.world_size,
+                                 " ranks to start; MPI does not tell which are missing")
+                        : "MPI to start",
+                ". Check that every rank runs (ps on each host) "
+                "and that the hosts reach each other, try the launcher with `hostname` in place of "
+                "this program, or raise runtime.deadline_seconds if starting takes longer");
 }
 
 }  // namespace

@@ -50,8 +50,8 @@ std::string model_differences(const std::string& stored, const config::Config& c
                         " in the checkpoint and ", value.dump(), " in the configuration");
     // Who has changed the one may never have written the other.
     if (key == "max_position_embeddings" && value == config.training.seq_length)
-      sentences += concat(", where it is training.seq_length unless it is set: set it to ", other,
-                          " for sequences up to that long");
+      sentences += concat(" (unless it is set, it is training.seq_length: keep that, or set it to ",
+                          other, " for shorter sequences)");
   }
   return sentences;
 }

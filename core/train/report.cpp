@@ -95,15 +95,15 @@ void Report::tell_course(const RunState& state) {
         resumed ? "resume" : "restart",
         concat("{\"step\": ", state.step, back ? concat(", \"last_step\": ", *last) : "", "}"));
   const auto steps = checkpoint::list_steps(checkpoint::checkpoints_folder(directory_.path()));
-  if (!resumed && !steps.empty())
-    directory_.note(concat("begins anew beside ", steps.size(),
+  if (!steps.empty() && checkpoint::count_course(directory_.path(), state.course) == 0)
+    directory_.note(concat(resumed ? "goes on" : "starts anew", " beside ", steps.size(),
                            steps.size() == 1 ? " checkpoint" : " checkpoints",
                            " of an earlier run, up to ", steps.front().path,
-                           ": they stay, but for steps that are saved again"));
-  if (!resumed) return;
-  if (!steps.empty() && steps.front().step > state.step)
+                           "; none is removed, but a step that is saved again is replaced"));
+  else if (resumed && !steps.empty() && steps.front().step > state.step)
     directory_.show(concat("checkpoints of later steps stay, up to ", steps.front().path,
                            ", until they are saved again"));
+  if (!resumed) return;
   try {
     const checkpoint::Reader reader(state.checkpoint);
     if (!reader.has_attachment(kSavedConfig)) return;

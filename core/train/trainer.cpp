@@ -19,13 +19,13 @@ namespace seq1f1b::train {
 namespace {
 
 // What to do after a divergence, in a run whose last checkpoint is `last` (empty: none). Its weights
-// are finite but may have gone astray: surely so where `at_once`, in the first step from it on.
+// are finite but may have diverged: surely so if `at_once`, in the first step after it.
 std::string after_divergence(const std::string& last, bool at_once) {
   const std::string how =
       "; this step was not saved. Use a smaller optimizer.lr or a longer "
       "optimizer.lr_warmup_iters, and ";
-  if (last.empty()) return how + "begin anew, as nothing was saved before";
-  std::string earlier = "begin anew (checkpoint.resume=none)";
+  if (last.empty()) return how + "start anew, as nothing was saved before";
+  std::string earlier = "start anew (checkpoint.resume=none)";
   try {
     const std::filesystem::path path(last);
     const auto step = checkpoint::parse_step_name(path.filename().string());
@@ -36,7 +36,7 @@ std::string after_divergence(const std::string& last, bool at_once) {
     }
   } catch (const DataError&) {  // this is advice only
   }
-  if (at_once) return concat(how, earlier, ": the weights of ", last, " have gone astray already");
+  if (at_once) return concat(how, earlier, ": the weights of ", last, " have diverged already");
   return concat(how, "resume from the last checkpoint (checkpoint.resume=", last,
                 "); if that diverges again at once, ", earlier);
 }
@@ -101,7 +101,8 @@ void Trainer::plan() {
   agree(*all_, "loading the tokenizer", [&] { tokenizer_ = load_tokenizer(loaded_); });
   choose_device(loaded_, *all_, directory_);
   agree(*all_, "planning", [&] {
-    job_ = runtime::plan_job(loaded_.config, config::validate(loaded_.config, world_.size()));
+    job_ = runtime::plan_job(loaded_.config,
+                             config::validate(loaded_.config, world_.size(), &loaded_.origins));
   });
 }
 

@@ -52,7 +52,10 @@ TEST_CASE("a wrong command line ends with exit code 2 and one line") {
        {"prepare x --output y --vocab-size 99999999999",
         "--vocab-size: '99999999999' is not a whole number, or too large"},
        {"sample x --temperature -1", "--temperature: must be 0 or more, not -1"},
+       {"sample x --temperature 1e400", "--temperature: '1e400' is not a number, or too large"},
        {"sample x --seed -1", "--seed: must be 0 or more, not -1"},
+       {"sample x --seed 99999999999999999999",
+        "--seed: '99999999999999999999' is not a whole number, or too large"},
        {"train " + kTiny + " checkpoint.resume='\"\"'",
         "checkpoint.resume: \"\" is no value; remove the override to leave the key as it is, or "
         "give auto | none | text (auto: the latest, if any; "},

@@ -60,12 +60,28 @@ TEST_CASE("a start anew says what it leaves beside itself, and rotates only its 
   CAPTURE(outcome.output);
   REQUIRE(outcome.code == 0);
   CHECK(contains(outcome.output,
-                 "begins anew beside 4 checkpoints of an earlier run, up to "
-                 "run/checkpoints/step_00000008: they stay, but for steps that are saved again\n"));
+                 "starts anew beside 4 checkpoints of an earlier run, up to "
+                 "run/checkpoints/step_00000008; none is removed, but a step that is saved again "
+                 "is replaced\n"));
   // Going on, likewise. Steps 2 and 4 were saved again.
   REQUIRE(run.train(saving + "training.train_iters=5").code == 0);
   CHECK(run.checkpoints() ==
         std::vector<std::string>{"latest", "step_00000005", "step_00000006", "step_00000008"});
+}
+
+TEST_CASE("a run from another directory's checkpoint says what it leaves beside itself", "[run]") {
+  const TinyRun run;
+  REQUIRE(run.train("training.train_iters=4 checkpoint.save_interval=2").code == 0);
+  const std::string other = "checkpoint.directory=other checkpoint.keep_last=1 ";
+  REQUIRE(run.train(other + "training.train_iters=3").code == 0);
+  const Outcome outcome =
+      run.train(other + "training.train_iters=6 checkpoint.resume=run/checkpoints/step_00000004");
+  CAPTURE(outcome.output);
+  REQUIRE(outcome.code == 0);
+  CHECK(contains(outcome.output,
+                 "goes on beside 1 checkpoint of an earlier run, up to "
+                 "other/checkpoints/step_00000003; none is removed, "));
+  CHECK(run.shell("ls other/checkpoints").output == "latest\nstep_00000003\nstep_00000006\n");
 }
 
 TEST_CASE("data.train that names a file says what it takes", "[run]") {

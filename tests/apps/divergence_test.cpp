@@ -39,8 +39,7 @@ TEST_CASE("weights that an update makes infinite end the run, and the good ones 
   CHECK(run.train("training.train_iters=3").code == 0);
 }
 
-TEST_CASE("weights that went astray before they were saved are told, and what lies before",
-          "[run]") {
+TEST_CASE("weights that diverged before they were saved are told, and what lies before", "[run]") {
   const TinyRun run;
   REQUIRE(run.train("").code == 0);
   const Outcome outcome = run.train(
@@ -49,9 +48,10 @@ TEST_CASE("weights that went astray before they were saved are told, and what li
   CAPTURE(outcome.output);
   CHECK(outcome.code == 16);
   CHECK(contains(outcome.output, "step 4: the loss is nan and the gradient norm nan; "));
-  CHECK(contains(outcome.output,
-                 "resume from an earlier checkpoint (checkpoint.resume=run/checkpoints/"
-                 "step_00000002): the weights of run/checkpoints/step_00000003 have gone astray"));
+  CHECK(contains(
+      outcome.output,
+      "resume from an earlier checkpoint (checkpoint.resume=run/checkpoints/"
+      "step_00000002): the weights of run/checkpoints/step_00000003 have diverged already"));
 }
 
 TEST_CASE("a last step, or an evaluation, that is not finite does not end well", "[run]") {

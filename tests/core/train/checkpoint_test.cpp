@@ -307,10 +307,9 @@ TEST_CASE("a checkpoint of another model is told by its fields", "[checkpoint]")
   const std::string before = train::model_json(longer.model);
   longer.model.max_position_embeddings = 48;
   longer.training.seq_length = 48;
-  CHECK(
-      train::model_differences(before, longer)
-          .find("and 48 in the configuration, where it is training.seq_length unless it is set") !=
-      std::string::npos);
+  CHECK(train::model_differences(before, longer)
+            .find("and 48 in the configuration (unless it is set, it is training.seq_length: ") !=
+        std::string::npos);
   config::Config reseeded = config;
   reseeded.training.seed = 9;
   const std::string extra = train::extra_json(config, train::Evaluation{1.5, 2.25, 7});
