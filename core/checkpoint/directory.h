@@ -15,7 +15,7 @@
 
 #include "core/base/files.h"
 #include "core/checkpoint/safetensors.h"
-#include "core/comm/channel.h"
+#include "core/comm/group.h"
 
 namespace seq1f1b::checkpoint {
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/comm/exchange_group.h"
+#include "core/comm/host_tensor_group.h"
 #include "core/comm/ring.h"
 #include "kernels/common/errors.h"
 
@@ -18,7 +19,7 @@ std::unique_ptr<Receiver> BasicWorld::make_receiver(int from, int id,
   return std::make_unique<RingReceiver>(transport_, from, id, std::move(buffers));
 }
 
-std::unique_ptr<Group> BasicWorld::make_group(std::span<const int> members) {
+int BasicWorld::next_group(std::span<const int> members) {
   for (const int member : members) {
     SEQ1F1B_ASSERT(member >= 0 && member < size(), "rank ", member, " is not in a world of ",
                    size());
@@ -26,9 +27,22 @@ std::unique_ptr<Group> BasicWorld::make_group(std::span<const int> members) {
                    " is in a group twice");
   }
   const int tag = groups_made_++;  // counted on all ranks, members or not
-  if (std::find(members.begin(), members.end(), rank()) == members.end()) return nullptr;
-  auto group = std::make_unique<ExchangeGroup>(
-      transport_, std::vector<int>(members.begin(), members.end()), tag);
+  return std::find(members.begin(), members.end(), rank()) == members.end() ? -1 : tag;
+}
+
+std::unique_ptr<Group> BasicWorld::make_group(std::span<const int> members) {
+  const int tag = next_group(members);
+  if (tag < 0) return nullptr;
+  return std::make_unique<ExchangeGroup>(transport_,
+                                         std::vector<int>(members.begin(), members.end()), tag);
+}
+
+std::unique_ptr<TensorGroup> BasicWorld::make_tensor_group(std::span<const int> members,
+                                                           std::size_t in_flight_bytes) {
+  const int tag = next_group(members);
+  if (tag < 0) return nullptr;
+  auto group = std::make_unique<HostTensorGroup>(
+      transport_, std::vector<int>(members.begin(), members.end()), tag, in_flight_bytes);
   group_bytes_ += group->scratch_bytes();
   return group;
 }

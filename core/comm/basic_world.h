@@ -15,6 +15,8 @@ class BasicWorld : public World {
   std::unique_ptr<Receiver> make_receiver(int from, int id,
                                           std::vector<std::span<std::byte>> buffers) override;
   std::unique_ptr<Group> make_group(std::span<const int> members) override;
+  std::unique_ptr<TensorGroup> make_tensor_group(std::span<const int> members,
+                                                 std::size_t in_flight_bytes) override;
   std::size_t library_bytes() const override { return group_bytes_; }
   void wait_until(const std::function<bool()>& done, const Describe& whom,
                   const Describe& what) override {
@@ -31,6 +33,9 @@ class BasicWorld : public World {
   void meet_all(const Describe& what);
 
  private:
+  // The next group's tag; -1 where this rank is not a member.
+  int next_group(std::span<const int> members);
+
   Transport& transport_;
   int groups_made_ = 0;  // the next group's tag; equal on all ranks
   std::size_t group_bytes_ = 0;

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <exception>
+#include <iterator>
 
-#include "core/comm/host_fabric.h"
 #include "core/comm/rank_names.h"
 #include "kernels/common/errors.h"
 
@@ -151,32 +151,53 @@ void DeviceReceiver::release() {
   receive_into_free_buffers();
 }
 
-bool DeviceReceiver::ready() {
-  return waited_ < issued_ && arrived_[waited_ % buffers_.size()]->done();
-}
-
-DeviceGroup::DeviceGroup(DirectFabric& fabric, std::shared_ptr<Link> link)
-    : fabric_(fabric),
+DeviceGroup::DeviceGroup(DirectFabric& fabric, std::shared_ptr<Link> link, int rank, int size,
+                         std::size_t in_flight_bytes)
+    : TensorGroup(rank, size, in_flight_bytes),
+      fabric_(fabric),
       link_(std::move(link)),
-      produced_(fabric.device().make_event()),
-      summed_(make_events(fabric.device(), 1)) {}
+      produced_(fabric.device().make_event()) {}
 
 DeviceGroup::~DeviceGroup() {
-  if (link_) close(fabric_, *link_, summed_);
+  if (!link_) return;
+  // The members that wait for this one would wait for it to close, too.
+  if (std::uncaught_exceptions() > 0 && link_->communicator) {
+    link_->communicator->abort();
+    return;
+  }
+  // Those that were waited for, too: the main queue need not have come so far.
+  std::ranges::move(spare_, std::back_inserter(in_flight_));
+  close(fabric_, *link_, in_flight_);
 }
 
-void DeviceGroup::all_reduce_sum(const kernels::Tensor& values, const Describe& what) {
-  check_summable(values);
-  if (!link_ || values.elements() == 0) return;
+void DeviceGroup::begin(const Collective& collective, const Describe& what) {
   Communicator& communicator = link_->connected();
+  if (spare_.empty()) spare_.push_back(fabric_.device().make_event());
   fabric_.device().record(*produced_);
   communicator.wait(*produced_);
-  communicator.all_reduce_sum(values);
-  // NCCL connects the members anew for the first sum of a size or type that takes another way than
-  // the trial did: that needs them all.
+  switch (collective.kind) {
+    case Kind::kAllReduceSum:
+      communicator.all_reduce_sum(collective.values);
+      break;
+    case Kind::kReduceScatterSum:
+      communicator.reduce_scatter_sum(collective.values);
+      break;
+    case Kind::kAllGather:
+      communicator.all_gather(collective.values);
+      break;
+  }
+  // NCCL connects the members anew for the first collective of a size or type that takes another
+  // way than the trial did: that needs them all.
   fabric_.await_ready(*link_, what);
-  communicator.record(*summed_.front());
-  fabric_.waits().wait(*summed_.front(), rank_names(link_->connection.members), what);
+  communicator.record(*spare_.back());
+  in_flight_.push_back(std::move(spare_.back()));
+  spare_.pop_back();
+}
+
+void DeviceGroup::finish_oldest(const Describe& what) {
+  fabric_.waits().wait(*in_flight_.front(), rank_names(link_->connection.members), what);
+  spare_.push_back(std::move(in_flight_.front()));
+  in_flight_.erase(in_flight_.begin());
 }
 
 }  // namespace seq1f1b::comm

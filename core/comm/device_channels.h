@@ -40,7 +40,6 @@ class DeviceReceiver final : public Receiver {
   void expect(std::span<const std::size_t> bytes) override;
   const std::byte* wait(const Describe& what) override;
   void release() override;
-  bool ready() override;
 
  private:
   void receive_into_free_buffers();
@@ -53,20 +52,25 @@ class DeviceReceiver final : public Receiver {
   std::size_t issued_ = 0, waited_ = 0, released_ = 0;
 };
 
-// A sum over one member is its own; else `link` is connected to the others.
+// Collectives over a communicator. Its queue does them in the order of starting; an event each says
+// when it is done.
 class DeviceGroup final : public TensorGroup {
  public:
-  DeviceGroup(DirectFabric& fabric, std::shared_ptr<Link> link);
-  // Waits for the sums under way; unless an exception is being thrown, which ends them.
+  // `link` is connected to the others; null where there are none.
+  DeviceGroup(DirectFabric& fabric, std::shared_ptr<Link> link, int rank, int size,
+              std::size_t in_flight_bytes);
+  // Waits for what is under way; unless an exception is being thrown, which ends the connection.
   ~DeviceGroup() override;
 
-  void all_reduce_sum(const kernels::Tensor& values, const Describe& what) override;
-
  private:
+  void begin(const Collective& collective, const Describe& what) override;
+  void finish_oldest(const Describe& what) override;
+
   DirectFabric& fabric_;
-  const std::shared_ptr<Link> link_;  // null: alone
-  std::unique_ptr<kernels::Event> produced_;
-  std::vector<std::unique_ptr<kernels::Event>> summed_;  // one
+  const std::shared_ptr<Link> link_;
+  const std::unique_ptr<kernels::Event> produced_;  // what is being started
+  // Recorded behind collectives: of those that are not finished, oldest first, and before.
+  std::vector<std::unique_ptr<kernels::Event>> in_flight_, spare_;
 };
 
 }  // namespace seq1f1b::comm

@@ -11,11 +11,15 @@
 namespace seq1f1b::comm {
 namespace {
 
-constexpr std::size_t kTrialBytes = 256;
+// An element for every member of a group, 64 at least.
+std::size_t trial_bytes(const World& world) {
+  return 4 * static_cast<std::size_t>(std::max(64, world.size()));
+}
 
 // A channel's receive occupies its multiprocessors from the moment its buffer is free until the
 // message has come, most of a step: enough for a transfer that hides behind an action, and few of
-// the hundred of a GPU. Not measured yet. Sums are short and nothing computes beside them.
+// the hundred of a GPU. Not measured yet. Today's collectives are short, and nothing computes
+// beside them.
 constexpr int kChannelMultiprocessors = 4;
 constexpr int kGroupMultiprocessors = 0;  // the library's choice
 
@@ -46,14 +50,14 @@ kernels::Communicator& Link::connected() const {
 }
 
 DirectFabric::DirectFabric(World& world, kernels::Device& device, CommunicatorFactory factory)
-    : world_(world),
+    : Fabric(world),
       device_(device),
       factory_(std::move(factory)),
       waits_(device),
       all_(world.make_group(everyone(world))),
-      trial_(device, kTrialBytes) {
-  const std::vector<std::byte> zeros(kTrialBytes);
-  device_.upload(trial_.data(), zeros.data(), kTrialBytes);
+      trial_(device, trial_bytes(world)) {
+  const std::vector<std::byte> zeros(trial_.bytes());
+  device_.upload(trial_.data(), zeros.data(), zeros.size());
   device_.synchronize();  // other queues use it
 }
 
@@ -91,13 +95,17 @@ std::unique_ptr<Receiver> DirectFabric::make_receiver(int from, int id,
                                           std::move(buffers));
 }
 
-std::unique_ptr<TensorGroup> DirectFabric::make_group(std::span<const int> members) {
+std::unique_ptr<TensorGroup> DirectFabric::make_group(std::span<const int> members,
+                                                      std::size_t in_flight_bytes) {
   const int number = groups_made_++;  // counted on all ranks, members or not
-  if (std::ranges::find(members, world_.rank()) == members.end()) return nullptr;
+  const auto own = std::ranges::find(members, world_.rank());
+  if (own == members.end()) return nullptr;
   std::shared_ptr<Link> link;
   if (members.size() > 1)
     link = add({.members = {members.begin(), members.end()}, .id = number, .is_group = true});
-  return std::make_unique<DeviceGroup>(*this, std::move(link));
+  return std::make_unique<DeviceGroup>(*this, std::move(link),
+                                       static_cast<int>(own - members.begin()),
+                                       static_cast<int>(members.size()), in_flight_bytes);
 }
 
 void DirectFabric::connect() {
@@ -175,17 +183,24 @@ void DirectFabric::check_failure(Link& link, const Describe& what) {
 
 // Connections between peers and kernels are set up by their first use. Both would be in the way of
 // the first step, and a kernel that is loaded while another one waits on the device for a message
-// may never be: so here, one connection at a time.
+// may never be: so here, one connection at a time, and a group's collectives one by one.
 void DirectFabric::exchange(Link& link) {
   const Connection& connection = link.connection;
   kernels::Communicator& communicator = *link.communicator;
-  if (connection.is_group)
-    communicator.all_reduce_sum(kernels::Tensor(trial_.data(), kernels::Dtype::kF32, {1}));
-  else if (connection.members.front() == world_.rank())
-    communicator.send(trial_.data(), 1, 1);
-  else
-    communicator.receive(trial_.data(), 1, 0);
   const auto what = [&] { return concat("trying ", connection.name()); };
+  if (connection.is_group) {
+    communicator.all_reduce_sum(kernels::Tensor(trial_.data(), kernels::Dtype::kF32, {1}));
+    await_ready(link, what);
+    const kernels::Tensor shards(trial_.data(), kernels::Dtype::kF32,
+                                 {static_cast<std::int64_t>(connection.members.size())});
+    communicator.reduce_scatter_sum(shards);
+    await_ready(link, what);
+    communicator.all_gather(shards);
+  } else if (connection.members.front() == world_.rank()) {
+    communicator.send(trial_.data(), 1, 1);
+  } else {
+    communicator.receive(trial_.data(), 1, 0);
+  }
   await_ready(link, what);
   const auto exchanged = device_.make_event();
   communicator.record(*exchanged);

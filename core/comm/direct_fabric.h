@@ -2,7 +2,8 @@
 // Device memory from device to device: every channel and every group has a communicator of its own
 // (kernels/communicator.h), and events order its queue against the device's main queue. The host
 // issues everything in the order of the schedule and may run ahead of the device; it waits in
-// connect() and wait_for() alone, and where a channel closes.
+// connect() and wait_for() alone, where a channel or group closes, and for all members where a
+// collective is the first of its kind.
 //
 // A communicator per channel, also where several edges join two ranks: one that carried several
 // would make a message wait for all that were sent before it on other edges, which the validator's
@@ -48,15 +49,15 @@ class DirectFabric final : public Fabric {
   ~DirectFabric() override;
 
   std::string description() const override { return factory_.name; }
-  World& world() const override { return world_; }
   std::unique_ptr<Sender> make_sender(int to, int id,
                                       std::vector<std::span<std::byte>> buffers) override;
   std::unique_ptr<Receiver> make_receiver(int from, int id,
                                           std::vector<std::span<std::byte>> buffers) override;
-  std::unique_ptr<TensorGroup> make_group(std::span<const int> members) override;
+  std::unique_ptr<TensorGroup> make_group(
+      std::span<const int> members,
+      std::size_t in_flight_bytes = TensorGroup::kInFlightBytes) override;
   void connect() override;
   void wait_for(kernels::Event& event, const Describe& what) override;
-  std::size_t library_bytes() const override { return world_.library_bytes(); }
 
   // For channels and groups.
   kernels::Device& device() { return device_; }
@@ -77,7 +78,6 @@ class DirectFabric final : public Fabric {
   // Waits in the world's words; aborts all communicators when that fails.
   void wait_until(const std::function<bool()>& done, const Describe& whom, const Describe& what);
 
-  World& world_;
   kernels::Device& device_;
   const CommunicatorFactory factory_;
   DeviceWaits waits_;

@@ -6,7 +6,6 @@
 #include <string_view>
 
 #include "core/comm/direct_fabric.h"
-#include "core/comm/host_fabric.h"
 #include "core/comm/transport.h"
 #include "kernels/cuda/module.h"
 
@@ -66,9 +65,25 @@ CommunicatorFactory nccl(kernels::Device& device, const kernels::cuda::Module& m
 
 }  // namespace
 
-void check_summable(const kernels::Tensor& values) {
-  SEQ1F1B_ASSERT(values.dtype == kernels::Dtype::kF32 || values.dtype == kernels::Dtype::kF64,
-                 "a sum over ranks of ", kernels::describe(values));
+std::string Fabric::description() const { return world_.description(); }
+
+std::unique_ptr<Sender> Fabric::make_sender(int to, int id,
+                                            std::vector<std::span<std::byte>> buffers) {
+  return world_.make_sender(to, id, std::move(buffers));
+}
+
+std::unique_ptr<Receiver> Fabric::make_receiver(int from, int id,
+                                                std::vector<std::span<std::byte>> buffers) {
+  return world_.make_receiver(from, id, std::move(buffers));
+}
+
+std::unique_ptr<TensorGroup> Fabric::make_group(std::span<const int> members,
+                                                std::size_t in_flight_bytes) {
+  return world_.make_tensor_group(members, in_flight_bytes);
+}
+
+void Fabric::wait_for(kernels::Event& event, const Describe& what) {
+  world_.wait_until([&] { return event.done(); }, [] { return std::string("the device"); }, what);
 }
 
 std::vector<int> sharing_ranks(World& world, const kernels::Device& device,
@@ -84,7 +99,7 @@ std::vector<int> sharing_ranks(World& world, const kernels::Device& device,
 
 std::unique_ptr<Fabric> connect_devices(World& world, kernels::Device& device,
                                         const kernels::cuda::Module* module) {
-  if (device.is_host()) return std::make_unique<HostFabric>(world);
+  if (device.is_host()) return std::make_unique<Fabric>(world);
   if (module && std::ranges::max(sharing_ranks(world, device, *module)) > 1)
     return make_staged_fabric(world, device, "ranks share a GPU");
   if (module && launches_block_anywhere(world))

@@ -101,8 +101,4 @@ void RingReceiver::release() {
   post_into_free_buffers();
 }
 
-bool RingReceiver::ready() {
-  return waited_ < posted_ && transport_.done(transfers_[waited_ % buffers_.size()]);
-}
-
 }  // namespace seq1f1b::comm

@@ -34,7 +34,6 @@ class RingReceiver final : public Receiver {
   void expect(std::span<const std::size_t> bytes) override;
   const std::byte* wait(const Describe& what) override;
   void release() override;
-  bool ready() override;
 
  private:
   void post_into_free_buffers();

@@ -12,13 +12,13 @@
 #include <deque>
 
 #include "core/comm/fabric.h"
-#include "core/comm/host_fabric.h"
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::comm {
 namespace {
 
 using kernels::Device;
+using kernels::Tensor;
 
 // One pinned buffer for every device buffer of a ring, of the same size.
 class PinnedRing {
@@ -105,7 +105,6 @@ class StagedReceiver final : public Receiver {
   // Not before the release: a pinned buffer given back at once would let the sender run further
   // ahead than the schedule planned.
   void release() override { channel_->release(); }
-  bool ready() override { return channel_->ready(); }
 
   std::size_t pinned_bytes() const { return pinned_.bytes(); }
 
@@ -118,52 +117,84 @@ class StagedReceiver final : public Receiver {
   std::size_t waited_ = 0;
 };
 
-// Down, added up by the host in member order, and up again, a slice at a time: a tied embedding is
-// large and pinned memory expensive.
+// Down when a collective is started, exchanged by the host's group meanwhile, and up when it is
+// waited for: what is in flight lies in pinned memory, in the order of starting.
 class StagedGroup final : public TensorGroup {
  public:
-  static constexpr std::size_t kSliceBytes = std::size_t{1} << 22;
+  StagedGroup(Device& device, std::unique_ptr<TensorGroup> group, std::size_t in_flight_bytes)
+      : TensorGroup(group->rank(), group->size(), in_flight_bytes),
+        device_(device),
+        capacity_(std::max(kAlignment, aligned(in_flight_bytes))),
+        pinned_(device, size() == 1 ? 0 : 2 * capacity_),
+        group_(std::move(group)) {}
 
-  StagedGroup(Device& device, std::unique_ptr<Group> group)
-      : device_(device), group_(std::move(group)), slice_(device, kSliceBytes) {}
-
-  void all_reduce_sum(const kernels::Tensor& values, const Describe& what) override {
-    check_summable(values);
-    if (values.dtype == kernels::Dtype::kF64)
-      sum<double>(values, what);
-    else
-      sum<float>(values, what);
-  }
+  std::size_t pinned_bytes() const { return pinned_.bytes(); }
 
  private:
-  template <class Real>
-  void sum(const kernels::Tensor& values, const Describe& what) {
-    const auto elements = static_cast<std::size_t>(values.elements());
-    constexpr std::size_t kMost = kSliceBytes / sizeof(Real);
-    for (std::size_t first = 0; first < elements; first += kMost) {
-      const std::span<Real> slice(reinterpret_cast<Real*>(slice_.data()),
-                                  std::min(kMost, elements - first));
-      device_.download(slice.data(), values.as<Real>() + first, slice.size_bytes());
-      group_->all_reduce_sum(slice, what);
-      device_.upload(values.as<Real>() + first, slice.data(), slice.size_bytes());
-    }
+  struct Staged {
+    Tensor values, pinned;
+    bool result_is_shard;
+    Ticket ticket;
+  };
+
+  void begin(const Collective& collective, const Describe& what) override {
+    const Tensor& values = collective.values;
+    Tensor pinned = values;
+    pinned.data = place(aligned(values.bytes()));
+    const bool gathers = collective.kind == Kind::kAllGather;
+    const Tensor from = gathers ? shard(values) : values;
+    device_.download(gathers ? shard(pinned).data : pinned.data, from.data, from.bytes());
+    const auto start = [&] {
+      switch (collective.kind) {
+        case Kind::kAllReduceSum:
+          return group_->start_all_reduce_sum(pinned, what);
+        case Kind::kReduceScatterSum:
+          return group_->start_reduce_scatter_sum(pinned, what);
+        case Kind::kAllGather:
+          break;
+      }
+      return group_->start_all_gather(pinned, what);
+    };
+    staged_.push_back({values, pinned, collective.kind == Kind::kReduceScatterSum, start()});
+  }
+
+  void finish_oldest(const Describe& what) override {
+    const Staged& oldest = staged_.front();
+    group_->wait(oldest.ticket, what);
+    const Tensor to = oldest.result_is_shard ? shard(oldest.values) : oldest.values;
+    device_.upload(to.data, oldest.result_is_shard ? shard(oldest.pinned).data : oldest.pinned.data,
+                   to.bytes());
+    staged_.pop_front();
+  }
+
+  std::size_t longest_sum_bytes() const override { return capacity_; }
+
+  // Behind the newest, or at the front where the end is too near. That is free: the ring is twice
+  // as large as all that may be in flight.
+  std::byte* place(std::size_t bytes) {
+    if (next_ + bytes > pinned_.bytes()) next_ = 0;
+    std::byte* const at = pinned_.data() + next_;
+    next_ += bytes;
+    return at;
   }
 
   Device& device_;
-  const std::unique_ptr<Group> group_;
-  const kernels::HostBuffer slice_;
+  const std::size_t capacity_;        // of what may be in flight
+  const kernels::HostBuffer pinned_;  // outlives the group that works in it
+  const std::unique_ptr<TensorGroup> group_;
+  std::deque<Staged> staged_;
+  std::size_t next_ = 0;
 };
 
 class StagedFabric final : public Fabric {
  public:
   StagedFabric(World& world, Device& device, std::string why)
-      : world_(world), device_(device), why_(std::move(why)) {}
+      : Fabric(world), device_(device), why_(std::move(why)) {}
 
   std::string description() const override {
     return concat(world_.description(), ", staged through host memory", why_.empty() ? "" : " (",
                   why_, why_.empty() ? "" : ")");
   }
-  World& world() const override { return world_; }
   std::unique_ptr<Sender> make_sender(int to, int id,
                                       std::vector<std::span<std::byte>> buffers) override {
     auto sender = std::make_unique<StagedSender>(world_, device_, to, id, std::move(buffers));
@@ -176,20 +207,18 @@ class StagedFabric final : public Fabric {
     pinned_bytes_ += receiver->pinned_bytes();
     return receiver;
   }
-  std::unique_ptr<TensorGroup> make_group(std::span<const int> members) override {
-    auto group = world_.make_group(members);
-    if (!group) return nullptr;
-    pinned_bytes_ += StagedGroup::kSliceBytes;
-    return std::make_unique<StagedGroup>(device_, std::move(group));
-  }
-  void connect() override {}  // the world connects by itself
-  void wait_for(kernels::Event& event, const Describe& what) override {
-    world_.wait_until([&] { return event.done(); }, [] { return std::string("the device"); }, what);
+  std::unique_ptr<TensorGroup> make_group(
+      std::span<const int> members,
+      std::size_t in_flight_bytes = TensorGroup::kInFlightBytes) override {
+    auto host = world_.make_tensor_group(members, in_flight_bytes);
+    if (!host) return nullptr;
+    auto group = std::make_unique<StagedGroup>(device_, std::move(host), in_flight_bytes);
+    pinned_bytes_ += group->pinned_bytes();
+    return group;
   }
   std::size_t library_bytes() const override { return world_.library_bytes() + pinned_bytes_; }
 
  private:
-  World& world_;
   Device& device_;
   const std::string why_;
   std::size_t pinned_bytes_ = 0;

@@ -14,15 +14,6 @@ namespace {
 
 using Seconds = std::chrono::duration<double>;
 
-// "rank 1" or "ranks 0, 3": those that the unfinished transfers wait for.
-std::string missing_peers(std::span<const Transfer> transfers) {
-  std::set<int> peers;
-  for (const Transfer& transfer : transfers) {
-    if (transfer.state == Transfer::State::kActive) peers.insert(transfer.peer);
-  }
-  return rank_names(peers);
-}
-
 }  // namespace
 
 std::string Transport::host_name() {
@@ -43,9 +34,18 @@ void Transport::on_hang(const std::string& message) {
   if (options_.on_deadline) options_.on_deadline(message);
 }
 
-bool Transport::done(const Transfer& transfer) const {
-  const std::lock_guard lock(mutex_);
-  return transfer.state == Transfer::State::kDone;
+bool Transport::settled(std::span<const Transfer> transfers) {
+  return std::ranges::none_of(transfers, [](const Transfer& transfer) {
+    return transfer.state == Transfer::State::kActive;
+  });
+}
+
+std::string Transport::missing_peers(std::span<const Transfer> transfers) {
+  std::set<int> peers;
+  for (const Transfer& transfer : transfers) {
+    if (transfer.state == Transfer::State::kActive) peers.insert(transfer.peer);
+  }
+  return rank_names(peers);
 }
 
 bool Transport::sleep_until(std::unique_lock<std::mutex>& lock, const std::function<bool()>& done) {
@@ -62,24 +62,38 @@ bool Transport::sleep_until(std::unique_lock<std::mutex>& lock, const std::funct
 }
 
 void Transport::wait(std::span<const Transfer> transfers, const Describe& what) {
+  wait_for([&] { return settled(transfers); }, [&] { return missing_peers(transfers); }, what);
+}
+
+void Transport::wait_for(const std::function<bool()>& over, const Describe& whom,
+                         const Describe& what) {
   std::unique_lock lock(mutex_);
-  const auto settled = [&] {
-    return std::none_of(transfers.begin(), transfers.end(), [](const Transfer& transfer) {
-      return transfer.state == Transfer::State::kActive;
-    });
-  };
-  if (settled()) return;
+  if (over()) return;
   set_waiting(true);
   const bool woken =
-      sleep_until(lock, [&] { return settled() || failure_ || !interruption_.empty(); });
+      sleep_until(lock, [&] { return over() || failure_ || !interruption_.empty(); });
   set_waiting(false);
-  if (woken && settled()) return;
+  if (woken && over()) return;
   if (failure_) std::rethrow_exception(failure_);
   const std::string reason = interruption_;
-  const std::string peers = missing_peers(transfers);
+  const std::string peers = reason.empty() ? whom() : "";
   lock.unlock();
   if (!reason.empty()) throw DeadlineError(concat(name(), ": ", reason, " while ", what()));
   break_off(waited_for(peers), what());
+}
+
+void Transport::wait_in_background(const std::function<bool()>& over) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return over() || failure_ || !interruption_.empty(); });
+  if (over()) return;
+  if (failure_) std::rethrow_exception(failure_);
+  throw DeadlineError(concat(name(), ": ", interruption_));
+}
+
+void Transport::change(const std::function<void()>& something) {
+  const std::lock_guard lock(mutex_);
+  something();
+  changed_.notify_all();
 }
 
 void Transport::wait_until(const std::function<bool()>& done, const Describe& whom,

@@ -1,6 +1,8 @@
 #pragma once
 // Point-to-point messages of one rank: the floor under channels and groups. Those are written once,
 // over this interface, so that a test with threads and a job under mpirun run the same code.
+//
+// Threads: the rank's, and those of its tensor groups, which wait in the background alone.
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -53,11 +55,22 @@ class Transport {
   // Takes back whatever is not done, so that the transfers and their bytes may go away.
   virtual void withdraw(std::span<Transfer> transfers) noexcept = 0;
 
-  bool done(const Transfer& transfer) const;
   // Sleeps until none of the transfers is active; idle ones count as finished. Throws DeadlineError
   // when that takes longer than the deadline or when the job is being aborted, and whatever the
   // transport itself failed with.
   void wait(std::span<const Transfer> transfers, const Describe& what);
+  // The same until `over`, naming `whom`. Both are called under the lock.
+  void wait_for(const std::function<bool()>& over, const Describe& whom, const Describe& what);
+  // For a thread that works while the caller computes: the same without a deadline, since nobody
+  // waits yet.
+  void wait_in_background(const std::function<bool()>& over);
+  // Changes, under the lock, what such waits look at.
+  void change(const std::function<void()>& something);
+  // Of transfers, under the lock: whether none is active, and the peers of those that are ("rank
+  // 1", "ranks 0, 3").
+  static bool settled(std::span<const Transfer> transfers);
+  static std::string missing_peers(std::span<const Transfer> transfers);
+
   // World::wait_until.
   void wait_until(const std::function<bool()>& done, const Describe& whom, const Describe& what);
   // True as long as nothing has failed; after a failure no wait can succeed any more.

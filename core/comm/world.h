@@ -1,5 +1,6 @@
 #pragma once
-// All ranks of a job as seen by one of them: makes channels and groups, and ends the job.
+// All ranks of a job as seen by one of them: makes the control plane's groups, and the channels and
+// groups in host memory that fabrics (fabric.h) stand on; and ends the job.
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -9,6 +10,8 @@
 #include <vector>
 
 #include "core/comm/channel.h"
+#include "core/comm/group.h"
+#include "core/comm/tensor_group.h"
 
 namespace seq1f1b::comm {
 
@@ -42,8 +45,11 @@ class World {
   // Collective over the world, same member lists in the same order on all ranks; null on ranks that
   // are not members.
   virtual std::unique_ptr<Group> make_group(std::span<const int> members) = 0;
+  // The same, over tensors in host memory; `in_flight_bytes` as Fabric::make_group.
+  virtual std::unique_ptr<TensorGroup> make_tensor_group(std::span<const int> members,
+                                                         std::size_t in_flight_bytes) = 0;
 
-  // Waits, with the world's own deadline and words, for something it knows nothing of: calls `over`
+  // Waits, with the world's own deadline and words, for something it knows nothing of: calls `done`
   // with growing pauses until it says true. `whom` is asked when the deadline has expired.
   virtual void wait_until(const std::function<bool()>& done, const Describe& whom,
                           const Describe& what) = 0;

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "core/comm/channel.h"
+#include "core/comm/group.h"
 #include "core/runtime/job_plan.h"
 #include "kernels/device.h"
 #include "kernels/ops.h"

@@ -3,7 +3,7 @@
 #include <functional>
 #include <string>
 
-#include "core/comm/channel.h"
+#include "core/comm/group.h"
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::train {

@@ -4,7 +4,7 @@
 #include <optional>
 #include <span>
 
-#include "core/comm/channel.h"
+#include "core/comm/group.h"
 #include "core/config/config.h"
 #include "core/data/tokenizer.h"
 #include "core/runtime/rank_runtime.h"

@@ -1,6 +1,6 @@
 #pragma once
 // The last training pass of every rank, as its device timed it, to be set beside the simulated one.
-#include "core/comm/channel.h"
+#include "core/comm/group.h"
 #include "core/runtime/stage_loop.h"
 #include "core/simulate/timeline.h"
 

@@ -2,7 +2,7 @@
 // The data of a run, opened where it is read, known to all.
 #include <memory>
 
-#include "core/comm/channel.h"
+#include "core/comm/group.h"
 #include "core/config/config.h"
 #include "core/train/run_directory.h"
 #include "core/train/run_state.h"

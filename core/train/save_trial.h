@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "core/comm/channel.h"
+#include "core/comm/group.h"
 #include "core/config/config.h"
 #include "core/runtime/job_plan.h"
 #include "core/train/run_directory.h"

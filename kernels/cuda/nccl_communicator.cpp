@@ -47,10 +47,26 @@ cudaStream_t make_stream() {
   return stream;
 }
 
+ncclDataType_t nccl_type(const Tensor& values) {
+  switch (values.dtype) {
+    case Dtype::kF64:
+      return ncclFloat64;
+    case Dtype::kF32:
+      return ncclFloat32;
+    case Dtype::kBf16:
+      return ncclBfloat16;
+    case Dtype::kI32:
+      break;
+  }
+  SEQ1F1B_ASSERT(false, "a collective over ", kernels::describe(values));
+  return ncclFloat32;
+}
+
 class NcclCommunicator final : public Communicator {
  public:
   // On the current GPU.
-  explicit NcclCommunicator(const CommunicatorOptions& options) : stream_(make_stream()) {
+  explicit NcclCommunicator(const CommunicatorOptions& options)
+      : rank_(options.rank), size_(options.size), stream_(make_stream()) {
     ncclUniqueId id;
     static_assert(sizeof id == sizeof options.id);
     std::memcpy(&id, options.id.data(), sizeof id);
@@ -94,13 +110,26 @@ class NcclCommunicator final : public Communicator {
     take(ncclRecv(data, bytes, ncclChar, peer, communicator_, stream_), "receiving");
   }
   void all_reduce_sum(const Tensor& values) override {
-    SEQ1F1B_ASSERT(values.dtype == Dtype::kF32 || values.dtype == Dtype::kF64, "a sum of ",
-                   kernels::describe(values));
     check_ready();
     take(ncclAllReduce(values.data, values.data, static_cast<std::size_t>(values.elements()),
-                       values.dtype == Dtype::kF64 ? ncclFloat64 : ncclFloat32, ncclSum,
-                       communicator_, stream_),
+                       nccl_type(values), ncclSum, communicator_, stream_),
          "adding up");
+  }
+  // In place means to NCCL that the shard lies within the whole where its member's belongs (user
+  // guide, "In-place operations").
+  void reduce_scatter_sum(const Tensor& values) override {
+    const Shard own = shard(values);
+    check_ready();
+    take(ncclReduceScatter(values.data, own.data, own.elements, nccl_type(values), ncclSum,
+                           communicator_, stream_),
+         "adding up shards");
+  }
+  void all_gather(const Tensor& values) override {
+    const Shard own = shard(values);
+    check_ready();
+    take(ncclAllGather(own.data, values.data, own.elements, nccl_type(values), communicator_,
+                       stream_),
+         "gathering shards");
   }
 
   void finish() override {
@@ -133,6 +162,18 @@ class NcclCommunicator final : public Communicator {
   }
 
  private:
+  struct Shard {
+    void* data;
+    std::size_t elements;
+  };
+  Shard shard(const Tensor& values) const {
+    SEQ1F1B_ASSERT(values.elements() % size_ == 0, "shards of ", kernels::describe(values), " for ",
+                   size_, " members");
+    const auto elements = static_cast<std::size_t>(values.elements() / size_);
+    const std::size_t bytes = elements * dtype_bytes(values.dtype);
+    return {values.as<std::byte>() + static_cast<std::size_t>(rank_) * bytes, elements};
+  }
+
   // Success where there is nothing left to ask: after a failure or an abort nothing is in progress.
   ncclResult_t state() {
     if (!communicator_ || !failure_.empty()) return ncclSuccess;
@@ -171,6 +212,7 @@ class NcclCommunicator final : public Communicator {
     return is_fine(destroyed);
   }
 
+  const int rank_, size_;
   cudaStream_t stream_;
   int gpu_ = 0;
   ncclComm_t communicator_ = nullptr;

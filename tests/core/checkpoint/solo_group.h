@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <memory>
 
-#include "core/comm/channel.h"
+#include "core/comm/group.h"
 
 namespace seq1f1b::testing {
 
@@ -11,14 +11,6 @@ class SoloGroup final : public comm::Group {
  public:
   int rank() const override { return 0; }
   int size() const override { return 1; }
-  void all_reduce_sum(std::span<double>, const comm::Describe&) override {}
-  void all_reduce_sum(std::span<float>, const comm::Describe&) override {}
-  void broadcast(std::span<std::byte>, int, const comm::Describe&) override {}
-  std::vector<std::string> all_gather(const std::string& mine, const comm::Describe&) override {
-    most_watches_when_gathering = std::max(most_watches_when_gathering, watches);
-    return {mine};
-  }
-  void barrier(const comm::Describe&) override {}
   std::unique_ptr<comm::Watch> watch(const std::string&) override {
     struct Counted : comm::Watch {
       explicit Counted(int& watches) : alive(watches) { ++alive; }
@@ -31,6 +23,14 @@ class SoloGroup final : public comm::Group {
 
   int watches = 0;  // alive
   int most_watches_when_gathering = 0;
+
+ private:
+  void exchange(std::span<const std::byte> mine, std::span<const std::span<std::byte>> from,
+                const comm::Describe&) override {
+    most_watches_when_gathering = std::max(most_watches_when_gathering, watches);
+    std::ranges::copy(mine, from.front().begin());
+  }
+  void broadcast_bytes(std::span<std::byte>, int, const comm::Describe&) override {}
 };
 
 }  // namespace seq1f1b::testing

@@ -32,7 +32,7 @@ std::unique_ptr<Fabric> direct(World& world, kernels::Device& device, Machine& m
   return std::make_unique<DirectFabric>(world, device, machine.factory(world.rank()));
 }
 
-void run_bodies(const MakeFabric& make_fabric, unsigned seeds) {
+void run_bodies(const MakeFabric& make_fabric, unsigned seeds, bool in_member_order) {
   std::vector<testing::Body> bodies = testing::channel_bodies();
   for (testing::Body& body : testing::tensor_group_bodies()) bodies.push_back(std::move(body));
   for (const testing::Body& body : bodies)
@@ -43,7 +43,7 @@ void run_bodies(const MakeFabric& make_fabric, unsigned seeds) {
         const auto failures = run_ranks(worlds, [&](World& world) {
           QueuedDevice device(machine);
           const auto fabric = make_fabric(world, device, machine);
-          testing::Site site{world, *fabric, device};
+          testing::Site site{world, *fabric, device, in_member_order};
           body.run(site);
         });
         INFO(body.name << ", " << size << " ranks, seed " << seed);
@@ -85,9 +85,13 @@ struct AtEnd {
 
 }  // namespace
 
-TEST_CASE("staged channels and groups keep the contract, in queue order") { run_bodies(staged, 2); }
+TEST_CASE("staged channels and groups keep the contract, in queue order") {
+  run_bodies(staged, 2, true);
+}
 
-TEST_CASE("direct channels and groups keep the contract, in queue order") { run_bodies(direct, 4); }
+TEST_CASE("direct channels and groups keep the contract, in queue order") {
+  run_bodies(direct, 4, false);
+}
 
 TEST_CASE("a direct fabric tells which message of whom the device waits for") {
   std::vector<std::string> failures;
@@ -105,6 +109,37 @@ TEST_CASE("a direct fabric tells which message of whom the device waits for") {
   });
   INFO(failures[0]);
   CHECK(told);
+}
+
+TEST_CASE("a member that starts no collective is named, over every fabric") {
+  for (const bool is_direct : {false, true}) {
+    std::vector<std::string> failures;
+    const bool told = testing::at_some_deadline([&](double deadline) {
+      Machine machine(1);
+      auto worlds = make_in_process_worlds(2, with_deadline(deadline));
+      failures = run_ranks(worlds, [&](World& world) {
+        QueuedDevice device(machine);
+        const testing::DeviceRing memory(device, 1, 64);
+        const auto fabric = (is_direct ? direct : staged)(world, device, machine);
+        const auto group = fabric->make_group(std::vector<int>{0, 1});
+        fabric->connect();
+        if (world.rank() == 1) {
+          // Stays until the other has given up, as a rank that hangs does.
+          return world.make_group(std::vector<int>{1, 0})->barrier(testing::nothing_special);
+        }
+        const auto bucket = [] { return std::string("reducing bucket 3 of step 4"); };
+        const kernels::Tensor values(memory.buffers()[0].data(), kernels::Dtype::kF32, {1});
+        group->wait(group->start_all_reduce_sum(values, bucket), bucket);
+        const auto event = device.make_event();
+        device.record(*event);
+        fabric->wait_for(*event, [] { return std::string("finishing the pass of step 4"); });
+      });
+      return contains(failures[0], concat("waited ", deadline, " s for rank")) &&
+             contains(failures[0], "1 while reducing bucket 3 of step 4");
+    });
+    INFO((is_direct ? "direct: " : "staged: ") << failures[0]);
+    CHECK(told);
+  }
 }
 
 TEST_CASE("a direct fabric reports a communicator's failure at once, and aborts all") {

@@ -2,6 +2,7 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <future>
 #include <thread>
 
 #include "core/comm/mesh.h"
@@ -67,8 +68,8 @@ TEST_CASE("a group's expired deadline names those who did not come") {
       const auto group = world.make_group(std::vector<int>{0, 1, 2, 3});
       if (world.rank() == 1 || world.rank() == 3) return;
       try {
-        std::vector<float> values(10);
-        group->all_reduce_sum(std::span(values), [] { return std::string("norm of step 4"); });
+        std::vector<double> values(10);
+        group->all_reduce_sum(values, [] { return std::string("norm of step 4"); });
       } catch (const DeadlineError&) {
         group->barrier(testing::nothing_special);  // fails at once, in the same words
       }
@@ -78,6 +79,71 @@ TEST_CASE("a group's expired deadline names those who did not come") {
   });
   INFO(failures[0] << "; " << failures[2]);
   CHECK(named);
+}
+
+TEST_CASE("a tensor group's expired deadline names those who did not come") {
+  std::vector<std::string> failures;
+  const bool named = testing::at_some_deadline([&](double deadline) {
+    auto worlds = make_in_process_worlds(4, with_deadline(deadline));
+    failures = run_ranks(worlds, [](World& world) {
+      std::vector<float> values(16);
+      const kernels::Tensor tensor(values.data(), kernels::Dtype::kF32, {16});
+      const auto group =
+          world.make_tensor_group(std::vector<int>{0, 1, 2, 3}, TensorGroup::kInFlightBytes);
+      if (world.rank() == 1 || world.rank() == 3) return;
+      const auto bucket = [] { return std::string("reducing bucket 3 of step 4"); };
+      const auto sum = group->start_reduce_scatter_sum(tensor, bucket);
+      try {
+        group->wait(sum, bucket);
+      } catch (const DeadlineError&) {
+        group->start_all_gather(tensor, bucket);
+        group->wait(sum, testing::nothing_special);  // fails at once, in the same words
+      }
+    });
+    return contains(failures[0], "for ranks 1, 3 while reducing bucket 3 of step 4") &&
+           contains(failures[2], "for ranks 1, 3 while reducing bucket 3 of step 4");
+  });
+  INFO(failures[0] << "; " << failures[2]);
+  CHECK(named);
+}
+
+// However long its rank computes meanwhile.
+TEST_CASE("a collective that nobody waits for has no deadline") {
+  std::vector<std::string> failures;
+  const bool patient = testing::at_some_deadline([&](double deadline) {
+    auto worlds = make_in_process_worlds(2, with_deadline(deadline));
+    std::promise<void> late;
+    failures = run_ranks(worlds, [&](World& world) {
+      std::vector<float> values(2);
+      const kernels::Tensor tensor(values.data(), kernels::Dtype::kF32, {2});
+      const auto group =
+          world.make_tensor_group(std::vector<int>{0, 1}, TensorGroup::kInFlightBytes);
+      if (world.rank() == 1)
+        std::this_thread::sleep_for(std::chrono::duration<double>(3 * deadline));
+      const auto sum = group->start_all_reduce_sum(tensor, testing::nothing_special);
+      if (world.rank() == 1) late.set_value();
+      if (world.rank() == 0) late.get_future().wait();
+      group->wait(sum, testing::nothing_special);
+    });
+    return failures == std::vector<std::string>(2);
+  });
+  INFO(failures[0] << "; " << failures[1]);
+  CHECK(patient);
+}
+
+TEST_CASE("members that disagree on the size of a collective are told so") {
+  auto worlds = make_in_process_worlds(2, with_deadline(60));
+  const auto failures = run_ranks(worlds, [](World& world) {
+    std::vector<float> values(4);
+    const kernels::Tensor tensor(values.data(), kernels::Dtype::kF32, {2 + 2 * world.rank()});
+    const auto group = world.make_tensor_group(std::vector<int>{0, 1}, TensorGroup::kInFlightBytes);
+    group->wait(group->start_all_reduce_sum(tensor, testing::nothing_special),
+                testing::nothing_special);
+  });
+  for (const std::string& failure : failures) {
+    INFO(failure);
+    CHECK(contains(failure, "bytes where "));
+  }
 }
 
 TEST_CASE("groups are of different ranks of the world") {

@@ -63,7 +63,7 @@ void missing_member(World& world) {
   const auto group = world.make_group(std::array<int, 2>{0, 1});
   if (world.rank() == 1) sleep_long();
   std::vector<double> values(3);
-  group->all_reduce_sum(std::span(values), [] { return std::string("norm of step 4"); });
+  group->all_reduce_sum(values, [] { return std::string("norm of step 4"); });
 }
 
 void never_leaves(World& world) {

@@ -102,7 +102,7 @@ void rate(World& world) {
 void measure(World& world) {
   const std::array<int, 4> everybody = {0, 1, 2, 3};
   const auto all = world.make_group(everybody);
-  const auto pair = world.make_group(std::array<int, 2>{1, 2});
+  const auto pair = world.make_tensor_group(std::array<int, 2>{1, 2}, TensorGroup::kInFlightBytes);
   all->barrier(testing::nothing_special);
   const double cpu_before = cpu_seconds();
   const auto begin = Clock::now();
@@ -135,7 +135,9 @@ void measure(World& world) {
   std::vector<float> values(kValues, 1.0F);
   for (int repeat = 0; repeat < 2 && pair != nullptr; ++repeat) {
     const auto start = Clock::now();
-    pair->all_reduce_sum(std::span(values), testing::nothing_special);
+    pair->all_reduce_sum(
+        kernels::Tensor(values.data(), kernels::Dtype::kF32, {std::int64_t{kValues}}),
+        testing::nothing_special);
     if (world.rank() == 1) {
       std::cout << "sum of 40 MiB between two ranks: " << 1e-3 * microseconds(Clock::now() - start)
                 << " ms" << std::endl;

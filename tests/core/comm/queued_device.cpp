@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <new>
+#include <set>
 
+#include "kernels/common/bf16.h"
 #include "kernels/common/errors.h"
 #include "tests/catch.h"
 
@@ -43,13 +46,13 @@ struct Machine::Meeting {
     std::size_t bytes;
     bool done = false;
   };
-  struct Sum {
+  struct Collective {
     std::map<int, kernels::Tensor> parts;  // by member
     bool done = false;
   };
   int joined = 0;
   std::map<std::pair<int, int>, std::deque<std::shared_ptr<Message>>> sends, receives;
-  std::map<int, std::shared_ptr<Sum>> sums;  // by number
+  std::map<int, std::shared_ptr<Collective>> collectives;  // by number
 
   void match(std::pair<int, int> route) {
     auto& from = sends[route];
@@ -79,7 +82,7 @@ class Machine::End final : public kernels::Communicator {
     const bool idle = machine_.wait_until(std::chrono::seconds(5),
                                           [&] { return state_->aborted || queue_->tasks.empty(); });
     if (!idle) abort();
-    machine_.remove(queue_);
+    machine_.retire(queue_);
   }
 
   // Once false after every operation, twice after the first with each peer, as if a connection were
@@ -109,28 +112,21 @@ class Machine::End final : public kernels::Communicator {
   }
 
   void all_reduce_sum(const kernels::Tensor& values) override {
-    // Other sizes and types take other ways, which are connected when they are first used.
-    begin_operation(values.dtype == kernels::Dtype::kF64 ? -3 : values.elements() > 1 ? -2 : -1);
-    machine_.push(*queue_,
-                  [this, values, number = sums_issued_++, state = state_, meeting = meeting_,
-                   sum = std::shared_ptr<Meeting::Sum>()]() mutable {
-                    if (state->aborted) return true;
-                    if (!sum) {
-                      auto& place = meeting->sums[number];
-                      if (!place) place = std::make_shared<Meeting::Sum>();
-                      sum = place;
-                      sum->parts[options_.rank] = values;
-                      if (static_cast<int>(sum->parts.size()) == options_.size) {
-                        if (values.dtype == kernels::Dtype::kF64)
-                          add_up<double>(*sum);
-                        else
-                          add_up<float>(*sum);
-                        meeting->sums.erase(number);
-                      }
-                    }
-                    return sum->done;
-                  },
-                  {{values.data, values.bytes(), "a sum"}});
+    collective(values, "a sum", [](Meeting::Collective& all) { add_up(all, false); });
+  }
+  void reduce_scatter_sum(const kernels::Tensor& values) override {
+    collective(values, "a sum of shards", [](Meeting::Collective& all) { add_up(all, true); });
+  }
+  void all_gather(const kernels::Tensor& values) override {
+    collective(values, "a gathering", [](Meeting::Collective& all) {
+      const std::size_t shard = all.parts.at(0).bytes() / all.parts.size();
+      for (const auto& [from, source] : all.parts)
+        for (const auto& [to, target] : all.parts) {
+          const std::size_t at = static_cast<std::size_t>(from) * shard;
+          if (from != to)
+            std::memcpy(target.as<std::byte>() + at, source.as<std::byte>() + at, shard);
+        }
+    });
   }
 
   void finish() override {}
@@ -148,7 +144,7 @@ class Machine::End final : public kernels::Communicator {
       if (route.first == options_.rank) messages.clear();
     for (auto& [route, messages] : meeting_->receives)
       if (route.second == options_.rank) messages.clear();
-    for (auto& [number, sum] : meeting_->sums) sum->parts.erase(options_.rank);
+    for (auto& [number, all] : meeting_->collectives) all->parts.erase(options_.rank);
     machine_.forget_uses(*queue_);
     machine_.changed_.notify_all();
   }
@@ -161,11 +157,10 @@ class Machine::End final : public kernels::Communicator {
   using Messages = std::map<std::pair<int, int>, std::deque<std::shared_ptr<Meeting::Message>>>;
 
   void check() const { SEQ1F1B_ASSERT(ready_, "a communicator is used before it is ready"); }
-  void begin_operation(int peer) {
+  void begin_operation(const std::string& way) {
     check();
     const std::lock_guard lock(machine_.mutex_);
-    const bool first = std::find(used_.begin(), used_.end(), peer) == used_.end();
-    if (first) used_.push_back(peer);
+    const bool first = used_.insert(way).second;
     setting_up_ = first ? 3 : 2;
     ready_ = false;
   }
@@ -174,7 +169,7 @@ class Machine::End final : public kernels::Communicator {
   void operate(std::byte* data, std::size_t bytes, Messages& messages, std::pair<int, int> route,
                int* counts) {
     SEQ1F1B_ASSERT(bytes > 0, "an empty message is no operation of every library");
-    begin_operation(counts ? route.first : route.second);
+    begin_operation(concat("peer ", counts ? route.first : route.second));
     machine_.push(*queue_,
                   [this, data, bytes, &messages, route, counts, state = state_, meeting = meeting_,
                    message = std::shared_ptr<Meeting::Message>()]() mutable {
@@ -192,15 +187,58 @@ class Machine::End final : public kernels::Communicator {
                   {{data, bytes, counts ? "a receive" : "a send"}});
   }
 
-  template <class Real>
-  static void add_up(Meeting::Sum& sum) {
-    const auto elements = static_cast<std::size_t>(sum.parts.begin()->second.elements());
-    for (std::size_t i = 0; i < elements; ++i) {
-      Real total = 0;
-      for (const auto& [member, part] : sum.parts) total += static_cast<Real*>(part.data)[i];
-      for (const auto& [member, part] : sum.parts) static_cast<Real*>(part.data)[i] = total;
+  // `combine` runs when all members' queues have come here.
+  void collective(const kernels::Tensor& values, const char* name,
+                  void (*combine)(Meeting::Collective&)) {
+    // Each kind, other types and more elements take other ways, which are connected when they are
+    // first used.
+    begin_operation(concat(name, kernels::dtype_name(values.dtype), values.elements() > 1));
+    machine_.push(*queue_,
+                  [this, values, combine, number = collectives_issued_++, state = state_,
+                   meeting = meeting_, all = std::shared_ptr<Meeting::Collective>()]() mutable {
+                    if (state->aborted) return true;
+                    if (!all) {
+                      auto& place = meeting->collectives[number];
+                      if (!place) place = std::make_shared<Meeting::Collective>();
+                      all = place;
+                      all->parts[options_.rank] = values;
+                      if (static_cast<int>(all->parts.size()) == options_.size) {
+                        combine(*all);
+                        all->done = true;
+                        meeting->collectives.erase(number);
+                      }
+                    }
+                    return all->done;
+                  },
+                  {{values.data, values.bytes(), name}});
+  }
+
+  // In member order.
+  static void add_up(Meeting::Collective& all, bool shards_only) {
+    switch (all.parts.at(0).dtype) {
+      case kernels::Dtype::kF64:
+        return add_up<double, double>(all, shards_only);
+      case kernels::Dtype::kBf16:
+        return add_up<kernels::Bf16, float>(all, shards_only);
+      default:
+        return add_up<float, float>(all, shards_only);
     }
-    sum.done = true;
+  }
+  template <class Stored, class Sum>
+  static void add_up(Meeting::Collective& all, bool shards_only) {
+    const auto elements = static_cast<std::size_t>(all.parts.at(0).elements());
+    const std::size_t shard = elements / all.parts.size();
+    for (std::size_t i = 0; i < elements; ++i) {
+      Sum total = 0;
+      for (const auto& [member, part] : all.parts)
+        total += static_cast<Sum>(static_cast<const Stored*>(part.data)[i]);
+      for (const auto& [member, part] : all.parts) {
+        const bool owns = i / std::max<std::size_t>(shard, 1) == static_cast<std::size_t>(member);
+        // Nobody may count on what is left of the other shards.
+        const Sum left = shards_only && !owns ? std::numeric_limits<Sum>::quiet_NaN() : total;
+        static_cast<Stored*>(part.data)[i] = static_cast<Stored>(left);
+      }
+    }
   }
 
   Machine& machine_;
@@ -209,8 +247,8 @@ class Machine::End final : public kernels::Communicator {
   const std::shared_ptr<Meeting> meeting_;
   const std::shared_ptr<Queue> queue_;
   const std::shared_ptr<State> state_ = std::make_shared<State>();
-  std::vector<int> used_;  // peers that were operated with
-  int setting_up_ = 0, sums_issued_ = 0;
+  std::set<std::string> used_;  // peers and kinds of collectives that were operated with
+  int setting_up_ = 0, collectives_issued_ = 0;
   bool ready_ = false;
 };
 
@@ -241,6 +279,8 @@ void Machine::work() {
       queue->tasks.pop_front();
       moved = true;
     }
+    std::erase_if(queues_,
+                  [](const auto& queue) { return queue->retired && queue->tasks.empty(); });
     if (moved) {
       changed_.notify_all();
       lock.unlock();  // lets hosts in
@@ -261,6 +301,12 @@ std::shared_ptr<Queue> Machine::add_queue() {
 void Machine::remove(const std::shared_ptr<Queue>& queue) {
   const std::lock_guard lock(mutex_);
   std::erase(queues_, queue);
+  forget_uses(*queue);
+}
+
+void Machine::retire(const std::shared_ptr<Queue>& queue) {
+  const std::lock_guard lock(mutex_);
+  queue->retired = true;
   forget_uses(*queue);
 }
 

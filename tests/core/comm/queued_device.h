@@ -35,6 +35,7 @@ struct Queue {
   std::deque<std::function<bool()>> tasks;
   std::uint64_t issued = 0;
   Progress follows;  // what its next task comes after
+  bool retired = false;
 };
 
 // What a task touches.
@@ -111,6 +112,8 @@ class Machine {
 
   std::shared_ptr<Queue> add_queue();
   void remove(const std::shared_ptr<Queue>& queue);
+  // Takes nothing more; what it has is still done: others wait for it.
+  void retire(const std::shared_ptr<Queue>& queue);
   void push(Queue& queue, std::function<bool()> task, const std::vector<Use>& uses);
   void push_record(Queue& queue, kernels::Event& event);
   void push_wait(Queue& queue, kernels::Event& event);

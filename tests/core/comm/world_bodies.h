@@ -18,6 +18,7 @@ struct Site {
   World& world;
   Fabric& fabric;
   kernels::Device& device;
+  bool in_member_order = true;  // the fabric's sums; else in an order of its own
 };
 
 struct Body {
@@ -64,6 +65,16 @@ class DeviceRing {
 };
 
 inline std::string nothing_special() { return "testing"; }
+
+template <class Function>
+bool is_refused(const Function& function) {
+  try {
+    function();
+  } catch (const InternalError&) {
+    return true;
+  }
+  return false;
+}
 
 // Until the device has done all that was issued.
 inline void wait_for(Site& site) {

@@ -42,7 +42,7 @@ std::vector<std::string> run_ranks(int size, double deadline,
     std::string why;
     CudaDevice device(usable_gpus(why).at(0), true);
     comm::DirectFabric fabric(world, device, factory(device));
-    comm::testing::Site site{world, fabric, device};
+    comm::testing::Site site{world, fabric, device, false};
     body(site);
   });
 }
@@ -62,8 +62,8 @@ TEST_CASE("channels and groups over NCCL keep the contract, in queue order") {
   const testing::NcclCounts counts = nccl_counts();
   CHECK(counts.misused == 0);
   CHECK(counts.made == counts.destroyed + counts.aborted);
-  // Only where a message was announced and never sent.
-  CHECK(counts.aborted <= 4);
+  // Only where a message was announced and never sent, and where groups went with an exception.
+  CHECK(counts.aborted <= 4 + 5);
 }
 
 TEST_CASE("a failure that NCCL notices ends the wait, in its words") {

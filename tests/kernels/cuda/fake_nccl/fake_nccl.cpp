@@ -16,12 +16,15 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "kernels/common/bf16.h"
 #include "tests/kernels/cuda/fake_nccl/nccl.h"
 #include "tests/simt/runtime.h"
 
+using seq1f1b::kernels::Bf16;
 using seq1f1b::simt::EventState;
 using seq1f1b::simt::Runtime;
 using seq1f1b::simt::Task;
@@ -39,7 +42,7 @@ struct Message {
   std::shared_ptr<EventState> sender_came = std::make_shared<EventState>();
   std::shared_ptr<EventState> received = std::make_shared<EventState>();
 };
-struct Sum {
+struct Collective {
   struct Part {
     const void* input;
     void* output;
@@ -53,7 +56,7 @@ struct Meeting {
   int size = 0, joined = 0, finalizing = 0;
   std::map<std::pair<int, int>, std::deque<std::shared_ptr<Message>>> unmatched_sends,
       unmatched_receives;
-  std::map<int, std::shared_ptr<Sum>> sums;
+  std::map<int, std::shared_ptr<Collective>> collectives;
 };
 
 std::map<std::string, std::shared_ptr<Meeting>>& meetings() {
@@ -69,13 +72,31 @@ Task runs_and_records(std::function<void()> run, std::shared_ptr<EventState> eve
   return {std::move(run), nullptr, std::move(event), 1};
 }
 
+// Each rank's output gets `count` elements of the sum, from `offset` * its rank on. In rank order;
+// bf16 is rounded at every step, as along a ring.
 template <class Real>
-void add_up(const Sum& sum, std::size_t count) {
-  std::vector<Real> total(count);
-  for (const auto& [rank, part] : sum.parts)
-    for (std::size_t i = 0; i < count; ++i) total[i] += static_cast<const Real*>(part.input)[i];
-  for (const auto& [rank, part] : sum.parts)
-    std::copy(total.begin(), total.end(), static_cast<Real*>(part.output));
+void add_up(const Collective& all, std::size_t elements, std::size_t count, std::size_t offset) {
+  std::vector<Real> total(elements);
+  for (std::size_t i = 0; i < elements; ++i)
+    for (const auto& [rank, part] : all.parts) {
+      const Real term = static_cast<const Real*>(part.input)[i];
+      if constexpr (std::is_same_v<Real, Bf16>)
+        total[i] = rank == 0 ? term : Bf16(static_cast<float>(total[i]) + static_cast<float>(term));
+      else
+        total[i] = rank == 0 ? term : total[i] + term;
+    }
+  for (const auto& [rank, part] : all.parts)
+    std::copy_n(total.begin() + static_cast<std::ptrdiff_t>(offset) * rank, count,
+                static_cast<Real*>(part.output));
+}
+void add_up(const Collective& all, ncclDataType_t type, std::size_t elements, std::size_t count,
+            std::size_t offset) {
+  if (type == ncclFloat64) return add_up<double>(all, elements, count, offset);
+  if (type == ncclBfloat16) return add_up<Bf16>(all, elements, count, offset);
+  add_up<float>(all, elements, count, offset);
+}
+std::size_t bytes_of(ncclDataType_t type) {
+  return type == ncclFloat64 ? 8 : type == ncclFloat32 ? 4 : type == ncclBfloat16 ? 2 : 1;
 }
 
 ncclResult_t misuse() {
@@ -87,7 +108,7 @@ ncclResult_t misuse() {
 
 struct ncclComm {
   std::shared_ptr<Meeting> meeting;
-  int rank = 0, polls_left = 0, sums = 0;
+  int rank = 0, polls_left = 0, collectives = 0;
   bool finalizing = false;
   ncclResult_t failure = ncclSuccess;
   std::function<void()> enqueue;  // the operation under way
@@ -274,28 +295,58 @@ ncclResult_t ncclRecv(void* data, std::size_t count, ncclDataType_t, int peer,
   });
 }
 
+namespace {
+
+// `combine` runs when all members' streams have come here.
+ncclResult_t collective(const void* input, void* output, ncclComm_t communicator,
+                        cudaStream_t stream, std::function<void(const Collective&)> combine) {
+  return begin(communicator, [=, combine = std::move(combine)] {
+    const std::shared_ptr<Meeting> meeting = communicator->meeting;
+    auto& all = meeting->collectives[communicator->collectives++];
+    if (!all) {
+      all = std::make_shared<Collective>();
+      all->left = meeting->size;
+    }
+    const int rank = communicator->rank;
+    // The last member's stream to come here works for all; the event is passed by hand.
+    Runtime::get().submit(stream, {[=, all = all] {
+                                     all->parts[rank] = {input, output};
+                                     if (--all->left > 0) return;
+                                     combine(*all);
+                                     all->done->done = 1;
+                                   },
+                                   nullptr, nullptr, 0});
+    communicator->wait(stream, all->done);
+  });
+}
+
+}  // namespace
+
 ncclResult_t ncclAllReduce(const void* input, void* output, std::size_t count, ncclDataType_t type,
                            ncclRedOp_t, ncclComm_t communicator, cudaStream_t stream) {
   const std::scoped_lock lock(Runtime::get().mutex);
-  return begin(communicator, [=] {
-    const std::shared_ptr<Meeting> meeting = communicator->meeting;
-    auto& sum = meeting->sums[communicator->sums++];
-    if (!sum) {
-      sum = std::make_shared<Sum>();
-      sum->left = meeting->size;
-    }
-    const int rank = communicator->rank;
-    // The last member's stream to come here adds up for all; the event is passed by hand.
-    Runtime::get().submit(stream, {[=, sum = sum] {
-                                     sum->parts[rank] = {input, output};
-                                     if (--sum->left > 0) return;
-                                     if (type == ncclFloat64)
-                                       add_up<double>(*sum, count);
-                                     else
-                                       add_up<float>(*sum, count);
-                                     sum->done->done = 1;
-                                   },
-                                   nullptr, nullptr, 0});
-    communicator->wait(stream, sum->done);
+  return collective(input, output, communicator, stream,
+                    [=](const Collective& all) { add_up(all, type, count, count, 0); });
+}
+
+ncclResult_t ncclReduceScatter(const void* input, void* output, std::size_t output_count,
+                               ncclDataType_t type, ncclRedOp_t, ncclComm_t communicator,
+                               cudaStream_t stream) {
+  const std::scoped_lock lock(Runtime::get().mutex);
+  return collective(input, output, communicator, stream, [=](const Collective& all) {
+    add_up(all, type, output_count * all.parts.size(), output_count, output_count);
+  });
+}
+
+ncclResult_t ncclAllGather(const void* input, void* output, std::size_t input_count,
+                           ncclDataType_t type, ncclComm_t communicator, cudaStream_t stream) {
+  const std::scoped_lock lock(Runtime::get().mutex);
+  return collective(input, output, communicator, stream, [=](const Collective& all) {
+    const std::size_t bytes = input_count * bytes_of(type);
+    for (const auto& [from, source] : all.parts)
+      for (const auto& [to, target] : all.parts)
+        std::memmove(
+            static_cast<std::byte*>(target.output) + static_cast<std::size_t>(from) * bytes,
+            source.input, bytes);
   });
 }

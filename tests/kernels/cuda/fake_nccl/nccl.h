@@ -22,7 +22,7 @@ enum ncclResult_t {
   ncclRemoteError = 6,
   ncclInProgress = 7,
 };
-enum ncclDataType_t { ncclChar = 0, ncclFloat32 = 7, ncclFloat64 = 8 };
+enum ncclDataType_t { ncclChar = 0, ncclFloat32 = 7, ncclFloat64 = 8, ncclBfloat16 = 9 };
 enum ncclRedOp_t { ncclSum = 0 };
 
 struct ncclConfig_t {
@@ -48,3 +48,8 @@ ncclResult_t ncclRecv(void* data, std::size_t count, ncclDataType_t type, int pe
                       ncclComm_t communicator, cudaStream_t stream);
 ncclResult_t ncclAllReduce(const void* input, void* output, std::size_t count, ncclDataType_t type,
                            ncclRedOp_t operation, ncclComm_t communicator, cudaStream_t stream);
+ncclResult_t ncclReduceScatter(const void* input, void* output, std::size_t output_count,
+                               ncclDataType_t type, ncclRedOp_t operation, ncclComm_t communicator,
+                               cudaStream_t stream);
+ncclResult_t ncclAllGather(const void* input, void* output, std::size_t input_count,
+                           ncclDataType_t type, ncclComm_t communicator, cudaStream_t stream);
