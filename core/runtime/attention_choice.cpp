@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
-#include <cstdlib>
 #include <sstream>
 
 #include "core/base/text.h"
@@ -88,24 +86,15 @@ void measure(AttentionTrial& trial, kernels::Backend& backend, AttentionLength& 
   length.library_seconds = median(seconds[1]);
 }
 
-// Rank 0's times, in hexadecimal digits that lose nothing, and refusal.
+// Rank 0's times and refusal.
 void take_from_rank_0(comm::Group& all, AttentionLength& length) {
-  char times[96];
-  std::snprintf(times, sizeof times, "%a %a ", length.own_seconds, length.library_seconds);
-  const std::string theirs =
-      all.all_gather(times + length.refusal,
-                     [&] {
-                       return concat("timing attention of ", length.tokens, " tokens over ",
-                                     length.keys, " keys on rank 0");
-                     })
-          .front();
-  const char* rest = theirs.c_str();
-  for (double* seconds : {&length.own_seconds, &length.library_seconds}) {
-    char* end = nullptr;
-    *seconds = std::strtod(rest, &end);
-    rest = end + 1;
-  }
-  length.refusal = rest;
+  const auto what = [&] {
+    return concat("timing attention of ", length.tokens, " tokens over ", length.keys,
+                  " keys on rank 0");
+  };
+  all.broadcast(length.own_seconds, 0, what);
+  all.broadcast(length.library_seconds, 0, what);
+  all.broadcast(length.refusal, 0, what);
 }
 
 }  // namespace
@@ -172,8 +161,8 @@ AttentionChoice choose_attention(const JobPlan& job, kernels::Backend& backend, 
                                  std::span<std::byte> idle, std::size_t reserved_bytes,
                                  const std::optional<AttentionChoice>& stored,
                                  std::vector<std::string>& notes) {
-  const std::string device =
-      all.all_gather(backend.device->description(), [] { return "comparing the devices"; }).front();
+  std::string device = backend.device->description();
+  all.broadcast(device, 0, [] { return "taking rank 0's device"; });
   AttentionChoice choice = attention_of(job, device);
   bool reuse = false;
   if (stored) {

@@ -21,9 +21,8 @@ Evaluator::Evaluator(const config::Config& config, runtime::RankRuntime& runtime
       seq_length_(config.training.seq_length) {
   const std::int64_t mine =
       samples ? samples->evaluation_batches(config.training.eval_iters) : std::int64_t{0};
-  for (const std::string& count : all.all_gather(
-           std::to_string(mine), [] { return "comparing the size of the validation share"; }))
-    batches_ = std::max<std::int64_t>(batches_, std::stoll(count));
+  batches_ = std::ranges::max(
+      all.all_gather(mine, [] { return "comparing the size of the validation share"; }));
 }
 
 std::optional<Evaluation> Evaluator::run(std::int64_t step) {

@@ -1,6 +1,7 @@
 #include "core/train/measured_timeline.h"
 
-#include <cstring>
+#include <span>
+#include <vector>
 
 namespace seq1f1b::train {
 
@@ -9,15 +10,9 @@ simulate::Timeline measured_timeline(const runtime::StageLoop& loop, comm::Group
   std::vector<Span> mine;
   if (loop.timed_every() == 1)
     for (const runtime::ActionTimes& times : loop.times()) mine.push_back({times.begin, times.end});
-  std::string packed(mine.size() * sizeof(Span), '\0');
-  if (!mine.empty()) std::memcpy(packed.data(), mine.data(), packed.size());
-  std::vector<std::vector<Span>> spans;
-  for (const std::string& bytes : all.all_gather(
-           packed, [] { return std::string("gathering the measured times of the last pass"); })) {
-    std::vector<Span>& of_rank = spans.emplace_back(bytes.size() / sizeof(Span));
-    if (!of_rank.empty()) std::memcpy(of_rank.data(), bytes.data(), bytes.size());
-  }
-  return simulate::timeline_of(std::move(spans));
+  return simulate::timeline_of(all.all_gather(std::span<const Span>(mine), [] {
+    return std::string("gathering the measured times of the last pass");
+  }));
 }
 
 }  // namespace seq1f1b::train

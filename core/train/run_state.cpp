@@ -77,7 +77,8 @@ std::string find_checkpoint(const config::Config& config, comm::Group& all,
     path = checkpoint::find_latest(directory.path(), &notice).value_or("");
     if (!notice.empty()) directory.show(notice);
   });
-  return all.all_gather(path, [] { return "choosing the checkpoint"; }).front();
+  all.broadcast(path, 0, [] { return "choosing the checkpoint"; });
+  return path;
 }
 
 }  // namespace

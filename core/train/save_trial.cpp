@@ -73,7 +73,7 @@ class Trial {
       write_trial(path_of(name, 0));
       base::Disk().sync_directory(folder_);
     });
-    name = all_.all_gather(name, [] { return "trying to save"; }).front();
+    all_.broadcast(name, 0, [] { return "trying to save"; });
     std::string blind;  // this host, where it does not see what another has written
     attempt([&] {
       if (all_.rank() == 0) return;

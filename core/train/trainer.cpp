@@ -121,8 +121,7 @@ void Trainer::make_ring() {
       .unix_nanoseconds =
           std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count(),
       .ranks = world_.size()};
-  all_->broadcast(std::as_writable_bytes(std::span(&start.unix_nanoseconds, 1)), 0,
-                  [] { return std::string("naming this start"); });
+  all_->broadcast(start.unix_nanoseconds, 0, [] { return std::string("naming this start"); });
   agree(*all_, "making the ring of last actions", [&] {
     ring_.emplace(directory_.ring_path(), start, world_.rank());
     // A launcher asks the others to end when it has lost a rank, and need not say so itself. One of
