@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <random>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -76,6 +77,44 @@ Descriptor open_special(const std::string& path) {
     return file;
   }
 }
+
+// A file under a name that nobody has had, beside `path`. Removed with the object unless it was
+// renamed. Errors name `path`, which people know.
+class NewFile {
+ public:
+  explicit NewFile(const std::string& path) : path_(path) {
+    std::random_device random;
+    do {
+      name_ = concat(path, ".tmp.", std::hex, random(), random());
+      file_ = Descriptor(
+          ::open(name_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
+    } while (!file_ && errno == EEXIST);
+    if (!file_) throw_file_error("cannot create a file beside", path);
+  }
+  ~NewFile() {
+    if (!name_.empty()) ::unlink(name_.c_str());
+  }
+  NewFile(const NewFile&) = delete;
+  NewFile& operator=(const NewFile&) = delete;
+
+  void finish(std::string_view contents) {
+    struct stat old {
+    }, mine{};
+    if (::stat(path_.c_str(), &old) == 0 && ::fstat(file_.get(), &mine) == 0 &&
+        old.st_mode != mine.st_mode && ::fchmod(file_.get(), old.st_mode & 0777) != 0)
+      throw_file_error("cannot set the mode of a file beside", path_);
+    write_all(file_.get(), contents, path_);
+    if (::fsync(file_.get()) != 0) throw_file_error("cannot sync", path_);
+    if (file_.close() != 0) throw_file_error("cannot close", path_);
+    if (::rename(name_.c_str(), path_.c_str()) != 0) throw_file_error("cannot replace", path_);
+    name_.clear();
+  }
+
+ private:
+  const std::string path_;
+  std::string name_;
+  Descriptor file_;
+};
 
 void sync_folder(const std::string& path) {
   const Descriptor folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -146,8 +185,11 @@ void atomic_write_file(const std::string& path, std::string_view contents) {
     if (stream == STDOUT_FILENO) std::fflush(stdout);
     return write_all(stream, contents, path);
   }
-  if (!exists || S_ISREG(status.st_mode) || S_ISDIR(status.st_mode))
-    return Disk().replace_file(replaceable_file(path), contents);
+  if (!exists || S_ISREG(status.st_mode) || S_ISDIR(status.st_mode)) {
+    const std::string file = replaceable_file(path);
+    NewFile(file).finish(contents);
+    return sync_folder(parent_of(file));
+  }
   Descriptor file = open_special(path);
   write_all(file.get(), contents, path);
   if (file.close() != 0) throw_file_error("cannot close", path);

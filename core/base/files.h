@@ -37,10 +37,10 @@ std::uint64_t free_space(const std::string& path);
 void require_free_space(const std::string& path, std::uint64_t bytes);
 
 // Writes what a user may have named. A file is replaced atomically: at any moment it has the old
-// contents or the new ones, also after power loss. Whatever else is at `path` stays and is written
-// to: a link leads to the file that is replaced, a device, pipe or standard stream takes the
-// contents. A pipe that nobody reads is refused after two seconds. Two processes must not replace
-// the same path at once.
+// contents or the new ones, also after power loss, and it keeps its mode. No other file is touched:
+// what is written first has a new name beside it, and goes when this fails. Whatever else is at
+// `path` stays and is written to: a link leads to the file that is replaced, a device, pipe or
+// standard stream takes the contents. A pipe that nobody reads is refused after two seconds.
 void atomic_write_file(const std::string& path, std::string_view contents);
 
 // The file that a rename has to replace for contents to appear at `path`: the path itself, or what
@@ -62,7 +62,8 @@ class Disk {
   OutputFile create(const std::string& path) const;                       // "create"
   void write_file(const std::string& path, std::string_view text) const;  // a new file, synced
   // At any moment the file has the old contents or the new ones, also after power loss. Whatever is
-  // at `path` is replaced by a file: of names that are ours alone.
+  // at `path`, and at `path`.tmp, is replaced by a file: of names that are ours alone. Two processes
+  // must not replace the same path at once.
   void replace_file(const std::string& path, std::string_view text) const;
   // "make_directory"; parents too, may exist. Each new one is synced into its parent.
   void make_directory(const std::string& path) const;

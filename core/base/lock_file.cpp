@@ -20,7 +20,8 @@
 namespace seq1f1b::base {
 namespace {
 
-// The holder writes its name just after it has taken the lock.
+// The holder writes its name just after it has taken the lock; until then the file is empty, or
+// names one that is gone.
 constexpr int kNameTries = 20;
 constexpr std::chrono::milliseconds kNamePause{10};
 
@@ -36,8 +37,13 @@ int set_lock(int file, short type) {
   return ::fcntl(file, F_OFD_SETLK, &whole) == 0 ? 0 : errno;
 }
 
-// Of a file that holds none: without a pid.
-Holder read_holder(int file) {
+// What a lock's file says at one moment.
+struct Written {
+  Holder holder;         // without a pid where it names none
+  bool foreign = false;  // something else is written there
+};
+
+Written read_holder(int file) {
   std::array<char, 1024> bytes{};
   const ssize_t count = ::pread(file, bytes.data(), bytes.size(), 0);
   std::istringstream lines(std::string(bytes.data(), count > 0 ? std::size_t(count) : 0));
@@ -51,7 +57,7 @@ Holder read_holder(int file) {
     if (key == "start") holder.start = value;
     if (key == "job") holder.job = value;
   }
-  return holder;
+  return {.holder = holder, .foreign = count > 0 && holder.pid == 0};
 }
 
 void write_holder(int file, const std::string& path, const std::string& text) {
@@ -64,10 +70,9 @@ bool runs(const Holder& holder) {
   return ::kill(static_cast<pid_t>(holder.pid), 0) == 0 || errno == EPERM;
 }
 
-[[noreturn]] void refuse(const std::string& what, const Holder& holder) {
+[[noreturn]] void refuse(const std::string& what, const std::string& user) {
   throw ConfigError(concat(
-      what, " is in use by ",
-      holder.pid > 0 ? describe(holder) : std::string("another job, which has just begun"),
+      what, " is in use by ", user,
       ": two jobs in one would destroy each other's work. Wait for it, end it, or name another "
       "one; removing the lock's file does not help"));
 }
@@ -79,11 +84,27 @@ struct stat status_of(int file, const std::string& path) {
 }
 
 // What lies there is emptied in the end: only files that this program has made.
-void require_ours(int file, const std::string& path, const Holder& last) {
-  const struct stat status = status_of(file, path);
-  if (!S_ISREG(status.st_mode) || (status.st_size > 0 && last.pid == 0))
-    throw DataError(
-        concat(path, " is no lock of this program's, whose file has this name: move it"));
+void require_ours(bool ours, const std::string& path) {
+  if (ours) return;
+  throw DataError(concat(path, " is no lock of this program's, whose file has this name: move it"));
+}
+
+// Somebody else holds the lock of the open file.
+[[noreturn]] void refuse_held(int file, const std::string& path, const std::string& what,
+                              const std::string& host) {
+  const auto is_gone = [&](const Holder& holder) { return holder.host == host && !runs(holder); };
+  Written there = read_holder(file);
+  for (int tries = 0; (there.holder.pid == 0 || is_gone(there.holder)) && tries < kNameTries;
+       ++tries) {
+    std::this_thread::sleep_for(kNamePause);
+    there = read_holder(file);
+  }
+  require_ours(!there.foreign, path);
+  if (there.holder.pid == 0) refuse(what, "another job, which has just begun");
+  if (is_gone(there.holder))
+    refuse(what, concat("another job, whose name is not known (the last one, ",
+                        describe(there.holder), ", is gone)"));
+  refuse(what, describe(there.holder));
 }
 
 }  // namespace
@@ -118,23 +139,15 @@ LockFile::LockFile(const std::string& path, const std::string& what, const Holde
       file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666)) {
   if (!file_) throw_file_error("cannot open", path);
   const int refusal = lock(file_.get());
-  Holder last = read_holder(file_.get());
-  require_ours(file_.get(), path, last);
-  if (refusal == EAGAIN) {
-    for (int tries = 0; last.pid == 0 && tries < kNameTries; ++tries) {
-      std::this_thread::sleep_for(kNamePause);
-      last = read_holder(file_.get());
-    }
-    file_.close();
-    refuse(what, last);
-  }
+  require_ours(S_ISREG(status_of(file_.get(), path).st_mode), path);
+  // The destructor does not run after a refusal: the holder's file stays as it is.
+  if (refusal == EAGAIN) refuse_held(file_.get(), path, what, holder.host);
+  const auto [last, foreign] = read_holder(file_.get());
+  require_ours(!foreign, path);
   const bool here = last.pid > 0 && last.host == holder.host;
   if (refusal != 0) {
     const bool other = last.pid > 0 && !(here && last.pid == holder.pid);
-    if (other && here && runs(last)) {
-      file_.close();
-      refuse(what, last);
-    }
+    if (other && here && runs(last)) refuse(what, describe(last));
     notice_ =
         concat("the file system of ", what, " has no locks (",
                std::generic_category().message(refusal), "): nobody notices another job in it");

@@ -217,7 +217,7 @@ void require_replaceable(const std::string& prefix) {
 
 Draft::Draft(const base::Disk& disk, const std::string& prefix) {
   require_replaceable(prefix);
-  const PrefixLock lock(prefix + ".lock");
+  const PrefixLock lock(prefix);
   if (lock.held()) Replacement(disk, prefix).clear_abandoned();
   // Other machines have the same process ids.
   name_ = concat(prefix, ".tmp.", ::getpid(), ".", std::hex, std::random_device{}(),
@@ -237,7 +237,7 @@ Draft::~Draft() {
 
 void publish(const base::Disk& disk, const std::string& from, const std::string& prefix,
              bool has_tokenizer) {
-  const PrefixLock lock(prefix + ".lock");
+  const PrefixLock lock(prefix);
   require_replaceable(prefix);
   const Replacement replacement(disk, prefix);
   if (lock.held()) replacement.recover();

@@ -158,7 +158,7 @@ TEST_CASE("prepare says in one line what it cannot do") {
       {"empty --output x", 3, "empty: the input is empty"},
       {"blank --output x", 3, "blank: holds document separators only, no document"},
       {"text --output text/x", 3, "cannot make folder text: "},
-      {"text --output /proc/x", 3, "cannot create /proc/x.lock: "},
+      {"text --output /proc/x", 3, "cannot create /proc/x.seq1f1b.lock: "},
       {"text --output x --tokenizer sentencepiece --vocab-size 5000", 3,
        "a vocabulary of 5000 is too large for this text, which yields at most 284 tokens"},
       {"text --output x --tokenizer sentencepiece --vocab-size 9", 3,

@@ -126,6 +126,41 @@ TEST_CASE("Whatever a user names stays what it is, and is written to") {
   }
 }
 
+TEST_CASE("Replacing a file touches no other, and keeps the file's mode") {
+  const TemporaryFolder folder;
+  const std::string file = folder.file("f"), other = folder.file("f.tmp"), far = folder.file("far");
+  const auto mode_of = [](const std::string& path) {
+    struct stat status {};
+    return ::stat(path.c_str(), &status) == 0 ? status.st_mode & 07777 : 0;
+  };
+  SECTION("a file of the user's beside it") {
+    write_bytes(other, "mine");
+    base::atomic_write_file(file, "new");
+    CHECK(read_bytes(other) == "mine");
+    CHECK(folder.entries() == 2);
+  }
+  SECTION("where a link leads to") {
+    write_bytes(far, "mine");
+    std::filesystem::create_symlink(far, other);
+    base::atomic_write_file(file, "new");
+    CHECK(read_bytes(far) == "mine");
+    CHECK(std::filesystem::is_symlink(other));
+    CHECK(folder.entries() == 3);
+  }
+  SECTION("a new file's mode is the mask's, an old one's its own") {
+    const mode_t mask = ::umask(027);
+    base::atomic_write_file(file, "new");
+    CHECK(mode_of(file) == 0640);
+    for (const mode_t mode : {0600, 0666, 0755}) {
+      REQUIRE(::chmod(file.c_str(), mode) == 0);
+      base::atomic_write_file(file, "newer");
+      CHECK(mode_of(file) == mode);
+    }
+    ::umask(mask);
+  }
+  CHECK(read_bytes(file).starts_with("new"));
+}
+
 TEST_CASE("A replaced file has the old text until the rename, and the folder is synced after it") {
   const TemporaryFolder folder;
   const std::string path = folder.file("f");
@@ -175,10 +210,10 @@ TEST_CASE("A write that the system refuses half-way is an error") {
     ::setrlimit(RLIMIT_FSIZE, &limit);
     const std::string message =
         message_of<DataError>([&] { base::atomic_write_file(path, std::string(5000, 'x')); });
-    ::_exit(message == "cannot write " + path + ".tmp: File too large" ? 0 : 1);
+    ::_exit(message == "cannot write " + path + ": File too large" ? 0 : 1);
   }
   int status = 0;
   REQUIRE(::waitpid(child, &status, 0) == child);
   CHECK(status == 0);
-  CHECK_FALSE(std::filesystem::exists(path));
+  CHECK(folder.entries() == 0);
 }

@@ -1,13 +1,19 @@
 #include "core/base/lock_file.h"
 
 #include <fcntl.h>
+#include <sched.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <memory>
+#include <new>
+#include <thread>
 
 #include "kernels/common/errors.h"
 #include "tests/catch.h"
@@ -81,6 +87,99 @@ TEST_CASE("a lock whose holder was killed is taken over, and this is said") {
         "RUN is taken over: process 41 on node7 (job 77), started 2025-01-31T12:00:00Z, is gone "
         "without giving it back");
   for (const int end : ready) ::close(end);
+}
+
+TEST_CASE("who comes while the holder still writes its name hears of it, not of the one before") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("lock");
+  const std::string host = base::this_process().host, dead = concat(dead_process());
+  for (const bool stale : {false, true}) {
+    // On a busy machine the name may come too late; only a defect makes that so every time.
+    std::string heard;
+    for (int tries = 0;
+         tries < 20 && heard.find(concat("process ", ::getpid())) == std::string::npos; ++tries) {
+      write_bytes(path, stale ? concat("host ", host, "\npid ", dead, "\n") : "");
+      std::thread writer;
+      const auto held = [&](int) {
+        writer = std::thread([&] {
+          std::this_thread::sleep_for(std::chrono::milliseconds(15));
+          write_bytes(path, concat("host ", host, "\npid ", ::getpid(), "\nstart now\njob \n"));
+        });
+        return EAGAIN;
+      };
+      heard = refusal(path, holder(host, 41), held);
+      writer.join();
+    }
+    CAPTURE(stale, heard);
+    CHECK(heard.starts_with(concat("RUN is in use by process ", ::getpid(), " on ", host)));
+  }
+  write_bytes(path, concat("host ", host, "\npid ", dead, "\nstart then\njob \n"));
+  CHECK(refusal(path, holder(host, 41), [](int) { return EAGAIN; })
+            .starts_with(concat("RUN is in use by another job, whose name is not known (the last "
+                                "one, process ",
+                                dead, " on ", host, ", started then, is gone)")));
+}
+
+namespace {
+
+// Two processes that do the same at the same time, again and again.
+struct Pair {
+  static constexpr int kRounds = 1000;
+  std::atomic<int> arrived{0};
+  std::atomic<int> held{0}, refused{0}, wrong{0};
+
+  // Until both are there for the `count`th time.
+  void meet(int count) {
+    ++arrived;
+    while (arrived < 2 * count) ::sched_yield();
+  }
+
+  void run(const std::string& path, const std::string& dead) {
+    int meeting = 0;
+    const base::Holder me = base::this_process();
+    for (int round = 0; round < kRounds; ++round) {
+      meet(++meeting);
+      std::unique_ptr<LockFile> lock;
+      try {
+        lock = std::make_unique<LockFile>(concat(path, round), "RUN", me);
+        ++held;
+      } catch (const ConfigError& error) {
+        const bool blames_dead =
+            std::string(error.what()).starts_with(concat("RUN is in use by process ", dead, " "));
+        ++(blames_dead ? wrong : refused);
+      } catch (const std::exception&) {
+        ++wrong;
+      }
+      meet(++meeting);
+    }
+  }
+};
+
+}  // namespace
+
+TEST_CASE("of two that come at once one gets the lock, and the other hears who has it") {
+  const TemporaryFolder folder(memory_parent());
+  const std::string dead = concat(dead_process());
+  for (int round = 1; round < Pair::kRounds; round += 2)  // the others are new
+    write_bytes(folder.file(concat("lock", round)),
+                concat("host ", base::this_process().host, "\npid ", dead, "\n"));
+  void* shared =
+      ::mmap(nullptr, sizeof(Pair), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(shared != MAP_FAILED);
+  Pair* pair = new (shared) Pair;
+  std::array<pid_t, 2> children{};
+  for (pid_t& child : children) {
+    child = ::fork();
+    if (child == 0) {
+      pair->run(folder.file("lock"), dead);
+      ::_exit(0);
+    }
+  }
+  for (const pid_t child : children) ::waitpid(child, nullptr, 0);
+  CHECK(pair->held == Pair::kRounds);
+  CHECK(pair->refused == Pair::kRounds);
+  CHECK(pair->wrong == 0);
+  ::munmap(shared, sizeof(Pair));
 }
 
 TEST_CASE("what a holder has started does not keep its lock") {

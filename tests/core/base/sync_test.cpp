@@ -48,6 +48,11 @@ TEST_CASE("A written file is synced, and a replaced one with its folder") {
   synced.clear();
   disk.sync_directory(folder.path());
   CHECK(synced == Paths{folder.path()});
+  synced.clear();
+  base::atomic_write_file(folder.file("f"), "z");
+  REQUIRE(synced.size() == 2);
+  CHECK(synced[0].starts_with(folder.file("f.tmp.")));
+  CHECK(synced[1] == folder.path());
 }
 
 TEST_CASE("New folders are synced into the folders that name them") {

@@ -1,5 +1,6 @@
 // The three files of a token set appear together or not at all: the writing is stopped, or fails,
 // at each of its steps on the disk, one after the other, and several write the same prefix at once.
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -285,13 +286,54 @@ TEST_CASE("links, folders and devices are not replaced") {
 TEST_CASE("a lock is waited for, not for ever, and leaves no file") {
   const TemporaryFolder folder(memory_parent());
   {
-    const PrefixLock lock(folder.file("x.lock"));
+    const PrefixLock lock(folder.file("x"));
     CHECK(lock.held());
     CHECK(message_of<DataError>([&] {
-            PrefixLock second(folder.file("x.lock"), 0.02);
+            PrefixLock second(folder.file("x"), 0.02);
           }).find("another process has held this lock for 0.02 s") != std::string::npos);
   }
   CHECK(folder.entries() == 0);
+}
+
+TEST_CASE("a lock leaves files alone that are not its own") {
+  const TemporaryFolder folder(memory_parent());
+  const std::string prefix = folder.file("Cargo"), lock = prefix + ".seq1f1b.lock";
+  write_bytes(prefix + ".lock", "mine");
+  write_set(prefix, 1);
+  CHECK(read_bytes(prefix + ".lock") == "mine");
+  const std::string refusal =
+      lock + " is no lock of this program's, whose file has this name: move it";
+  const auto refused = [&] { return message_of<DataError>([&] { write_set(prefix, 2); }); };
+  SECTION("something is written there") {
+    write_bytes(lock, "mine");
+    CHECK(refused() == refusal);
+    CHECK(read_bytes(lock) == "mine");
+  }
+  SECTION("a link") {
+    write_bytes(folder.file("empty"), "");
+    for (const char* target : {"empty", "none"}) {
+      fs::remove(lock);
+      fs::create_symlink(target, lock);
+      CHECK(refused() == refusal);
+      CHECK(fs::is_symlink(lock));
+    }
+    CHECK(fs::exists(folder.file("empty")));
+    CHECK_FALSE(fs::exists(folder.file("none")));
+  }
+  SECTION("a pipe") {
+    REQUIRE(::mkfifo(lock.c_str(), 0600) == 0);
+    CHECK(refused() == refusal);
+    CHECK(fs::is_fifo(lock));
+  }
+  SECTION("another's, put there while the lock was held") {
+    {
+      const PrefixLock held(prefix);
+      fs::remove(lock);
+      write_bytes(lock, "");
+    }
+    CHECK(fs::exists(lock));
+  }
+  CHECK(content_of(prefix) == 1);
 }
 
 TEST_CASE("no file gets its name before it, and what came before it, is on the disk") {
