@@ -8,19 +8,6 @@
 namespace seq1f1b::data {
 namespace {
 
-// The first field in which two tokenizers differ, as "kind: bytes and sentencepiece"; empty for the
-// same tokenizer.
-std::string difference(const Tokenizer& a, const Tokenizer& b) {
-  const std::string ours = a.to_json(), theirs = b.to_json();
-  if (ours == theirs) return "";
-  const auto left = nlohmann::ordered_json::parse(ours);
-  const auto right = nlohmann::ordered_json::parse(theirs);
-  for (const char* field : {"kind", "vocab_size", "end_of_document", "document_separator"})
-    if (left.at(field) != right.at(field))
-      return concat(field, ": ", left.at(field).dump(), " and ", right.at(field).dump());
-  return "their models";
-}
-
 // What a prefix of data.train is instead of one, and how to get one; empty: nothing.
 std::string prefix_problem(const std::string& prefix) {
   std::error_code unknown;  // what cannot be examined is reported when it is opened
@@ -51,6 +38,17 @@ std::string prefix_problem(const std::string& prefix) {
 }
 
 }  // namespace
+
+std::string difference(const Tokenizer& a, const Tokenizer& b) {
+  const std::string ours = a.to_json(), theirs = b.to_json();
+  if (ours == theirs) return "";
+  const auto left = nlohmann::ordered_json::parse(ours);
+  const auto right = nlohmann::ordered_json::parse(theirs);
+  for (const char* field : {"kind", "vocab_size", "end_of_document", "document_separator"})
+    if (left.at(field) != right.at(field))
+      return concat(field, ": ", left.at(field).dump(), " and ", right.at(field).dump());
+  return "their models";
+}
 
 FoundTokenizer find_tokenizer(const std::string& configured,
                               const std::vector<std::string>& prefixes) {

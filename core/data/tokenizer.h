@@ -41,6 +41,9 @@ struct FoundTokenizer {
 };
 FoundTokenizer find_tokenizer(const std::string& configured,
                               const std::vector<std::string>& prefixes);
+// The first field in which two tokenizers differ, as "kind: bytes and sentencepiece"; empty for the
+// same tokenizer.
+std::string difference(const Tokenizer& a, const Tokenizer& b);
 // From a file or string made of to_json(). Throws DataError.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& path);
 std::unique_ptr<Tokenizer> tokenizer_from_json(const std::string& json, const std::string& source);

@@ -55,7 +55,8 @@ void agree(comm::Group& group, const std::string& what,
   }
 }
 
-void require_equal(comm::Group& group, const std::string& what, const std::string& mine) {
+void require_equal(comm::Group& group, const std::string& what, const std::string& mine,
+                   const std::string& must) {
   const auto all = group.all_gather(mine, [&] { return "comparing the " + what; });
   std::set<int> different;
   for (std::size_t rank = 1; rank < all.size(); ++rank)
@@ -67,8 +68,7 @@ void require_equal(comm::Group& group, const std::string& what, const std::strin
       kExitMismatch,
       concat(comm::rank_names(different), different.size() == 1 ? " differs" : " differ",
              " from rank 0 in ", different.size() == 1 ? "its " : "their ", what, ": rank ", first,
-             " has ", theirs, ", rank 0 has ", ours,
-             "; all ranks must run the same program with the same configuration"));
+             " has ", theirs, ", rank 0 has ", ours, "; all ranks must ", must));
 }
 
 }  // namespace seq1f1b::train

@@ -22,8 +22,9 @@ void agree(comm::Group& group, const std::string& what,
            const std::function<void(comm::Watch&)>& step);
 void agree(comm::Group& group, const std::string& what, const std::function<void()>& step);
 
-// Throws an AgreedError with kExitMismatch, naming the ranks that differ from rank 0 and the first
-// line in which one does, unless `mine` is equal everywhere. Collective.
-void require_equal(comm::Group& group, const std::string& what, const std::string& mine);
+// Throws an AgreedError with kExitMismatch, naming the ranks that differ from rank 0, the first
+// line in which one does and what all ranks must do, unless `mine` is equal everywhere. Collective.
+void require_equal(comm::Group& group, const std::string& what, const std::string& mine,
+                   const std::string& must = "run the same program with the same configuration");
 
 }  // namespace seq1f1b::train

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "core/base/clock.h"
+#include "core/base/text.h"
 #include "core/train/agreement.h"
 #include "core/train/data_identity.h"
 #include "kernels/common/errors.h"
@@ -31,6 +32,21 @@ std::string summary(const config::Config& config, const Samples& samples, const 
                 sizes(samples.validation()));
 }
 
+// A preparation may have replaced all files of a corpus after its tokenizer was read: what was
+// opened is then whole, but text of other numbers.
+void require_unchanged(const config::DataConfig& data, const data::Tokenizer* tokenizer) {
+  const auto now =
+      data::find_tokenizer(data.tokenizer == "auto" ? "" : data.tokenizer, data.train).tokenizer;
+  if (!now && !tokenizer) return;
+  const std::string differs = now && tokenizer ? data::difference(*tokenizer, *now)
+                                               : concat("there was ", tokenizer ? "one" : "none",
+                                                        ", and is ", now ? "one" : "none");
+  if (!differs.empty())
+    throw DataError(concat("data.train: the tokenizer of ", base::join(data.train),
+                           " was replaced while this run started (", differs,
+                           "): start it again when the preparation of the data is done"));
+}
+
 // What a rank sees, by rank; empty where it reads nothing. The first that reads speaks for all.
 std::string agreed_identity(const std::string& mine, comm::Group& all) {
   const auto seen = all.all_gather(mine, [] { return "comparing the data of the ranks"; });
@@ -50,8 +66,9 @@ std::string agreed_identity(const std::string& mine, comm::Group& all) {
 
 }  // namespace
 
-std::unique_ptr<Samples> open_data(const config::Config& config, bool reads, comm::Group& all,
-                                   RunState& state, RunDirectory& directory) {
+std::unique_ptr<Samples> open_data(const config::Config& config, const data::Tokenizer* tokenizer,
+                                   bool reads, comm::Group& all, RunState& state,
+                                   RunDirectory& directory) {
   std::unique_ptr<Samples> samples;
   agree(all, "opening the data", [&](comm::Watch& watch) {
     if (!reads) return;
@@ -62,6 +79,7 @@ std::unique_ptr<Samples> open_data(const config::Config& config, bool reads, com
       directory.note(what);
       told = base::monotonic_seconds();
     });
+    require_unchanged(config.data, tokenizer);
   });
   state.data = agreed_identity(samples ? data_json(config, samples->files()) : "", all);
   const std::string before = data_of_extra(state.extra);

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <optional>
+#include <span>
 #include <utility>
 
+#include "core/base/checksum.h"
 #include "core/base/cores.h"
 #include "core/runtime/backend_choice.h"
 #include "core/runtime/knobs.h"
@@ -34,6 +36,32 @@ std::unique_ptr<data::Tokenizer> load_tokenizer(config::Loaded& loaded) {
     throw ConfigError(concat("model.vocab_size ", model.vocab_size, " is smaller than the ",
                              tokenizer->vocab_size(), " tokens of ", path));
   return std::move(tokenizer);
+}
+
+namespace {
+
+// One line for each thing in which tokenizers differ.
+std::string lines_of(const data::Tokenizer* tokenizer) {
+  if (!tokenizer) return "no tokenizer\n";
+  base::Checksum checksum;
+  const std::string json = tokenizer->to_json();
+  checksum.update(std::as_bytes(std::span(json)));
+  return concat("a tokenizer of the kind ", tokenizer->name(), "\na vocabulary of ",
+                tokenizer->vocab_size(), " tokens\nan end of document of ",
+                tokenizer->token_bytes(tokenizer->end_of_document()),
+                " bytes\na tokenizer of the checksum ", checksum.hex(), "\n");
+}
+
+}  // namespace
+
+std::unique_ptr<data::Tokenizer> load_tokenizer(config::Loaded& loaded, comm::Group& all) {
+  std::unique_ptr<data::Tokenizer> tokenizer;
+  agree(all, "loading the tokenizer", [&] { tokenizer = load_tokenizer(loaded); });
+  require_equal(
+      all, "tokenizer",
+      concat(lines_of(tokenizer.get()), "model.vocab_size: ", loaded.config.model.vocab_size, "\n"),
+      "read the same files, on a file system that they share or from equal copies");
+  return tokenizer;
 }
 
 void choose_device(config::Loaded& loaded, comm::Group& all, RunDirectory& directory) {

@@ -18,6 +18,9 @@ namespace seq1f1b::train {
 // where the model leaves it open. Throws ConfigError where that is not known, or smaller than the
 // tokenizer's, and DataError.
 std::unique_ptr<data::Tokenizer> load_tokenizer(config::Loaded& loaded);
+// The same on every rank. Throws an AgreedError, with kExitMismatch where ranks see different
+// tokenizers. Collective.
+std::unique_ptr<data::Tokenizer> load_tokenizer(config::Loaded& loaded, comm::Group& all);
 
 // Writes the device over runtime.device: auto: a GPU where every rank can use one. Throws an
 // AgreedError where the configuration asks for what is not there. Collective.

@@ -98,7 +98,7 @@ void Trainer::plan() {
         concat("start: rank ", world_.rank(), " of ", world_.size(), ", ", command_line_));
     if (world_.rank() == 0) tell_lost_ranks();
   });
-  agree(*all_, "loading the tokenizer", [&] { tokenizer_ = load_tokenizer(loaded_); });
+  tokenizer_ = load_tokenizer(loaded_, *all_);
   choose_device(loaded_, *all_, directory_);
   agree(*all_, "planning", [&] {
     job_ = runtime::plan_job(loaded_.config,
@@ -146,7 +146,8 @@ void Trainer::set_up() {
       [&](const runtime::RankPlan& plan, std::span<std::byte> idle) {
         choose_attention(job_, plan, idle, backend, *all_, state_, directory_);
       });
-  samples_ = open_data(config, runtime_->needs_samples(), *all_, state_, directory_);
+  samples_ =
+      open_data(config, tokenizer_.get(), runtime_->needs_samples(), *all_, state_, directory_);
   if (samples_) batch_.resize(samples_->batch_tokens());
   step_ = std::make_unique<Step>(job_, *runtime_, *compute_->fabric);
   load_parameters(state_, config, runtime_->store(), backend, compute_->threads, *all_);
@@ -233,10 +234,13 @@ void Trainer::saving_before_data_errors(const std::function<void()>& reading) {
     reading();
   } catch (const AgreedError& error) {
     const bool saves = loaded_.config.checkpoint.save_interval >= 0;
-    if (error.code() == kExitData && saves && state_.step != saved_step_) {
-      require_finite_weights();
-      save();
-    }
+    if (error.code() == kExitData && saves && state_.step != saved_step_) try {
+        require_finite_weights();
+        save();
+      } catch (const AgreedError& second) {
+        throw AgreedError(error.code(), concat(error.what(), "; and the steps since ", saved_step_,
+                                               " could not be saved: ", second.what()));
+      }
     throw;
   }
 }

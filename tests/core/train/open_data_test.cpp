@@ -52,7 +52,7 @@ class Fixture {
   std::unique_ptr<train::Samples> open(RunState& state) {
     SoloGroup alone;
     train::RunDirectory directory(config, 0);
-    return train::open_data(config, true, alone, state, directory);
+    return train::open_data(config, tokenizer.get(), true, alone, state, directory);
   }
   // The exit code and message of opening after what find_state compares; 0 where all is well.
   std::pair<int, std::string> resume(RunState& state) {
@@ -67,6 +67,7 @@ class Fixture {
 
   TemporaryFolder folder;
   config::Config config;
+  std::unique_ptr<data::Tokenizer> tokenizer;  // as the run has found it
 };
 
 }  // namespace
@@ -166,6 +167,38 @@ TEST_CASE("a checkpoint of version 0.1.0 is compared as far as it goes", "[data]
         "training.seq_length is 32 in the checkpoint and 23 in the configuration");
 }
 
+TEST_CASE("data that was prepared anew after its tokenizer was read is refused", "[data]") {
+  Fixture fixture;
+  const std::string a = fixture.folder.file("a");
+  const auto prepare = [&](const char* separator) {
+    data::TokenFileWriter writer(a, 257);
+    for (int document = 0; document < 20; ++document)
+      writer.add_document(std::vector<std::int32_t>(47, document));
+    writer.finish(data::make_byte_tokenizer(separator).get());
+  };
+  fixture.config.model.vocab_size = 257;
+  const auto refusal = [&] {
+    RunState state;
+    return message_of<train::AgreedError>([&] { fixture.open(state); });
+  };
+  const auto replaced = [&](const std::string& how) {
+    return concat("data.train: the tokenizer of ", a, " was replaced while this run started (", how,
+                  "): start it again when the preparation of the data is done");
+  };
+  prepare("\n");
+  CHECK(refusal() == replaced("there was none, and is one"));
+  fixture.tokenizer = data::make_byte_tokenizer("\n");
+  CHECK(refusal() == "(nothing was thrown)");
+  prepare("\n\n");
+  CHECK(refusal() == replaced(R"(document_separator: "\n" and "\n\n")"));
+  std::filesystem::remove(a + ".tokenizer.json");
+  CHECK(refusal() == replaced("there was one, and is none"));
+  // A tokenizer that is configured needs no file beside the data.
+  fixture.config.data.tokenizer = fixture.folder.file("tokenizer.json");
+  base::atomic_write_file(fixture.config.data.tokenizer, fixture.tokenizer->to_json());
+  CHECK(refusal() == "(nothing was thrown)");
+}
+
 TEST_CASE("ranks that see different data end alike", "[data]") {
   Fixture fixture;
   write_corpus(fixture.folder.file("b"), 1);
@@ -180,7 +213,7 @@ TEST_CASE("ranks that see different data end alike", "[data]") {
     train::RunDirectory directory(config, world.rank());
     RunState state;
     try {
-      train::open_data(config, world.rank() != 1, *all, state, directory);
+      train::open_data(config, nullptr, world.rank() != 1, *all, state, directory);
     } catch (const train::AgreedError& error) {
       const std::lock_guard lock(mutex);
       codes.push_back(error.code());
@@ -203,7 +236,7 @@ TEST_CASE("all ranks know what is read, and a file that cannot be read is told b
       train::RunDirectory directory(fixture.config, world.rank());
       RunState state;
       const auto samples =
-          train::open_data(fixture.config, world.rank() == 1, *all, state, directory);
+          train::open_data(fixture.config, nullptr, world.rank() == 1, *all, state, directory);
       const std::lock_guard lock(mutex);
       CHECK((samples != nullptr) == (world.rank() == 1));
       known.push_back(state.data);

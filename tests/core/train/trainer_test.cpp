@@ -1,5 +1,6 @@
 // Whole runs inside one process: what metrics.jsonl and the checkpoints say of every step, against
 // the same steps and evaluations made one by one from their parts.
+#include <atomic>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -237,6 +238,34 @@ TEST_CASE("checkpoints and evaluations can wait for the end, checkpoints for eve
         checkpoint::find_latest(config.checkpoint.directory, nullptr).value_or("none") ==
         (save_interval < 0 ? "none" : config.checkpoint.directory + "/checkpoints/step_00000002"));
   }
+}
+
+TEST_CASE("data that goes away is told, and so is the save that then fails", "[run]") {
+  const TemporaryFolder folder(memory_parent());
+  write_corpus(folder.file("corpus"), *data::make_byte_tokenizer("\n"));
+  config::Config config = config_in(folder);
+  config.training.train_iters = 1'000'000;  // until the data goes
+  config.training.eval_interval = 0;
+  config.optimizer.lr_decay_iters = config.training.train_iters;
+  config.checkpoint.save_interval = 0;
+  std::atomic<bool> over{false};
+  std::thread saboteur([&] {
+    const std::string metrics = config.checkpoint.directory + "/metrics.jsonl";
+    while (!over && read_bytes(metrics).find("\"loss\"") == std::string::npos)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    const std::string checkpoints = config.checkpoint.directory + "/checkpoints";
+    std::filesystem::remove_all(checkpoints);
+    write_bytes(checkpoints, "a file where a folder should be");
+    std::filesystem::resize_file(folder.file("corpus.bin"), 0);
+  });
+  const std::string outcome = train_in_process(config);
+  over = true;
+  saboteur.join();
+  const auto second = outcome.find("; and the steps since 0 could not be saved: ");
+  CAPTURE(outcome);
+  CHECK(outcome.starts_with(folder.file("corpus.bin")));
+  REQUIRE(second != std::string::npos);
+  CHECK(outcome.find("checkpoint of step ", second) != std::string::npos);
 }
 
 TEST_CASE("what fails on one rank fails on all, with its code and its words", "[run]") {
