@@ -136,6 +136,10 @@ std::optional<std::string> find_latest(const std::string& run_directory, std::st
 std::int64_t next_course(const std::string& run_directory);
 // How many complete checkpoints of a course there are.
 std::int64_t count_course(const std::string& run_directory, std::int64_t course);
+// Those of them that the retention removes in their turn when the run goes on from `step`: none
+// after it, no multiples of `keep_every` (0: none are kept for good), no links.
+std::int64_t count_removable(const std::string& run_directory, std::int64_t course,
+                             std::int64_t step, std::int64_t keep_every);
 
 // Calls `use` with the path of find_latest, and again with the then latest where `use` throws a
 // DataError because the retention of a run that goes on has removed the checkpoint meanwhile; that

@@ -52,6 +52,16 @@ std::optional<std::int64_t> course_of(const std::string& path) {
   }
 }
 
+bool is_permanent(std::int64_t step, std::int64_t keep_every) {
+  return keep_every > 0 && step % keep_every == 0;
+}
+
+// Or what cannot be inspected: both are left alone.
+bool is_link(const std::string& path) {
+  std::error_code unknown;
+  return std::filesystem::is_symlink(path, unknown) || unknown;
+}
+
 // How to go on without a damaged checkpoint.
 std::string way_out(const std::vector<StepFolder>& all, const StepFolder& damaged) {
   for (const StepFolder& older : all)
@@ -133,6 +143,15 @@ std::int64_t count_course(const std::string& run_directory, std::int64_t course)
       [&](const StepFolder& folder) { return course_of(folder.path) == course; });
 }
 
+std::int64_t count_removable(const std::string& run_directory, std::int64_t course,
+                             std::int64_t step, std::int64_t keep_every) {
+  return std::ranges::count_if(
+      list_steps(checkpoints_folder(run_directory)), [&](const StepFolder& folder) {
+        return folder.step <= step && !is_permanent(folder.step, keep_every) &&
+               !is_link(folder.path) && course_of(folder.path) == course;
+      });
+}
+
 void apply_retention(const std::string& run_directory, int keep_last, std::int64_t keep_every,
                      const base::Disk& disk) {
   if (keep_last <= 0) return;
@@ -141,10 +160,8 @@ void apply_retention(const std::string& run_directory, int keep_last, std::int64
   const auto course = marker ? course_of(folder + "/" + step_name(*marker)) : 0;
   int before = 0, beyond = 0;  // seen up to the marker's step, and after it
   for (const StepFolder& candidate : list_steps(folder)) {
-    const bool permanent = keep_every > 0 && candidate.step % keep_every == 0;
-    std::error_code unknown;  // then it is left alone, too
-    const bool link = std::filesystem::is_symlink(candidate.path, unknown);
-    if (unknown || link) continue;
+    const bool permanent = is_permanent(candidate.step, keep_every);
+    if (is_link(candidate.path)) continue;
     const auto its_course = course_of(candidate.path);
     if (!its_course || its_course != course) continue;
     // What lies beyond the marker was left behind by going on from an older one: it must not take

@@ -183,6 +183,9 @@ Index parse_index(const std::string& text, const std::string& path) {
     index.state.consumed_samples = root.at("consumed_samples").get<std::int64_t>();
     index.state.consumed_tokens = root.at("consumed_tokens").get<std::int64_t>();
     index.state.course = root.value("course", std::int64_t{0});
+    for (const char* count : {"step", "consumed_samples", "consumed_tokens", "course"})
+      if (root.value(count, std::int64_t{0}) < 0)
+        throw DataError(concat("the field \"", count, "\" is negative: ", root.at(count).dump()));
     index.state.model_json = root.at("model").dump();
     index.state.extra_json = root.at("extra").dump();
     add_files(root.at("files"), index.files);

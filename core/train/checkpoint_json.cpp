@@ -105,9 +105,17 @@ std::optional<Evaluation> evaluation_of_extra(const std::string& extra) {
   const auto stored = nlohmann::ordered_json::parse(extra, nullptr, false);
   if (!stored.is_object() || !stored.contains("evaluation")) return std::nullopt;
   const auto& found = stored["evaluation"];
-  return Evaluation{.loss = found.value("validation_loss", 0.0),
-                    .bits_per_byte = found.value("validation_bits_per_byte", 0.0),
-                    .tokens = found.value("validation_tokens", std::int64_t{0})};
+  Evaluation evaluation;
+  try {
+    found.at("validation_loss").get_to(evaluation.loss);
+    found.at("validation_bits_per_byte").get_to(evaluation.bits_per_byte);
+    found.at("validation_tokens").get_to(evaluation.tokens);
+  } catch (const nlohmann::json::exception& error) {
+    // Version 0.1.0 could save a loss that was not finite, as null.
+    throw DataError(concat("its last evaluation is not understood (", error.what(),
+                           "), as after a divergence: resume from an earlier checkpoint"));
+  }
+  return evaluation;
 }
 
 std::optional<runtime::AttentionChoice> attention_of_extra(const std::string& extra) {

@@ -25,6 +25,22 @@ std::string size_text(const Json& file) {
                 file.value("tokens", Json()).dump(), " tokens");
 }
 
+// Throws DataError where a checkpoint's data section has other fields than data_json gives it.
+void require_understood(const Json& data) {
+  try {
+    data.at("seq_length").get<std::int64_t>();
+    if (!data.at("files").is_array()) throw DataError("\"files\" is no list");
+    for (const Json& file : data["files"]) {
+      for (const char* count : {"documents", "tokens"}) file.at(count).get<std::int64_t>();
+      for (const char* text : {"prefix", "idx_xxh3_64", "bin_xxh3_64"})
+        file.at(text).get<std::string>();
+    }
+  } catch (const std::exception& error) {
+    throw DataError(concat("what it was trained on is not understood: ", error.what(),
+                           "; another program wrote it, or it is damaged"));
+  }
+}
+
 bool same_shares(const Json& stored, const std::string& ours) {
   if (stored == ours) return true;
   try {
@@ -51,7 +67,10 @@ std::string data_json(const config::Config& config, const data::TokenFiles& file
 
 std::string data_of_extra(const std::string& extra) {
   const Json stored = Json::parse(extra, nullptr, false);
-  return stored.is_object() && stored.contains("data") ? stored["data"].dump() : "";
+  if (!stored.is_object() || !stored.contains("data")) return "";
+  const Json& data = stored["data"];
+  require_understood(data);
+  return data.dump();
 }
 
 std::string order_differences(const std::string& extra, std::int64_t tokens_per_sample,
@@ -70,7 +89,10 @@ std::string order_differences(const std::string& extra, std::int64_t tokens_per_
   if (stored.contains("split") && !same_shares(stored["split"], split))
     differ("data.split", stored["split"], split);
   Json length = tokens_per_sample;
-  if (stored.contains("data")) length = stored["data"].value("seq_length", Json(0));
+  if (stored.contains("data")) {
+    require_understood(stored["data"]);
+    length = stored["data"]["seq_length"];
+  }
   if (length != 0 && length != configured.training.seq_length)
     differ("training.seq_length", length, configured.training.seq_length);
   return base::join(sentences, "; ");

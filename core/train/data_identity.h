@@ -18,6 +18,7 @@ std::string data_json(const config::Config& config, const data::TokenFiles& file
 
 // Seed, split and sequence length against a checkpoint's extra state. One that has no data was
 // written by version 0.1.0; `tokens_per_sample` is then what its counts say (0: they do not).
+// Throws DataError as data_of_extra does.
 std::string order_differences(const std::string& extra, std::int64_t tokens_per_sample,
                               const config::Config& configured);
 // The files of two data_json, `mine` against `theirs`, whose owner is called so ("in the
@@ -25,7 +26,8 @@ std::string order_differences(const std::string& extra, std::int64_t tokens_per_
 std::string file_differences(const std::string& mine, const std::string& theirs,
                              const std::string& owner);
 
-// The field "data" of a checkpoint's extra state; empty where there is none.
+// The field "data" of a checkpoint's extra state; empty where there is none. Throws DataError where
+// it is not what data_json makes; the functions above take what this returns.
 std::string data_of_extra(const std::string& extra);
 
 }  // namespace seq1f1b::train

@@ -113,12 +113,17 @@ RunState find_state(const config::Config& config, const data::Tokenizer* tokeniz
     state.consumed_tokens = stored.consumed_tokens;
     course = stored.course;
     state.extra = stored.extra_json;
-    state.evaluation = evaluation_of_extra(stored.extra_json);
-    if (config.runtime.attention == "auto") state.attention = attention_of_extra(stored.extra_json);
     require_same_run(reader, config, tokenizer);
     const std::int64_t tokens_per_sample =
         stored.consumed_samples > 0 ? stored.consumed_tokens / stored.consumed_samples : 0;
-    take_change(state, config, order_differences(stored.extra_json, tokens_per_sample, config));
+    try {
+      state.evaluation = evaluation_of_extra(stored.extra_json);
+      if (config.runtime.attention == "auto")
+        state.attention = attention_of_extra(stored.extra_json);
+      take_change(state, config, order_differences(stored.extra_json, tokens_per_sample, config));
+    } catch (const DataError& error) {
+      throw DataError(concat(state.checkpoint, ": ", error.what()));
+    }
   });
   state.course = find_course(state, course, all, directory);
   return state;

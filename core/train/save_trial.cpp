@@ -147,7 +147,10 @@ Places places(const config::CheckpointConfig& config, std::int64_t step, std::in
   Places places{.rolling = std::min(saved, free), .all = 0};
   std::int64_t permanent = 0;
   if (config.keep_every > 0) {
-    permanent = multiples(std::lcm(interval, config.keep_every), step, train_iters);
+    // Else the least common multiple lies beyond the end, perhaps beyond any number.
+    const std::int64_t factor = interval / std::gcd(interval, config.keep_every);
+    if (factor <= train_iters / config.keep_every)
+      permanent = multiples(factor * config.keep_every, step, train_iters);
     if (last == 1 && train_iters % config.keep_every == 0) ++permanent;
   }
   places.all = std::min(saved, places.rolling + permanent);
@@ -185,7 +188,8 @@ void require_room(const runtime::JobPlan& job, const RunState& state, comm::Grou
   agree(all, "comparing the free space with the checkpoints to come", [&] {
     if (all.rank() != 0) return;
     const std::string folder = checkpoint::checkpoints_folder(directory.path());
-    const std::int64_t existing = checkpoint::count_course(directory.path(), state.course);
+    const std::int64_t existing = checkpoint::count_removable(
+        directory.path(), state.course, state.step, config.checkpoint.keep_every);
     // Each parameter with its two moments.
     const std::uint64_t element_bytes = config::compute_dtype(config.runtime) == "fp64" ? 8 : 4;
     const std::string problem =

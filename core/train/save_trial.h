@@ -24,7 +24,7 @@ struct Places {
   std::int64_t rolling = 0;  // that keep_last keeps, and one being written
   std::int64_t all = 0;      // with those that stay for good (keep_every, keep_last: 0)
 };
-// `existing`: complete checkpoints that there are.
+// `existing`: checkpoints lying there that the retention removes in their turn.
 Places places(const config::CheckpointConfig& config, std::int64_t step, std::int64_t train_iters,
               std::int64_t existing);
 

@@ -246,6 +246,23 @@ TEST_CASE("Retention keeps the newest, the multiples, and everything it does not
   }
 }
 
+TEST_CASE("What a run counts as removable, its retention removes in its turn") {
+  const Run run;
+  run.save({10, 20, 30, 40, 50});
+  save_example(run.folder.path(), 25, 25, {.keep_last = 0, .course = 1});
+  fs::rename(run.step(10), run.folder.file("elsewhere"));
+  fs::create_directory_symlink(run.folder.file("elsewhere"), run.step(10));
+  CHECK(count_removable(run.folder.path(), 0, 50, 0) == 4);
+  CHECK(count_removable(run.folder.path(), 0, 50, 20) == 2);  // 30 and 50
+  CHECK(count_removable(run.folder.path(), 0, 40, 20) == 1);
+  CHECK(count_removable(run.folder.path(), 1, 50, 20) == 1);
+  CHECK(count_removable(run.folder.path(), 2, 50, 0) == 0);
+  save_example(run.folder.path(), 60, 60, {.keep_last = 1, .keep_every = 20});
+  save_example(run.folder.path(), 70, 70, {.keep_last = 1, .keep_every = 20});
+  CHECK(run.names() == Names{"latest", "step_00000010", "step_00000020", "step_00000025",
+                             "step_00000040", "step_00000060", "step_00000070"});
+}
+
 TEST_CASE("Retention leaves another course of the run directory alone") {
   const Run run;
   const auto save = [&](int step, std::int64_t course) {

@@ -1,6 +1,9 @@
 #include "core/train/run_state.h"
 
+#include <array>
+
 #include "core/base/files.h"
+#include "core/checkpoint/index.h"
 #include "core/checkpoint/parameters_io.h"
 #include "core/config/load.h"
 #include "core/parameters/initialise.h"
@@ -113,6 +116,43 @@ TEST_CASE("a save that fails is told with the exit code of the disk", "[train]")
     outcome = concat(static_cast<int>(error.code()), ": ", error.what());
   }
   CHECK(outcome.find(concat(static_cast<int>(kExitData), ": checkpoint of step 0 not saved")) == 0);
+}
+
+TEST_CASE("a checkpoint whose state is not understood is refused by name", "[train]") {
+  const TemporaryFolder folder;
+  const config::Config config = config_in(folder.path());
+  RunState state;
+  state.step = 3;
+  state.evaluation = {.loss = 2.5, .bits_per_byte = 1.25, .tokens = 77};
+  state.data = R"({"seq_length":23,"files":[{"prefix":"a","documents":2,"tokens":9,)"
+               R"("idx_xxh3_64":"ab","bin_xxh3_64":"cd"}]})";
+  const std::string path = saved(config, state, nullptr).checkpoint;
+  CHECK(refusal(config).first == kExitComplete);
+  const std::string index = read_bytes(path + "/index.json");
+  const auto [from, to, why] = GENERATE(values<std::array<std::string, 3>>({
+      {R"("validation_loss":2.5)", R"("validation_loss":null)", "last evaluation"},
+      {R"("validation_tokens":77)", R"("validation_tokens":"many")", "last evaluation"},
+      {R"("validation_loss":2.5)", R"("loss":2.5)", "last evaluation"},
+      {R"("seq_length":23)", R"("seq_length":"long")", "trained on"},
+      {R"("files":[)", R"("others":[)", "trained on"},
+      {R"("files":[{)", R"("files":[7,{)", "trained on"},
+      {R"("prefix":"a")", R"("prefix":{})", "trained on"},
+      {R"("documents":2)", R"("documents":null)", "trained on"},
+      {R"("data":{)", R"("data":7,"other":{)", "trained on"},
+      {R"("step": 3)", R"("step": -3)", "\"step\" is negative: -3"},
+      {R"("consumed_samples": 0)", R"("consumed_samples": -1)", "is negative: -1"},
+      {R"("consumed_tokens": 0)", R"("consumed_tokens": -1)", "is negative: -1"},
+  }));
+  CAPTURE(from, to);
+  std::string altered = index;
+  REQUIRE(index.find(from) != std::string::npos);
+  altered.replace(index.find(from), from.size(), to);
+  write_bytes(path + "/index.json", altered);
+  write_bytes(path + "/COMPLETE", checkpoint::completion_text(altered));
+  const auto [code, message] = refusal(config);
+  CHECK(code == kExitData);
+  CHECK(message.find(path) != std::string::npos);
+  CHECK(message.find(why) != std::string::npos);
 }
 
 TEST_CASE("tensors of another shape are not loaded", "[train]") {
