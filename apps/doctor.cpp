@@ -41,7 +41,8 @@ void print(const runtime::RingContents& ring, std::size_t actions, double newest
 int run_doctor(const DoctorArguments& arguments) {
   const runtime::LastStart last = runtime::read_last_start(arguments.run_directory + "/logs");
   if (last.rings.empty())
-    throw DataError(concat(arguments.run_directory, ": no run directory with logs/rank_*.ring"));
+    throw DataError(concat(arguments.run_directory, ": no run directory with logs/rank_*.ring",
+                           last.left_over.empty() ? "" : " that can be read"));
   double newest = 0;
   for (const auto& ring : last.rings)
     for (const auto& entry : ring.entries) newest = std::max(newest, entry.unix_seconds);
@@ -55,7 +56,8 @@ int run_doctor(const DoctorArguments& arguments) {
   if (const std::string lost = runtime::lost_ranks(last); !lost.empty())
     std::cout << "if nothing of it runs any more, " << lost << "\n";
   if (!last.left_over.empty())
-    std::cout << "not shown, as earlier starts left them: " << base::join(last.left_over) << "\n";
+    std::cout << "not shown, as earlier starts left them or they cannot be read: "
+              << base::join(last.left_over) << "\n";
   return kExitComplete;
 }
 

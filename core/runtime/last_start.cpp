@@ -18,16 +18,20 @@ constexpr std::size_t kMostNamed = 3;
 
 LastStart read_last_start(const std::string& folder) {
   namespace fs = std::filesystem;
+  LastStart last;
   std::map<std::string, RingContents> rings;  // by name, which sorts them by rank
   std::error_code error;
   for (fs::directory_iterator file(folder, error), end; !error && file != end;
        file.increment(error))
-    if (file->path().extension() == ".ring")
-      rings.emplace(file->path().stem().string(), read_action_ring(file->path().string()));
+    if (file->path().extension() == ".ring") try {
+        rings.emplace(file->path().stem().string(), read_action_ring(file->path().string()));
+      } catch (const DataError&) {  // another version's, or one that was just being made
+        last.left_over.push_back(file->path().stem().string());
+      }
   if (error && error != std::errc::no_such_file_or_directory)
     throw DataError(concat("cannot look into ", folder, ": ", error.message()));
 
-  LastStart last;
+  std::ranges::sort(last.left_over);
   if (rings.empty()) return last;
   const auto newest = std::ranges::max_element(rings, {}, [](const auto& named) {
     const RingContents& ring = named.second;
@@ -40,6 +44,7 @@ LastStart read_last_start(const std::string& folder) {
     else
       last.left_over.push_back(name);
   }
+  std::ranges::sort(last.left_over);
   return last;
 }
 

@@ -9,12 +9,13 @@ namespace seq1f1b::runtime {
 
 struct LastStart {
   ActionRing::Start start;
-  std::vector<RingContents> rings;     // of its ranks, ascending; some may be missing
-  std::vector<std::string> left_over;  // names of rings of other starts, e.g. "rank_00003"
+  std::vector<RingContents> rings;  // of its ranks, ascending; some may be missing
+  // Names of rings of other starts, and of files that cannot be read as rings, e.g. "rank_00003".
+  std::vector<std::string> left_over;
 };
 
 // The start that rank 0's ring names, or, without one, the newest. `folder`: RUN/logs. No rings
-// where there are none; throws DataError where the folder or a ring of it cannot be read.
+// where there are none; throws DataError where the folder cannot be read.
 LastStart read_last_start(const std::string& folder);
 
 // "the forward of micro-batch 3, segment 1 (step 12)", or "before its first action".

@@ -93,7 +93,7 @@ layouts)
   run 0 "$program" doctor run
   (($(grep -c '^rank [01]: came to the end' out) == 2 && $(grep -c '^rank ' out) == 2)) ||
     fail "doctor does not show the ranks of the last start alone"
-  says 'not shown, as earlier starts left them: rank_00002, rank_00003$'
+  says 'not shown, as earlier starts left them or they cannot be read: rank_00002, rank_00003$'
   # As many tokens, but another meaning of the last one.
   run 0 "$program" prepare text.txt --output other --tokenizer bytes --document-separator 'x'
   train 2 2 training.train_iters=8 data.train="[other]"
