@@ -98,8 +98,16 @@ class Replacement {
     } catch (const std::exception& error) {
       give_up(mark, error.what());
     }
-    sync();
-    remove(mark.old_name);
+    try {
+      sync();
+    } catch (const DataError& error) {
+      throw DataError(concat(error.what(), "; the new files of ", prefix_,
+                             " stand, but may not survive a power loss"));
+    }
+    try {
+      remove(mark.old_name);
+    } catch (const DataError&) {  // the next one tries again
+    }
   }
 
  private:

@@ -39,8 +39,9 @@ class Draft {
 // complete and synced, the names of `prefix`, and syncs the folder. A tokenizer file of the prefix
 // goes when the new set has none. One process at a time, which a lock file ensures where the file
 // system has locks; a mixture that arises without them is refused by its record. Throws DataError;
-// then the old files stand as they stood, or the message says where they are. `from` is the name of
-// a draft of the prefix.
+// then the old files stand as they stood, or the message says where they are, or that the new ones
+// stand but may not survive a power loss. Old files that cannot be removed stay for the next one to
+// publish the prefix. `from` is the name of a draft of the prefix.
 void publish(const base::Disk& disk, const std::string& from, const std::string& prefix,
              bool has_tokenizer);
 
