@@ -27,6 +27,11 @@ void print_error(const std::string& message) {
   std::cerr << concat("seq1f1b: error: ", message, "\n") << std::flush;
 }
 
+std::string with_rank(const std::string& message) {
+  const Launch launch = read_launch();
+  return launch.world_size > 1 ? concat("rank ", launch.rank, ": ", message) : message;
+}
+
 std::optional<Error> failure_of(const std::function<void()>& check) {
   try {
     check();
@@ -42,7 +47,7 @@ std::optional<Error> failure_of(const std::function<void()>& check) {
 
 int refuse(const Error& failure) {
   if (comm::can_join(std::getenv)) return train::run_without(failure);
-  if (read_launch().rank == 0) print_error(failure.what());
+  print_error(with_rank(failure.what()));
   return failure.code();
 }
 

@@ -19,11 +19,16 @@ void require_output();
 // Prints "seq1f1b: error: MESSAGE" to standard error.
 void print_error(const std::string& message);
 
+// With "rank N: " before it, where this is one of several ranks: they can fail for reasons of their
+// own.
+std::string with_rank(const std::string& message);
+
 // What `check` throws, as an Error; nothing when all is well.
 std::optional<Error> failure_of(const std::function<void()>& check);
 
 // The end of a rank that cannot begin: the job says it once, whichever ranks it concerns
-// (train::run_without), and all return the code. Where MPI cannot join the ranks, rank 0 speaks.
+// (train::run_without), and all return the code. Where MPI cannot join the ranks, each that fails
+// speaks for itself.
 int refuse(const Error& failure);
 
 // Of a command that is one process: true among several ranks, where each would do the same and

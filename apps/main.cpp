@@ -194,9 +194,11 @@ int end_of_parsing(const CLI::App& app, const CLI::ParseError& error) {
 
 int run(int argc, char** argv) {
   CLI::App app("Pre-trains GPT models with sequence-level pipeline parallelism", "seq1f1b");
-  app.set_version_flag("--version", concat("seq1f1b " SEQ1F1B_VERSION ", commit ",
-                                           kernels::build_commit(), ", ", kernels::build_compiler(),
-                                           ", instruction set ", kernels::cpu_instruction_set()));
+  // Made where it is asked for, since it fails where the instruction set cannot be had.
+  app.set_version_flag("--version", [] {
+    return concat("seq1f1b " SEQ1F1B_VERSION ", commit ", kernels::build_commit(), ", ",
+                  kernels::build_compiler(), ", instruction set ", kernels::cpu_instruction_set());
+  });
   std::string section;
   CLI::Option* help_config =
       app.add_option("--help-config", section, "Print all configuration keys, or one section's")
@@ -226,12 +228,6 @@ int run(int argc, char** argv) {
   if (comm::can_join(std::getenv)) return refuse(ConfigError("no command (see seq1f1b --help)"));
   if (read_launch().rank == 0) std::cerr << app.help();
   return kExitConfiguration;
-}
-
-// Ranks can fail for reasons of their own: each says which it is.
-std::string with_rank(const std::string& message) {
-  const Launch launch = read_launch();
-  return launch.world_size > 1 ? concat("rank ", launch.rank, ": ", message) : message;
 }
 
 // A standard stream that the caller has closed would be the next file that is opened: lines for

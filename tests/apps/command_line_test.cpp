@@ -33,6 +33,17 @@ TEST_CASE("help and version end well") {
       std::regex_search(version.output, std::regex(", commit ([0-9a-f]{12}(-dirty)?|unknown), ")));
 }
 
+TEST_CASE("an instruction set that cannot be had breaks only what asks for it") {
+  for (const std::string& arguments : {std::string("--help"), "train " + kTiny + " --print-config",
+                                       "plan " + kTiny + " model.vocab_size=257"}) {
+    CAPTURE(arguments);
+    CHECK(run_shell("SEQ1F1B_INSTRUCTION_SET=sse9 seq1f1b " + arguments).code == 0);
+  }
+  const Outcome version = run_shell("SEQ1F1B_INSTRUCTION_SET=sse9 seq1f1b --version");
+  CHECK(version.code == 2);
+  CHECK(contains(version, "sse9"));
+}
+
 TEST_CASE("a wrong command line ends with exit code 2 and one line") {
   struct Sample {
     std::string arguments, message;
@@ -125,17 +136,17 @@ TEST_CASE("a printed configuration is a configuration that prints the same") {
   CHECK(std::stoi(outcome.output) >= 4);
 }
 
-TEST_CASE("where MPI cannot join the ranks the first reports a wrong configuration, all return 2") {
+TEST_CASE("where MPI cannot join the ranks each reports a wrong configuration with its number") {
   const std::string train = "seq1f1b train " + kTiny + " model.num_layers=0";
   for (const std::string variables :
        {"OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_RANK=", "SLURM_STEP_NUM_TASKS=4 SLURM_PROCID="}) {
     CAPTURE(variables);
-    const Outcome first = run_shell("export " + variables + "0; " + train);
-    CHECK(first.code == 2);
-    CHECK(contains(first, "model.num_layers: must be 1 to 65536, not 0"));
-    const Outcome other = run_shell("export " + variables + "3; " + train);
-    CHECK(other.code == 2);
-    CHECK(other.output.empty());
+    for (const std::string rank : {"0", "3"}) {
+      const Outcome outcome = run_shell("export " + variables + rank + "; " + train);
+      CHECK(outcome.code == 2);
+      CHECK(outcome.output.starts_with("seq1f1b: error: rank " + rank + ": command line: "));
+      CHECK(contains(outcome, "model.num_layers: must be 1 to 65536, not 0"));
+    }
   }
 }
 
