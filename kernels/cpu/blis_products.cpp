@@ -7,15 +7,27 @@
 // its plain C kernels for models that it does not know.
 #include <omp.h>
 
-#include <blis.h>
 #include <algorithm>
 #include <atomic>
 #include <vector>
 
 #include "kernels/common/errors.h"
+#include "kernels/cpu/blis_kernels.h"
 #include "kernels/cpu/products.h"
 
 namespace seq1f1b::kernels::cpu {
+
+cntx_t* blis_kernels(arch_t processor) {
+  bli_init();
+  if (bli_gks_lookup_id(processor) == nullptr)
+    throw Error(kExitUnexpected,
+                concat("the BLIS of this program lacks the kernels \"", bli_arch_string(processor),
+                       "\": install one that has those of all processors of this kind (Debian, "
+                       "Ubuntu: libblis-serial-dev; from source: `configure x86_64` or `arm64`), "
+                       "and build again"));
+  return const_cast<cntx_t*>(bli_gks_lookup_nat_cntx(processor));
+}
+
 namespace {
 
 // Below this the fork of a team of threads, a few microseconds, would not be repaid.
@@ -24,21 +36,21 @@ constexpr double kLeastFlopsPerThread = 250e3;
 // BLIS's kernels for an instruction set, and the multiples in which its register blocks count the
 // rows and columns of c.
 struct Kernels {
-  cntx_t* context;  // read only, which versions before 1.0 do not say
+  cntx_t* context;
   std::int64_t row_unit, column_unit;
 };
 
 Kernels choose_kernels(Isa isa) {
-  bli_init();
-  const auto of = [](arch_t arch) { return const_cast<cntx_t*>(bli_gks_lookup_nat_cntx(arch)); };
 #if defined(__x86_64__)
   // AVX2's serve AVX-512 as well where oneDNN is kept from it.
-  if (isa != Isa::kBaseline) return {of(BLIS_ARCH_HASWELL), 6, 16};
+  if (isa != Isa::kBaseline) return {blis_kernels(BLIS_ARCH_HASWELL), 6, 16};
   // SSE3 is all that the kernels need, which every processor of this kind but the very first have.
-  return {of(__builtin_cpu_supports("sse3") ? BLIS_ARCH_PENRYN : BLIS_ARCH_GENERIC), 4, 8};
+  return {blis_kernels(__builtin_cpu_supports("sse3") ? BLIS_ARCH_PENRYN : BLIS_ARCH_GENERIC), 4,
+          8};
 #else
   (void)isa;
-  return {of(bli_arch_query_id()), 8, 16};
+  bli_init();
+  return {blis_kernels(bli_arch_query_id()), 8, 16};
 #endif
 }
 
