@@ -41,7 +41,7 @@ packages=(
   libopenmpi-dev openmpi-bin
   libyaml-cpp-dev libcli11-dev nlohmann-json3-dev catch2
   libblis-serial-dev libdnnl-dev libsentencepiece-dev sentencepiece libxxhash-dev
-  bible-kjv
+  bible-kjv python3-numpy
 )
 
 if ! command -v dpkg-query >/dev/null; then
