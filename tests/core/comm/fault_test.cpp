@@ -114,10 +114,12 @@ TEST_CASE("ranks of a job that disagree on a message's size are told so") {
 }
 
 TEST_CASE("an exception with messages under way keeps its exit code") {
-  const Outcome outcome = run_fault("thrown", 60);
-  INFO(outcome.output);
-  CHECK(outcome.exit_code == kExitData);
-  CHECK(outcome.says("truncated at byte 4096"));
+  for (const char* fault : {"thrown", "thrown_in_sum"}) {
+    const Outcome outcome = run_fault(fault, 60);
+    INFO(fault << ": " << outcome.output);
+    CHECK(outcome.exit_code == kExitData);
+    CHECK(outcome.says("truncated at byte 4096"));
+  }
 }
 
 TEST_CASE("a single process needs no launcher, nor a folder to write to") {

@@ -110,6 +110,20 @@ void thrown(World& world) {
   sleep_long();
 }
 
+// An exception leaves a sum to which the other member has not come, and whose messages are so long
+// that they wait for it.
+void thrown_in_sum(World& world) {
+  std::vector<float> values(1'000'000);
+  const auto group = world.make_tensor_group(std::array<int, 2>{0, 1}, 4 * values.size());
+  if (world.rank() == 0) {
+    group->start_all_reduce_sum(
+        kernels::Tensor(values.data(), kernels::Dtype::kF32, {std::int64_t{1'000'000}}),
+        testing::nothing_special);
+    throw DataError("rank 0: tokens.bin: truncated at byte 4096");
+  }
+  sleep_long();
+}
+
 void unfinished(World& world) {
   if (world.rank() == 0) {
     testing::Ring ring(1, 100);
@@ -136,6 +150,7 @@ int main(int argc, char** argv) {
                                                           {"too_short", too_short},
                                                           {"too_long", too_long},
                                                           {"thrown", thrown},
+                                                          {"thrown_in_sum", thrown_in_sum},
                                                           {"unfinished", unfinished},
                                                           {"fine", fine}};
   WorldOptions options;

@@ -22,7 +22,8 @@ bool comes_true(const Condition& condition) {
 
 }  // namespace
 
-TEST_CASE("a communicator of one member starts, adds up, parts, and can be aborted", "[nccl]") {
+TEST_CASE("a communicator of one member starts, adds up, gathers, parts, and can be aborted",
+          "[nccl]") {
   const std::vector<NamedBackend> back_ends = back_ends_under_test();
   if (back_ends.empty()) return;
   const Backend backend = back_ends.front().make();
@@ -43,9 +44,17 @@ TEST_CASE("a communicator of one member starts, adds up, parts, and can be abort
     device.upload(memory.data(), numbers.data(), numbers.size() * sizeof(double));
     device.record(*uploaded);
     communicator->wait(*uploaded);
-    communicator->all_reduce_sum(
-        Tensor(memory.data(), Dtype::kF64, {static_cast<std::int64_t>(numbers.size())}));
-    REQUIRE(comes_true([&] { return communicator->ready(); }));
+    // The types only tell NCCL how to read the same bytes: of one member nothing is added.
+    for (const Dtype dtype : {Dtype::kF64, Dtype::kF32, Dtype::kBf16}) {
+      const std::size_t bytes = numbers.size() * sizeof(double);
+      const Tensor values(memory.data(), dtype,
+                          {static_cast<std::int64_t>(bytes / dtype_bytes(dtype))});
+      for (const auto collective : {&Communicator::all_reduce_sum,
+                                    &Communicator::reduce_scatter_sum, &Communicator::all_gather}) {
+        (communicator.get()->*collective)(values);
+        REQUIRE(comes_true([&] { return communicator->ready(); }));
+      }
+    }
     communicator->record(*added);
     CHECK(comes_true([&] { return added->done(); }));
     CHECK(communicator->failure() == "");
