@@ -131,6 +131,36 @@ TEST_CASE("a collective that nobody waits for has no deadline") {
   CHECK(patient);
 }
 
+// Its messages are taken back before its memory goes, so a member that comes later finds nothing.
+TEST_CASE("a collective that an exception ended counts as not started") {
+  std::vector<std::string> failures;
+  const bool named = testing::at_some_deadline([&](double deadline) {
+    auto worlds = make_in_process_worlds(2, with_deadline(deadline));
+    std::promise<void> thrown;
+    failures = run_ranks(worlds, [&](World& world) {
+      std::vector<float> values(2);
+      const kernels::Tensor tensor(values.data(), kernels::Dtype::kF32, {2});
+      const auto bucket = [] { return std::string("reducing bucket 3 of step 4"); };
+      try {
+        const auto group =
+            world.make_tensor_group(std::vector<int>{0, 1}, TensorGroup::kInFlightBytes);
+        if (world.rank() == 1) thrown.get_future().wait();
+        const auto sum = group->start_all_reduce_sum(tensor, bucket);
+        // Its messages are on the way by then, or else the test shows nothing this time.
+        if (world.rank() == 0) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        if (world.rank() == 0) throw DataError("a damaged file");
+        group->wait(sum, bucket);
+      } catch (const DataError&) {
+        thrown.set_value();
+      }
+    });
+    return failures[0].empty() &&
+           contains(failures[1], "s for rank 0 while reducing bucket 3 of step 4");
+  });
+  INFO(failures[0] << "; " << failures[1]);
+  CHECK(named);
+}
+
 TEST_CASE("members that disagree on the size of a collective are told so") {
   auto worlds = make_in_process_worlds(2, with_deadline(60));
   const auto failures = run_ranks(worlds, [](World& world) {

@@ -235,6 +235,33 @@ void in_flight(Site& site) {
   }
 }
 
+// Of unequal length, so that what is free is not always in one piece, up to all that the group was
+// made for.
+void unequal_in_flight(Site& site) {
+  World& world = site.world;
+  const std::vector<int> members = everyone(world);
+  constexpr std::size_t kShort = 1600, kLong = 2 * kShort;
+  const std::vector<float> some = values_of<float>(world.rank(), kShort);
+  const std::vector<float> more = values_of<float>(world.rank(), kLong);
+  Values<float> first(site, some), second(site, some), longer(site, more);
+  const auto group = site.fabric.make_group(members, (kShort + kLong) * sizeof(float));
+  site.fabric.connect();
+  for (int round = 0; round < 6; ++round) {
+    first.upload(some);
+    second.upload(some);
+    longer.upload(more);
+    const auto one = group->start_all_reduce_sum(first.tensor(), nothing_special);
+    const auto two = group->start_all_reduce_sum(second.tensor(), nothing_special);
+    group->wait(one, nothing_special);
+    const auto three = group->start_all_reduce_sum(longer.tensor(), nothing_special);
+    check_sum(site, members, kShort, 0, first.read());
+    group->wait(two, nothing_special);
+    check_sum(site, members, kShort, 0, second.read());
+    group->wait(three, nothing_special);
+    check_sum(site, members, kLong, 0, longer.read());
+  }
+}
+
 // Rank 0 has its result while the others do anything but wait for theirs.
 void moves_by_itself(Site& site) {
   World& world = site.world;
@@ -257,16 +284,20 @@ void moves_by_itself(Site& site) {
   check_sum(site, members, count, 0, first.read());
 }
 
-// A group that goes waits for what nobody has waited for.
+// A group that goes waits for what nobody has waited for: the others get what it owes them.
 void left_in_flight(Site& site) {
   const std::vector<int> members = everyone(site.world);
-  const std::vector<float> mine = values_of<float>(site.world.rank(), 5000 * members.size());
-  const Values<float> values(site, mine);
+  const std::size_t count = 5000 * members.size();
+  const std::vector<float> mine = values_of<float>(site.world.rank(), count);
+  const Values<float> values(site, mine), again(site, mine);
   for (int time = 0; time < 2; ++time) {
     const auto group = site.fabric.make_group(members);
     site.fabric.connect();
     group->start_reduce_scatter_sum(values.tensor(), nothing_special);
-    group->start_all_reduce_sum(values.tensor(), nothing_special);
+    const auto sum = group->start_all_reduce_sum(again.tensor(), nothing_special);
+    if (site.world.rank() == 0 || time > 0) continue;
+    group->wait(sum, nothing_special);
+    check_sum(site, members, count, 0, again.read());
   }
 }
 
@@ -342,6 +373,7 @@ std::vector<Body> tensor_group_bodies() {
   return {{"tensors are summed in queue order", all_reduces},
           {"shards are summed and gathered in queue order", shards_of_all_types},
           {"several collectives are in flight", in_flight},
+          {"collectives of unequal length are in flight", unequal_in_flight},
           {"a collective moves while nobody waits", moves_by_itself},
           {"a group waits for what is in flight", left_in_flight},
           {"an exception ends what is in flight", thrown_in_flight},
