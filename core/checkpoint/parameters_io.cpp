@@ -138,7 +138,7 @@ void save_parameters(Writer& writer, const parameters::Store& store, kernels::De
     std::vector<StoredTensor> tensors;
     std::size_t bytes = 0;
     for (std::size_t i = first; i < last; ++i) {
-      if (!rows[i].owner) continue;
+      if (!rows[i].has_first_use) continue;
       for (Part& part : parts_of(store, rows[i])) {
         tensors.push_back({.name = rows[i].info.name + part.suffix,
                            .dtype = part.tensor.dtype,

@@ -11,7 +11,6 @@
 
 namespace seq1f1b::model {
 
-using parameters::Axis;
 using parameters::Initializer;
 using parameters::ParameterInfo;
 using parameters::Site;
@@ -69,27 +68,23 @@ class Rows {
   Rows(Table& table, const ModelSpec& spec, Use use, std::string file, std::string prefix)
       : table_(table), spec_(spec), use_(use), file_(std::move(file)), prefix_(std::move(prefix)) {}
 
-  // Weight [out, in] of a linear layer; `shard_axis` as tensor parallelism will cut it.
-  void weight(const std::string& name, std::int64_t out, std::int64_t in, Axis out_axis,
-              Axis in_axis, int shard_axis, double deviation, bool fused = false) {
+  // Weight [out, in] of a linear layer.
+  void weight(const std::string& name, std::int64_t out, std::int64_t in, double deviation,
+              bool fused = false) {
     ParameterInfo row = base(name);
     row.shape = {out, in};
-    row.axes = {out_axis, in_axis};
-    row.shard_axis = shard_axis;
     row.standard_deviation = deviation;
     row.fused_with_previous = fused;
     table_.push_back(std::move(row));
   }
-  void bias(const std::string& name, std::int64_t out, Axis axis, int shard_axis,
-            bool fused = false) {
+  void bias(const std::string& name, std::int64_t out, bool fused = false) {
     if (!spec_.bias) return;
-    vector(name, out, axis, Initializer::kZeros);
-    table_.back().shard_axis = shard_axis;
+    vector(name, out, Initializer::kZeros);
     table_.back().fused_with_previous = fused;
   }
   void norm(const std::string& name) {
-    vector(name + ".weight", spec_.hidden, Axis::kHidden, Initializer::kOnes);
-    if (spec_.norm_bias()) vector(name + ".bias", spec_.hidden, Axis::kHidden, Initializer::kZeros);
+    vector(name + ".weight", spec_.hidden, Initializer::kOnes);
+    if (spec_.norm_bias()) vector(name + ".bias", spec_.hidden, Initializer::kZeros);
   }
 
  private:
@@ -100,10 +95,9 @@ class Rows {
     row.file = file_;
     return row;
   }
-  void vector(const std::string& name, std::int64_t size, Axis axis, Initializer initializer) {
+  void vector(const std::string& name, std::int64_t size, Initializer initializer) {
     ParameterInfo row = base(name);
     row.shape = {size};
-    row.axes = {axis};
     row.initializer = initializer;
     row.decay = false;
     table_.push_back(std::move(row));
@@ -124,28 +118,23 @@ void block_rows(Table& table, const ModelSpec& spec, int block) {
   const std::int64_t kv_width = spec.kv_heads * spec.head_dim;
 
   rows.norm("norm1");
-  rows.weight("attention.query.weight", spec.query_width(), spec.hidden, Axis::kHeads,
-              Axis::kHidden, 0, std);
-  rows.weight("attention.key.weight", kv_width, spec.hidden, Axis::kKvHeads, Axis::kHidden, 0, std,
-              true);
-  rows.weight("attention.value.weight", kv_width, spec.hidden, Axis::kKvHeads, Axis::kHidden, 0,
-              std, true);
-  rows.bias("attention.query.bias", spec.query_width(), Axis::kHeads, 0);
-  rows.bias("attention.key.bias", kv_width, Axis::kKvHeads, 0, true);
-  rows.bias("attention.value.bias", kv_width, Axis::kKvHeads, 0, true);
-  rows.weight("attention.output.weight", spec.hidden, spec.query_width(), Axis::kHidden,
-              Axis::kHeads, 1, residual_std);
-  rows.bias("attention.output.bias", spec.hidden, Axis::kHidden, -1);
+  rows.weight("attention.query.weight", spec.query_width(), spec.hidden, std);
+  rows.weight("attention.key.weight", kv_width, spec.hidden, std, true);
+  rows.weight("attention.value.weight", kv_width, spec.hidden, std, true);
+  rows.bias("attention.query.bias", spec.query_width());
+  rows.bias("attention.key.bias", kv_width, true);
+  rows.bias("attention.value.bias", kv_width, true);
+  rows.weight("attention.output.weight", spec.hidden, spec.query_width(), residual_std);
+  rows.bias("attention.output.bias", spec.hidden);
 
   rows.norm("norm2");
   const bool gated = spec.activation == Activation::kSwiglu;
-  if (gated)
-    rows.weight("ffn.gate.weight", spec.ffn, spec.hidden, Axis::kFfn, Axis::kHidden, 0, std);
-  rows.weight("ffn.up.weight", spec.ffn, spec.hidden, Axis::kFfn, Axis::kHidden, 0, std, gated);
-  if (gated) rows.bias("ffn.gate.bias", spec.ffn, Axis::kFfn, 0);
-  rows.bias("ffn.up.bias", spec.ffn, Axis::kFfn, 0, gated);
-  rows.weight("ffn.down.weight", spec.hidden, spec.ffn, Axis::kHidden, Axis::kFfn, 1, residual_std);
-  rows.bias("ffn.down.bias", spec.hidden, Axis::kHidden, -1);
+  if (gated) rows.weight("ffn.gate.weight", spec.ffn, spec.hidden, std);
+  rows.weight("ffn.up.weight", spec.ffn, spec.hidden, std, gated);
+  if (gated) rows.bias("ffn.gate.bias", spec.ffn);
+  rows.bias("ffn.up.bias", spec.ffn, gated);
+  rows.weight("ffn.down.weight", spec.hidden, spec.ffn, residual_std);
+  rows.bias("ffn.down.bias", spec.hidden);
 }
 
 }  // namespace
@@ -158,18 +147,14 @@ std::int64_t logit_rows(const ModelSpec& spec, std::int64_t rows) {
 Table parameter_table(const ModelSpec& spec) {
   Table table;
   Rows embedding(table, spec, Use{Site::kEmbedding, 0}, "embedding", "embedding.");
-  embedding.weight("token.weight", spec.vocab, spec.hidden, Axis::kVocab, Axis::kHidden, 0,
-                   spec.init_std);
+  embedding.weight("token.weight", spec.vocab, spec.hidden, spec.init_std);
   if (spec.tied) table.back().uses.push_back(Use{Site::kHead, 0});
   if (spec.positions > 0)
-    embedding.weight("position.weight", spec.positions, spec.hidden, Axis::kPositions,
-                     Axis::kHidden, -1, spec.init_std);
+    embedding.weight("position.weight", spec.positions, spec.hidden, spec.init_std);
   for (int block = 0; block < spec.layers; ++block) block_rows(table, spec, block);
   Rows head(table, spec, Use{Site::kHead, 0}, "head", "");
   head.norm("final_norm");
-  if (!spec.tied)
-    head.weight("head.weight", spec.vocab, spec.hidden, Axis::kVocab, Axis::kHidden, 0,
-                spec.init_std);
+  if (!spec.tied) head.weight("head.weight", spec.vocab, spec.hidden, spec.init_std);
   return table;
 }
 

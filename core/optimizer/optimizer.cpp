@@ -20,7 +20,8 @@ std::size_t Optimizer::scratch_bytes(const StepSums& sums) {
 }
 
 Optimizer::Optimizer(const config::OptimizerConfig& config, const parameters::Store& store,
-                     const StepSums& sums, kernels::Backend& backend, std::byte* scratch)
+                     const StepSums& sums, kernels::Backend& backend, std::byte* scratch,
+                     const parameters::Replica& replica)
     : config_(config),
       store_(store),
       backend_(backend),
@@ -29,15 +30,17 @@ Optimizer::Optimizer(const config::OptimizerConfig& config, const parameters::St
       device_step_(reinterpret_cast<kernels::AdamWParams*>(device_sums_ + sums.size())),
       image_(sums.size() + kStepDoubles),
       host_(*backend.device, read_back_bytes()),
-      finished_(backend.device->make_event()) {
-  for (const auto& row : store.layout().rows()) {
+      finished_(backend.device->make_event()),
+      updated_(store.layout().pieces(store.updated())),
+      counted_(store.layout().counts_in_norm(replica)) {
+  for (const auto& piece : updated_) {
     kernels::AdamwTensor tensor;
-    tensor.weight = store.weight(row);
-    tensor.master = store.master(row);
-    tensor.gradient = store.gradient(row);
-    tensor.first_moment = store.first_moment(row);
-    tensor.second_moment = store.second_moment(row);
-    tensor.weight_decay = row.info.decay ? config.weight_decay : 0.0;
+    tensor.weight = store.weight(piece);
+    tensor.master = store.master(piece);
+    tensor.gradient = store.gradient(piece);
+    tensor.first_moment = store.first_moment(piece);
+    tensor.second_moment = store.second_moment(piece);
+    tensor.weight_decay = store.layout().rows()[piece.row].info.decay ? config.weight_decay : 0.0;
     tensors_.push_back(tensor);
   }
 }
@@ -73,9 +76,10 @@ void Optimizer::begin_step(std::int64_t number, double learning_rate, const doub
   std::memcpy(image_.data() + layout_.size(), &constants, sizeof constants);
   backend_.device->upload(device_sums_, image_.data(), image_.size() * sizeof(double));
 
-  for (const auto& row : store_.layout().rows())
-    if (row.owner)
-      backend_.ops->sum_of_squares(store_.gradient(row), device_sums_ + row.table_index);
+  const auto rows = store_.layout().rows();
+  for (const auto& piece : counted_)
+    backend_.ops->sum_of_squares(store_.gradient(piece),
+                                 device_sums_ + rows[piece.row].table_index);
   if (loss_sum) backend_.device->copy(device_sums_ + layout_.tensors, loss_sum, sizeof(double));
 }
 
@@ -94,7 +98,7 @@ const kernels::AdamWParams& Optimizer::outcome() const {
 }
 
 std::string Optimizer::first_not_finite() {
-  using View = kernels::Tensor (parameters::Store::*)(const parameters::LocalParameter&) const;
+  using View = kernels::Tensor (parameters::Store::*)(const parameters::Piece&) const;
   struct Part {
     const char* suffix;
     View view;
@@ -105,11 +109,14 @@ std::string Optimizer::first_not_finite() {
   std::vector<double> squares(layout_.tensors);
   for (const Part& part : kParts) {
     const auto rows = store_.layout().rows();
-    for (const auto& row : rows)
-      backend_.ops->sum_of_squares((store_.*part.view)(row), device_sums_ + row.table_index);
+    for (const auto& piece : updated_)
+      backend_.ops->sum_of_squares((store_.*part.view)(piece),
+                                   device_sums_ + rows[piece.row].table_index);
     backend_.device->download(squares.data(), device_sums_, squares.size() * sizeof(double));
-    for (const auto& row : rows)
+    for (const auto& piece : updated_) {
+      const auto& row = rows[piece.row];
       if (!std::isfinite(squares[row.table_index])) return row.info.name + part.suffix;
+    }
   }
   return "";
 }

@@ -1,5 +1,5 @@
 #pragma once
-// AdamW over the parameters of one rank, and the end of a step on the device: norm, clipping and
+// AdamW over the parameters that one rank updates (Store::updated), and the end of a step on the device: norm, clipping and
 // update are issued one behind the other, and the host learns of their outcome by one read-back
 // that nothing waits for. Knows the parameter table, no model.
 #include <cstddef>
@@ -17,8 +17,8 @@
 namespace seq1f1b::optimizer {
 
 // The values that all ranks add up at the end of a step, in one fp64 vector: the squares of every
-// tensor's gradient in the order of the table, which its owner fills in and all others leave zero,
-// so that the norm has the same bits in every layout; the loss; and whatever else has to travel.
+// tensor's gradient in the order of the table, which the rank that counts it (Layout::counts_in_norm)
+// fills in and all others leave zero, so that the norm has the same bits wherever the stages lie; the loss; and whatever else has to travel.
 struct StepSums {
   std::size_t tensors = 0;  // rows of the table, whichever rank holds them
   std::size_t others = 0;
@@ -30,9 +30,12 @@ class Optimizer {
   // Device bytes for the sums and the step's constants.
   static std::size_t scratch_bytes(const StepSums& sums);
 
-  // `scratch`: scratch_bytes of device memory, aligned as tensors are.
+  // `scratch`: scratch_bytes of device memory, aligned as tensors are. `replica`: which one this
+  // rank is of those that hold the store's layout; it decides what is counted here, the store what
+  // is updated. Before begin_step the gradients of both have to be added up over the replicas.
   Optimizer(const config::OptimizerConfig& config, const parameters::Store& store,
-            const StepSums& sums, kernels::Backend& backend, std::byte* scratch);
+            const StepSums& sums, kernels::Backend& backend, std::byte* scratch,
+            const parameters::Replica& replica = {});
 
   void zero_gradients();
   // Adds up the accumulators of tensors that are used more than once on this rank, in use order.
@@ -73,7 +76,8 @@ class Optimizer {
   std::vector<double> image_;
   kernels::HostBuffer host_;  // where the tail arrives
   std::unique_ptr<kernels::Event> finished_;
-  std::vector<kernels::AdamwTensor> tensors_;
+  std::vector<parameters::Piece> updated_, counted_;
+  std::vector<kernels::AdamwTensor> tensors_;  // for each of updated_
 };
 
 }  // namespace seq1f1b::optimizer

@@ -7,6 +7,7 @@
 // the weight is its rounded copy.
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "core/parameters/layout.h"
@@ -21,19 +22,23 @@ struct StoreBytes {
   std::size_t weights = 0, gradients = 0, masters = 0, moments = 0;
   std::size_t total() const { return weights + gradients + masters + moments; }
 };
+// `updated`: the elements that this rank updates, whose masters and moments it holds; a shard of the
+// layout, absent the whole of it. Weights and gradients are always whole.
 StoreBytes store_bytes(const Layout& layout, kernels::Dtype compute, kernels::Dtype accumulate,
-                       Purpose purpose);
+                       Purpose purpose, const std::optional<Range>& updated = {});
 
 class Store {
  public:
   // `memory`: store_bytes(...).total() bytes of device memory, aligned as tensors are. Contents are
   // undefined until initialised or loaded.
   Store(Layout layout, kernels::Dtype compute, kernels::Dtype accumulate, Purpose purpose,
-        std::byte* memory);
+        std::byte* memory, const std::optional<Range>& updated = {});
 
   const Layout& layout() const { return layout_; }
   Purpose purpose() const { return purpose_; }
+  const Range& updated() const { return updated_; }
 
+  // Whole rows. Of masters and moments only those that lie in updated() as a whole.
   kernels::Tensor weight(const LocalParameter& row) const;
   bool has_masters() const { return masters_ != nullptr; }
   kernels::Tensor master(const LocalParameter& row) const;  // absent without masters
@@ -44,6 +49,14 @@ class Store {
   kernels::Tensor first_moment(const LocalParameter& row) const;
   kernels::Tensor second_moment(const LocalParameter& row) const;
 
+  // The same of pieces, as they lie in updated(): [count], of a whole row in its own shape.
+  kernels::Tensor weight(const Piece& piece) const;
+  kernels::Tensor master(const Piece& piece) const;
+  kernels::Tensor parameter(const Piece& piece) const;
+  kernels::Tensor gradient(const Piece& piece) const;  // of the first local use
+  kernels::Tensor first_moment(const Piece& piece) const;
+  kernels::Tensor second_moment(const Piece& piece) const;
+
   // `rows` consecutive rows starting with `name` as one operand, concatenated along their first
   // dimension (q, k, v; gate, up). All but the first must be fused with their predecessors.
   kernels::Tensor fused_weight(std::string_view name, int rows) const;
@@ -51,18 +64,24 @@ class Store {
 
   kernels::Tensor all_gradients() const;  // flat, every accumulator
   kernels::Tensor all_moments() const;    // flat, both
-  // Weights become their masters, rounded. Does nothing without masters.
+  // The weights in updated() become their masters, rounded. Does nothing without masters.
   void round_masters(kernels::Ops& ops) const;
 
  private:
   kernels::Tensor view(std::byte* base, kernels::Dtype dtype, std::int64_t offset,
                        const ParameterInfo& row) const;
+  kernels::Tensor view(std::byte* base, kernels::Dtype dtype, std::int64_t offset,
+                       const Piece& piece) const;
+  // Where an element of the flat layout lies among the masters or in a moment.
+  std::int64_t held(std::int64_t element, std::int64_t count) const;
+  const LocalParameter& row_of(const Piece& piece) const { return layout_.rows()[piece.row]; }
   kernels::Tensor fused(std::byte* base, kernels::Dtype dtype, std::string_view name,
                         int rows) const;
 
   Layout layout_;
   kernels::Dtype compute_, accumulate_;
   Purpose purpose_;
+  Range updated_;
   std::byte *weights_ = nullptr, *gradients_ = nullptr, *masters_ = nullptr, *moments_ = nullptr;
 };
 

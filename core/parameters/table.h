@@ -7,7 +7,6 @@
 
 namespace seq1f1b::parameters {
 
-enum class Axis : std::uint8_t { kHeads, kKvHeads, kFfn, kVocab, kHidden, kPositions };
 enum class Initializer : std::uint8_t { kNormal, kZeros, kOnes };
 
 // A place in the model that reads the tensor: the embedding, block `index`, or the head.
@@ -21,8 +20,6 @@ struct Use {
 struct ParameterInfo {
   std::string name;                 // canonical: "layers.7.attention.query.weight"
   std::vector<std::int64_t> shape;  // whole, unpadded
-  std::vector<Axis> axes;           // one per dimension
-  int shard_axis = -1;              // which dimension tensor parallelism will cut; -1: replicated
   Initializer initializer = Initializer::kNormal;
   double standard_deviation = 0;     // kNormal
   bool decay = true;                 // weight decay applies (not to norms and biases)

@@ -155,7 +155,7 @@ Outcome train(const runtime::JobPlan& job, On on, int steps, int threads, const 
         const std::lock_guard lock(mutex);
         const auto& store = context.runtime.store();
         for (const auto& row : store.layout().rows()) {
-          if (!row.owner) continue;
+          if (!row.has_first_use) continue;
           outcome.parameters[row.info.name] =
               values_of(store.parameter(row), *context.backend.device);
           outcome.gradients[row.info.name] =

@@ -17,22 +17,27 @@ namespace {
 // All parameters of a tiny model: weights 2, gradients 3, moments 0.
 class Fixture {
  public:
-  explicit Fixture(const config::OptimizerConfig& config, On on = On::kReference)
-      : backend(make_backend(on)), layout_(every_row()) {
+  // `replica`: of as many as there are shards, which updates its shard; else the whole.
+  explicit Fixture(const config::OptimizerConfig& config, On on = On::kReference,
+                   const parameters::Replica& replica = {}, int shards = 1)
+      : backend(make_backend(on)), layout_(every_row(shards)) {
     const auto training = parameters::Purpose::kTraining;
+    const parameters::Range updated =
+        replica.count == 1 ? layout_.whole() : layout_.shard(replica.index);
     memory = kernels::DeviceBuffer(
         *backend.device,
-        parameters::store_bytes(layout_, backend.compute, backend.accumulate, training).total());
+        parameters::store_bytes(layout_, backend.compute, backend.accumulate, training, updated)
+            .total());
     const optimizer::StepSums sums{.tensors = layout_.rows().size(), .others = 2};
     scratch_ = kernels::DeviceBuffer(*backend.device, optimizer::Optimizer::scratch_bytes(sums));
     store = std::make_unique<parameters::Store>(layout_, backend.compute, backend.accumulate,
-                                                training, memory.data());
-    optimizer =
-        std::make_unique<optimizer::Optimizer>(config, *store, sums, backend, scratch_.data());
+                                                training, memory.data(), updated);
+    optimizer = std::make_unique<optimizer::Optimizer>(config, *store, sums, backend,
+                                                       scratch_.data(), replica);
     std::memset(memory.data(), 0, memory.bytes());  // what lies between the tensors, too
     backend.ops->fill(store->all_gradients(), 3);
-    for (const auto& row : layout_.rows()) backend.ops->fill(store->parameter(row), 2);
-    store->round_masters(*backend.ops);
+    for (const auto& row : layout_.rows()) backend.ops->fill(store->weight(row), 2);
+    for (const auto& piece : layout_.pieces(updated)) backend.ops->fill(store->parameter(piece), 2);
   }
   std::int64_t parameters() const {
     std::int64_t count = 0;
@@ -58,9 +63,9 @@ class Fixture {
   std::unique_ptr<optimizer::Optimizer> optimizer;
 
  private:
-  static parameters::Layout every_row() {
+  static parameters::Layout every_row(int shards) {
     return {model::parameter_table(model::model_spec(tiny_config("gpt3").model)),
-            [](const parameters::Use&) { return true; }};
+            [](const parameters::Use&) { return true; }, shards};
   }
   parameters::Layout layout_;
   kernels::DeviceBuffer scratch_;
@@ -130,6 +135,46 @@ TEST_CASE("the norm counts every parameter once, a tied one too", "[optimizer]")
   CHECK(square_of(tied) == Approx(36.0 * static_cast<double>(tied.info.elements())).epsilon(1e-12));
   CHECK(square_of(other) ==
         Approx(9.0 * static_cast<double>(other.info.elements())).epsilon(1e-12));
+}
+
+TEST_CASE("shards that are updated apart are together the update of the whole", "[optimizer]") {
+  for (const On on : {On::kReferenceBf16, On::kCpu}) {
+    constexpr int kShards = 3;
+    Fixture whole({}, on, {0, 1}, kShards);
+    std::vector<std::unique_ptr<Fixture>> shards;
+    for (int index = 0; index < kShards; ++index)
+      shards.push_back(std::make_unique<Fixture>(config::OptimizerConfig{}, on,
+                                                 parameters::Replica{index, kShards}, kShards));
+    const auto same = [](const kernels::Tensor& a, const kernels::Tensor& b) {
+      return a.bytes() == b.bytes() && std::memcmp(a.data, b.data, a.bytes()) == 0;
+    };
+    for (int number = 1; number <= 2; ++number) {
+      whole.step(number, 0.01);
+      std::vector<double> sums;
+      for (auto& shard : shards) {
+        const double loss = 1.0 / kShards;
+        shard->optimizer->begin_step(number, 0.01, &loss, std::vector<double>{4, 5});
+        const kernels::Tensor mine = shard->optimizer->sums();
+        sums.resize(static_cast<std::size_t>(mine.elements()));
+        for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += mine.as<double>()[i];
+      }
+      for (auto& shard : shards) {
+        std::ranges::copy(sums, shard->optimizer->sums().as<double>());
+        shard->optimizer->finish_step();
+        CHECK(shard->optimizer->outcome().gradient_norm ==
+              Approx(whole.optimizer->outcome().gradient_norm).epsilon(1e-12));
+      }
+    }
+    for (auto& shard : shards) {
+      const auto& store = *shard->store;
+      for (const auto& piece : store.layout().pieces(store.updated())) {
+        CHECK(same(store.weight(piece), whole.store->weight(piece)));
+        CHECK(same(store.parameter(piece), whole.store->parameter(piece)));
+        CHECK(same(store.first_moment(piece), whole.store->first_moment(piece)));
+        CHECK(same(store.second_moment(piece), whole.store->second_moment(piece)));
+      }
+    }
+  }
 }
 
 TEST_CASE("the scratch holds the sums and the constants of a step", "[optimizer]") {

@@ -1,6 +1,7 @@
 // Where weights, gradients, masters and moments lie, and how weights follow their masters.
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -28,12 +29,13 @@ struct Owned {
   kernels::DeviceBuffer memory;
   Store store;
 
-  Owned(On on, const parameters::Layout& layout, Purpose purpose)
+  Owned(On on, const parameters::Layout& layout, Purpose purpose,
+        const std::optional<parameters::Range>& updated = {})
       : backend(make_backend(on)),
-        memory(
-            *backend.device,
-            parameters::store_bytes(layout, backend.compute, backend.accumulate, purpose).total()),
-        store(layout, backend.compute, backend.accumulate, purpose, memory.data()) {
+        memory(*backend.device, parameters::store_bytes(layout, backend.compute, backend.accumulate,
+                                                        purpose, updated)
+                                    .total()),
+        store(layout, backend.compute, backend.accumulate, purpose, memory.data(), updated) {
     std::memset(memory.data(), 0xA5, memory.bytes());
   }
   void initialise(std::uint64_t seed) {
@@ -101,6 +103,112 @@ TEST_CASE("rows are aligned, but for those that are one operand with the row bef
   CHECK(rows[2].offset == 6);
   CHECK(rows[3].offset == parameters::kRowAlignment);
   CHECK(layout.elements() == 2 * parameters::kRowAlignment);
+}
+
+TEST_CASE("shards and buckets cover a layout exactly once, between rows and anywhere",
+          "[parameters]") {
+  const parameters::Table table =
+      model::parameter_table(model::model_spec(tiny_config("llama").model));
+  const auto everywhere = [](const parameters::Use&) { return true; };
+  const parameters::Layout one(table, everywhere);
+  for (const int shards : {1, 2, 3, 5}) {
+    const parameters::Layout layout(table, everywhere, shards);
+    CHECK(layout.elements() - one.elements() < shards * parameters::kRowAlignment);
+    std::int64_t next = 0;
+    std::vector<std::int64_t> covered(layout.rows().size());
+    for (int index = 0; index < shards; ++index) {
+      const parameters::Range shard = layout.shard(index);
+      CHECK(shard.first == next);
+      CHECK(shard.count == layout.shard(0).count);
+      CHECK(shard.first % parameters::kRowAlignment == 0);
+      next = shard.end();
+      for (const parameters::Piece& piece : layout.pieces(shard)) {
+        CHECK(piece.first == covered[piece.row]);
+        covered[piece.row] += piece.count;
+      }
+    }
+    CHECK(next == layout.elements());
+    for (std::size_t i = 0; i < covered.size(); ++i) {
+      CHECK(covered[i] == layout.rows()[i].info.elements());
+      CHECK(layout.rows()[i].offset == one.rows()[i].offset);
+    }
+
+    const auto buckets = layout.buckets(1000);
+    REQUIRE(buckets.size() > 3);
+    std::int64_t end = layout.elements();
+    for (const parameters::Range& bucket : buckets) {
+      CHECK(bucket.end() == end);
+      if (bucket.first > 0) CHECK(bucket.count >= 1000);
+      end = bucket.first;
+      for (const parameters::Piece& piece : layout.pieces(bucket))
+        CHECK(piece.count == layout.rows()[piece.row].info.elements());
+      const auto first = layout.pieces(bucket).front().row;
+      CHECK_FALSE(layout.rows()[first].info.fused_with_previous);
+    }
+    CHECK(end == 0);
+    CHECK(layout.buckets(1 << 30) == std::vector{layout.whole()});
+  }
+}
+
+TEST_CASE("of all replicas exactly one counts an element, and one writes it", "[parameters]") {
+  const parameters::Table table =
+      model::parameter_table(model::model_spec(tiny_config("gpt3").model));
+  // The stage with the head alone: it holds the tied tensor, and does not answer for it.
+  const auto at_the_end = [](const parameters::Use& use) {
+    return use.site != parameters::Site::kEmbedding;
+  };
+  for (const int shards : {1, 3}) {
+    const parameters::Layout layout(table, at_the_end, shards);
+    std::vector<int> counts(static_cast<std::size_t>(layout.elements())), writes(counts);
+    int counting = 0;
+    for (int index = 0; index < 3; ++index) {
+      const parameters::Replica replica{index, 3};
+      const auto mark = [&](const std::vector<parameters::Piece>& pieces, std::vector<int>& all) {
+        for (const parameters::Piece& piece : pieces)
+          for (std::int64_t i = 0; i < piece.count; ++i)
+            ++all[static_cast<std::size_t>(layout.rows()[piece.row].offset + piece.first + i)];
+      };
+      mark(layout.counts_in_norm(replica), counts);
+      mark(layout.writes(replica), writes);
+      if (!layout.counts_in_norm(replica).empty()) ++counting;
+      CHECK_FALSE(layout.writes(replica).empty());  // the work of writing is shared
+    }
+    CHECK(counting == shards);
+    CHECK(counts == writes);
+    for (const auto& row : layout.rows()) {
+      const bool tied = row.info.name == "embedding.token.weight";
+      for (std::int64_t i = 0; i < row.info.elements(); ++i)
+        if (counts[static_cast<std::size_t>(row.offset + i)] != (tied ? 0 : 1)) FAIL(row.info.name);
+    }
+  }
+}
+
+TEST_CASE("a store of a shard begins as the whole one, and holds the shard's masters and moments",
+          "[parameters]") {
+  for (const On on : {On::kReferenceBf16, On::kReferenceFloat}) {
+    const parameters::Layout layout(
+        model::parameter_table(model::model_spec(tiny_config("gpt3").model)),
+        [](const parameters::Use&) { return true; }, 3);
+    Owned whole(on, layout, Purpose::kTraining);
+    whole.initialise(5);
+    for (int index = 0; index < 3; ++index) {
+      Owned shard(on, layout, Purpose::kTraining, layout.shard(index));
+      shard.initialise(5);
+      CHECK(parameters::store_bytes(layout, shard.backend.compute, shard.backend.accumulate,
+                                    Purpose::kTraining, layout.shard(index))
+                .moments < 2 * sizeof(float) * static_cast<std::size_t>(layout.elements()) / 2);
+      const auto same = [](const kernels::Tensor& a, const kernels::Tensor& b) {
+        return a.bytes() == b.bytes() && std::memcmp(a.data, b.data, a.bytes()) == 0;
+      };
+      for (const auto& row : layout.rows())
+        CHECK(same(shard.store.weight(row), whole.store.weight(row)));
+      for (const parameters::Piece& piece : layout.pieces(layout.shard(index))) {
+        CHECK(same(shard.store.parameter(piece), whole.store.parameter(piece)));
+        CHECK(same(shard.store.first_moment(piece), whole.store.first_moment(piece)));
+        CHECK(same(shard.store.second_moment(piece), whole.store.second_moment(piece)));
+      }
+    }
+  }
 }
 
 TEST_CASE("a store begins with the values of its rows and without moments", "[parameters]") {
