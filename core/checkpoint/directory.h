@@ -50,13 +50,25 @@ struct TensorEntry {
   std::string name;
   std::string dtype;  // as safetensors spells it; it may be one that this program does not know
   std::vector<std::int64_t> shape;
-  std::vector<TensorPart> parts;  // one or more; this program writes and reads one, the whole
+  std::vector<TensorPart> parts;  // one or more; this program reads one, the whole
 
   bool whole() const;  // one part that is all of it
 };
 
 struct Index;  // index.h
 
+// What came of one file.
+struct FileResult {
+  FileRecord file;
+  std::vector<TensorEntry> tensors;
+  std::string failure;  // what the disk refused; empty: all is written and synced
+};
+class FileJob;   // file_job.h
+class Snapshot;  // snapshot.h
+
+// The third of a save's three parts, what the ranks agree on: the folder before the files, and the
+// commit behind them. Files are written by jobs in between, which need not be on this thread.
+//
 // A DataError of one rank, a full disk for instance, is thrown by the next collective call on all
 // ranks, with the same message; what was complete before stays complete. A disk that does not
 // answer ends the job (Group::watch): every piece of a file is a step that comes on.
@@ -68,9 +80,15 @@ class Writer {
          base::DiskObserver observer = {});
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
-  // Any rank, any number of times. `file` is without extension, as in parameters::ParameterInfo; names of
-  // files and of tensors are unique over the ranks. After a DataError, which commit() reports,
-  // nothing more is written.
+  // The job that writes a file into this checkpoint. Any rank, any number of times; names of files
+  // are unique over the ranks, and the pieces of all cover each tensor once. The snapshot stays as
+  // it is until the job has run, and add() takes its result, on this thread.
+  FileJob job(const Snapshot& snapshot) const;
+  void add(FileResult result);
+  // Runs the job here and now, watched over. After a failure, which commit() reports, nothing more
+  // is written.
+  void write(const Snapshot& snapshot);
+  // Whole tensors. `file` is without extension, as in parameters::ParameterInfo.
   void write(const std::string& file, const std::vector<StoredTensor>& tensors);
   // Collective: gathers the records, rank 0 writes index.json and attachments, fsyncs, renames,
   // writes COMPLETE, then the marker, and applies the retention. Returns the final path on all
@@ -79,6 +97,8 @@ class Writer {
                      std::int64_t keep_every);
 
  private:
+  void run(const FileJob& job);
+  void announce(std::string_view step, const std::string& path) const;
   void attempt(const char* what, const std::function<void()>& body);
   void agree(const char* what);
   void publish(Index index, const Attachments& attachments);
@@ -86,6 +106,7 @@ class Writer {
   std::string run_directory_, checkpoints_, temporary_, final_;
   std::int64_t step_;
   comm::Group& group_;
+  base::DiskObserver observer_;
   std::unique_ptr<comm::Watch> watch_;  // during an attempt
   base::Disk disk_;
   std::string failure_;  // of this rank, not yet reported

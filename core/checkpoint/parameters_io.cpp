@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "core/checkpoint/finite.h"
+#include "core/checkpoint/snapshot.h"
 #include "kernels/common/bf16.h"
 #include "kernels/common/errors.h"
 
@@ -17,9 +18,6 @@ using parameters::LocalParameter;
 using parameters::Purpose;
 
 namespace {
-
-constexpr const char* kFirstMoment = ".exp_avg";
-constexpr const char* kSecondMoment = ".exp_avg_sq";
 
 // The parameter or one of its moments.
 struct Part {
@@ -126,37 +124,12 @@ void load_tensor(const StoredTensor& stored, const Tensor& target, const std::st
 
 }  // namespace
 
-void save_parameters(Writer& writer, const parameters::Store& store, kernels::Device& device) {
-  const auto rows = store.layout().rows();
-  std::vector<std::byte> host;
-  for (std::size_t first = 0; first < rows.size();) {
-    const std::string& file = rows[first].info.file;
-    std::size_t last = first;
-    while (last < rows.size() && rows[last].info.file == file) ++last;
-
-    std::vector<Part> parts;
-    std::vector<StoredTensor> tensors;
-    std::size_t bytes = 0;
-    for (std::size_t i = first; i < last; ++i) {
-      if (!rows[i].has_first_use) continue;
-      for (Part& part : parts_of(store, rows[i])) {
-        tensors.push_back({.name = rows[i].info.name + part.suffix,
-                           .dtype = part.tensor.dtype,
-                           .shape = rows[i].info.shape,
-                           .data = {}});
-        bytes += part.tensor.bytes();
-        parts.push_back(std::move(part));
-      }
-    }
-    host.resize(std::max(host.size(), bytes));
-    std::byte* next = host.data();
-    for (std::size_t i = 0; i < parts.size(); ++i) {
-      device.download(next, parts[i].tensor.data, parts[i].tensor.bytes());
-      tensors[i].data = {next, parts[i].tensor.bytes()};
-      next += parts[i].tensor.bytes();
-    }
-    if (!tensors.empty()) writer.write(file, tensors);
-    first = last;
+void save_parameters(Writer& writer, const parameters::Store& store, kernels::Device& device,
+                     const parameters::Replica& replica) {
+  Snapshot snapshot;
+  for (const FileContents& contents : files_to_save(store, replica)) {
+    snapshot.take(contents, device);
+    writer.write(snapshot);
   }
 }
 

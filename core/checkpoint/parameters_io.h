@@ -10,8 +10,13 @@
 
 namespace seq1f1b::checkpoint {
 
-// Writes the files whose rows this rank owns, one after the other through one host buffer.
-void save_parameters(Writer& writer, const parameters::Store& store, kernels::Device& device);
+inline constexpr const char* kFirstMoment = ".exp_avg";
+inline constexpr const char* kSecondMoment = ".exp_avg_sq";
+
+// Writes the files of this rank (files_to_save), one after the other through one snapshot: host
+// memory for the largest.
+void save_parameters(Writer& writer, const parameters::Store& store, kernels::Device& device,
+                     const parameters::Replica& replica = {});
 
 // Loads every row of the store (replicas too), rounds masters into weights, and loads the moments
 // when the store is for training; nothing else is read. A checkpoint in another floating-point type

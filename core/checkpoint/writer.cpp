@@ -1,7 +1,10 @@
 #include <algorithm>
+#include <iterator>
+#include <map>
 #include <set>
 
 #include "core/checkpoint/directory.h"
+#include "core/checkpoint/file_job.h"
 #include "core/checkpoint/folders.h"
 #include "core/checkpoint/index.h"
 #include "kernels/common/errors.h"
@@ -22,13 +25,50 @@ void sort_by_file(Index& index) {
                    });
 }
 
-void check_unique(const Index& index) {
+void check_unique(const std::vector<FileRecord>& files) {
   std::set<std::string> names;
-  for (const FileRecord& file : index.files)
+  for (const FileRecord& file : files)
     SEQ1F1B_ASSERT(names.insert(file.name).second, "file written twice: ", file.name);
-  names.clear();
-  for (const TensorEntry& tensor : index.tensors)
-    SEQ1F1B_ASSERT(names.insert(tensor.name).second, "tensor written twice: ", tensor.name);
+}
+
+bool overlap(const TensorPart& a, const TensorPart& b) {
+  for (std::size_t i = 0; i < a.shape.size(); ++i)
+    if (a.offset[i] + a.shape[i] <= b.offset[i] || b.offset[i] + b.shape[i] <= a.offset[i])
+      return false;
+  return true;
+}
+
+std::int64_t elements(const std::vector<std::int64_t>& shape) {
+  std::int64_t count = 1;
+  for (const std::int64_t extent : shape) count *= extent;
+  return count;
+}
+
+// One entry of each tensor, with the parts of all ranks, which must cover it exactly once.
+void join_parts(std::vector<TensorEntry>& tensors) {
+  std::vector<TensorEntry> joined;
+  std::map<std::string, std::size_t> places;
+  for (TensorEntry& tensor : tensors) {
+    const auto [place, first] = places.emplace(tensor.name, joined.size());
+    if (first) {
+      joined.push_back(std::move(tensor));
+      continue;
+    }
+    TensorEntry& whole = joined[place->second];
+    SEQ1F1B_ASSERT(whole.dtype == tensor.dtype && whole.shape == tensor.shape, "parts of ",
+                   tensor.name, " differ in type or shape");
+    for (TensorPart& part : tensor.parts) {
+      for (const TensorPart& other : whole.parts)
+        SEQ1F1B_ASSERT(!overlap(part, other), "tensor written twice: ", tensor.name);
+      whole.parts.push_back(std::move(part));
+    }
+  }
+  for (const TensorEntry& tensor : joined) {
+    std::int64_t covered = 0;
+    for (const TensorPart& part : tensor.parts) covered += elements(part.shape);
+    SEQ1F1B_ASSERT(covered == elements(tensor.shape), "tensor not written whole: ", tensor.name);
+  }
+  tensors = std::move(joined);
 }
 
 }  // namespace
@@ -41,10 +81,8 @@ Writer::Writer(const std::string& run_directory, std::int64_t step, comm::Group&
       final_(checkpoints_ + "/" + step_name(step)),
       step_(step),
       group_(group),
-      disk_([this, observer = std::move(observer)](std::string_view step, const std::string& path) {
-        if (watch_) watch_->next(concat(step, " ", path));
-        if (observer) observer(step, path);
-      }) {
+      observer_(std::move(observer)),
+      disk_([this](std::string_view step, const std::string& path) { announce(step, path); }) {
   if (group_.rank() == 0)
     attempt("making the folder of a checkpoint", [&] {
       disk_.make_directory(checkpoints_);
@@ -55,20 +93,34 @@ Writer::Writer(const std::string& run_directory, std::int64_t step, comm::Group&
   agree("making the folder of a checkpoint");
 }
 
-void Writer::write(const std::string& file, const std::vector<StoredTensor>& tensors) {
-  SEQ1F1B_ASSERT(!file.ends_with(kTensorExtension), file, " is named with its extension");
+void Writer::announce(std::string_view step, const std::string& path) const {
+  if (watch_) watch_->next(concat(step, " ", path));
+  if (observer_) observer_(step, path);
+}
+
+FileJob Writer::job(const Snapshot& snapshot) const { return {temporary_, snapshot}; }
+
+void Writer::add(FileResult result) {
+  if (!failure_.empty()) return;
+  failure_ = std::move(result.failure);
+  if (!failure_.empty()) return;
+  records_.push_back(std::move(result.file));
+  std::ranges::move(result.tensors, std::back_inserter(tensors_));
+}
+
+void Writer::run(const FileJob& job) {
   attempt("writing a checkpoint", [&] {
-    const WrittenFile written = write_safetensors(concat(temporary_, "/", file, kTensorExtension),
-                                                  tensors, {{"format", "seq1f1b"}}, disk_);
-    records_.push_back(written.file);
-    for (std::size_t i = 0; i < tensors.size(); ++i) {
-      const StoredTensor& tensor = tensors[i];
-      TensorPart whole{written.file.name, std::vector<std::int64_t>(tensor.shape.size(), 0),
-                       tensor.shape, written.tensors[i].begin, written.tensors[i].checksum};
-      tensors_.push_back(
-          {tensor.name, stored_name(tensor.dtype), tensor.shape, {std::move(whole)}});
-    }
+    add(job.run([this](std::string_view step, const std::string& path) { announce(step, path); }));
   });
+}
+
+void Writer::write(const Snapshot& snapshot) { run(job(snapshot)); }
+
+void Writer::write(const std::string& file, const std::vector<StoredTensor>& tensors) {
+  std::vector<StoredPiece> pieces;
+  for (const StoredTensor& tensor : tensors)
+    pieces.push_back({tensor.name, tensor.dtype, tensor.shape, 0, tensor.data});
+  run(FileJob(temporary_, file, pieces));
 }
 
 std::string Writer::commit(const TrainingState& state, const Attachments& attachments,
@@ -80,7 +132,8 @@ std::string Writer::commit(const TrainingState& state, const Attachments& attach
   });
   Index index{state, {}, {}};
   for (const std::string& records : all_records) add_records(records, index);
-  check_unique(index);
+  check_unique(index.files);
+  join_parts(index.tensors);
   if (group_.rank() == 0)
     attempt("publishing a checkpoint", [&] {
       publish(std::move(index), attachments);

@@ -6,9 +6,12 @@
 #include <fstream>
 #include <iterator>
 #include <limits>
+#include <map>
 #include <mutex>
+#include <optional>
 
 #include "core/checkpoint/parameters_io.h"
+#include "core/checkpoint/snapshot.h"
 #include "core/parameters/initialise.h"
 #include "core/train/checkpoint_json.h"
 #include "core/train/data_identity.h"
@@ -129,6 +132,45 @@ TEST_CASE("a bf16 run saves and loads its masters, as an fp32 run its weights", 
         train_and_save(layout(family, "1f1b", 4, 1), On::kReferenceBf16, full, 2, 2, c.path());
     CHECK(different_files(half, again) == "");
   }
+}
+
+TEST_CASE("shards that replicas save are together the bytes of the whole", "[checkpoint]") {
+  kernels::Backend backend = make_backend(On::kReferenceBf16);
+  kernels::Device& device = *backend.device;
+  const parameters::Layout layout(
+      model::parameter_table(model::model_spec(tiny_config("llama").model)),
+      [](const parameters::Use&) { return true; }, 3);
+  using Contents = std::map<std::string, std::string>;
+  const auto saved = [&](const std::optional<parameters::Range>& updated,
+                         const parameters::Replica& replica, Contents& contents) {
+    const auto training = parameters::Purpose::kTraining;
+    kernels::DeviceBuffer memory(
+        device,
+        parameters::store_bytes(layout, backend.compute, backend.accumulate, training, updated)
+            .total());
+    const parameters::Store store(layout, backend.compute, backend.accumulate, training,
+                                  memory.data(), updated);
+    parameters::initialise(store, 5, device, *backend.ops);
+    checkpoint::Snapshot snapshot;
+    for (const auto& file : checkpoint::files_to_save(store, replica)) {
+      CHECK(file.file.ends_with(concat(".", replica.index + 1, "-of-3")) == updated.has_value());
+      snapshot.take(file, device);
+      std::size_t bytes = 0;
+      for (const auto& piece : snapshot.pieces()) {
+        // In order, so that pieces of one tensor follow one another.
+        CHECK(contents[piece.name].size() == static_cast<std::size_t>(piece.first) * sizeof(float));
+        contents[piece.name].append(reinterpret_cast<const char*>(piece.data.data()),
+                                    piece.data.size());
+        bytes += piece.data.size();
+      }
+      CHECK(file.bytes() == bytes);
+    }
+  };
+  Contents whole, shards;
+  saved(std::nullopt, {}, whole);
+  for (int index = 0; index < 3; ++index) saved(layout.shard(index), {index, 3}, shards);
+  CHECK(whole.size() == 3 * layout.rows().size());
+  CHECK(whole == shards);
 }
 
 TEST_CASE("a checkpoint that holds what is not finite is refused", "[checkpoint]") {
