@@ -18,14 +18,18 @@ done
 # The table: a folder, then the folders whose headers it may include besides its own. "kernels" stands
 # for kernels/*.h, the contracts; back ends are never included, they are linked or loaded.
 # "kernels/cuda/doors" stands for the plain headers of the CUDA back end that other folders may include,
-# "tests/simt" for the emulator that stands in for CUDA's own headers.
+# "kernels/simt" is the emulator: it runs the back end's sources, and stands in for CUDA's own headers,
+# in device_code alone.
 table='
 kernels              kernels/common
 kernels/common       kernels
 kernels/reference    kernels kernels/common
 kernels/cpu          kernels kernels/common
-kernels/cuda         kernels kernels/common kernels/cuda/doors tests/simt
+kernels/cuda         kernels kernels/common kernels/cuda/doors kernels/cuda/device_code
+kernels/cuda/device_code kernels kernels/common kernels/cuda kernels/cuda/doors kernels/simt
 kernels/cuda/doors   kernels kernels/common
+kernels/simt         kernels kernels/common kernels/reference kernels/cuda kernels/cuda/doors
+kernels/simt         kernels/cuda/device_code
 core/base            kernels/common
 core/config          core/base kernels/common
 core/metrics         core/base core/config kernels/common
@@ -52,6 +56,7 @@ find "${folders[@]}" \( -name '*.h' -o -name '*.inc' -o -name '*.cpp' -o -name '
     # apps/main.cpp -> apps, core/comm/fabric.h -> core/comm, kernels/ops.h -> kernels
     function folder_of(path,   parts, count) {
       if (path ~ /^kernels\/cuda\/(backend|module|scratch)\.h$/) return "kernels/cuda/doors"
+      if (path ~ /^kernels\/cuda\/device_code\//) return "kernels/cuda/device_code"
       count = split(path, parts, "/")
       return count >= 3 && parts[1] != "apps" ? parts[1] "/" parts[2] : parts[1]
     }
@@ -61,7 +66,7 @@ find "${folders[@]}" \( -name '*.h' -o -name '*.inc' -o -name '*.cpp' -o -name '
     }
     function check_own(target,   to) {
       to = folder_of(target)
-      if (target !~ /^(apps|core|kernels|tests\/simt)\//)
+      if (target !~ /^(apps|core|kernels)\//)
         violation("\"" target "\" is not named from the root of the repository")
       else if (to != from && !((from, to) in allowed) &&
                !(to ~ /^core\// && (from, "core/*") in allowed))

@@ -5,7 +5,7 @@
 # first, every step has a limit, and what no time is left for is said to be skipped.
 # Usage: scripts/gpu_check.sh [--tiny] [--output DIR] [--only STEP[,STEP...]] [--seconds N]
 #   --tiny     smallest sizes and no PyTorch: whether everything runs, also on the emulated GPU
-#              (SEQ1F1B_CUDA_MODULE=BUILD/tests/simt/libseq1f1b_simt.so)
+#              (SEQ1F1B_CUDA_MODULE=BUILD/kernels/simt/libseq1f1b_simt.so)
 #   --output   where report.md, figures.tsv and a log per step go (default: gpu_check in the current
 #              folder), and everything together in logs.tar.gz. All are kept up to date, so that nothing is
 #              lost when the check is killed

@@ -8,9 +8,9 @@
 
 #include "kernels/common/bf16.h"
 #include "kernels/common/philox.h"
+#include "kernels/simt/address_sanitizer.h"
 #include "tests/catch.h"
 #include "tests/kernels/back_ends.h"
-#include "tests/support/address_sanitizer.h"
 
 namespace seq1f1b::kernels::testing {
 namespace {

@@ -1,11 +1,11 @@
-// The CUDA back end on the emulated device (tests/simt): both compute types with the kernels of
+// The CUDA back end on the emulated device (kernels/simt): both compute types with the kernels of
 // both architectures, and once with sums in any order.
 #include <memory>
 
 #include "kernels/common/errors.h"
 #include "kernels/ops.h"
+#include "kernels/simt/emulated_backend.h"
 #include "tests/kernels/back_ends.h"
-#include "tests/simt/emulated_backend.h"
 
 namespace seq1f1b::kernels::testing {
 

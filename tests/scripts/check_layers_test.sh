@@ -11,7 +11,7 @@ put kernels/cpu/gemm/pack.cpp '#include "kernels/cpu/pool.h"' '#include "kernels
 put core/comm/requests.h '#include <mpi.h>'
 put core/comm/requests.cpp '#include "core/comm/requests.h"'
 put core/train/gpu.cpp '#include "kernels/cuda/backend.h"'
-put kernels/cuda/device_code/language.h '#include "tests/simt/language.h"' '#include <cuda_runtime.h>'
+put kernels/cuda/device_code/language.h '#include "kernels/simt/language.h"' '#include <cuda_runtime.h>'
 expect 0 'check_layers: 9 files keep to the layers'
 
 put core/schedule/bad.cpp '// x' '#include "core/config/config.h"'
@@ -22,6 +22,7 @@ put kernels/cpu/bad.inc '#include "core/comm/channel.h"'
 put core/comm/bad.h '#include "channel.h"' '#include "core/comm/requests.h"'
 put core/runtime/bad.cpp '#include "core/comm/requests.h"'
 put core/train/bad.cpp '#include "kernels/cuda/kernels.h"'
+put kernels/cuda/bad.cu '#include "kernels/simt/language.h"'
 put core/attic/bad.h '#include <string>'
 expect 1 'core/attic/bad.h:1: no rule for the folder core/attic; add it to the table of scripts/check_layers.sh
 core/comm/bad.h:1: "channel.h" is not named from the root of the repository
@@ -30,6 +31,7 @@ core/schedule/bad.cpp:2: core/schedule may not include core/config (core/config/
 core/train/bad.cpp:1: core/train may not include kernels/cuda (kernels/cuda/kernels.h)
 kernels/cpu/bad.cpp:1: kernels/cpu may not include kernels/reference (kernels/reference/linear.h)
 kernels/cpu/bad.inc:1: kernels/cpu may not include core/comm (core/comm/channel.h)
+kernels/cuda/bad.cu:1: kernels/cuda may not include kernels/simt (kernels/simt/language.h)
 kernels/ops.h:1: kernels may not include core/base (core/base/text.h)
 core/comm/bad.h:2: core/comm/requests.h brings <mpi.h>: only source files of its folder may include it
 core/runtime/bad.cpp:1: core/comm/requests.h brings <mpi.h>: only source files of its folder may include it'

@@ -11,7 +11,7 @@
 namespace seq1f1b::kernels::cuda {
 
 // Whether attention.cpp asks these kernels first. They agree with the fp64 reference on the
-// emulator of tests/simt (tests/kernels/cuda/attention_sm90_test.cpp), which knows nothing of
+// emulator of kernels/simt (tests/kernels/cuda/attention_sm90_test.cpp), which knows nothing of
 // speed; their machine code is described in benchmarks/cuda_kernels_static.md. None has run on a
 // GPU yet.
 inline constexpr bool kUseSm90 = true;

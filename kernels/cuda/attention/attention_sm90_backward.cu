@@ -8,7 +8,7 @@
 // prepare: bytes moved: grad_output, output, log_sum_exp once, two statistics and the cleared sums
 // written; sixteen lanes a query and head. finish: the sums read, grad_query written once; a warp
 // group a block of 64 queries. Both deterministic.
-// Limits: those of attention_sm90.h. Run on the emulator of tests/simt, never on a GPU.
+// Limits: those of attention_sm90.h. Run on the emulator of kernels/simt, never on a GPU.
 #include <cmath>
 
 #include "kernels/common/bf16.h"

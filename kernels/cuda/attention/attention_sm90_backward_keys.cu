@@ -16,7 +16,7 @@
 // One more warp group loads: two tiles of query and of grad_output are in flight.
 //
 // Deterministic but for the sums of grad_query in one pass, which TMA adds in any order.
-// Limits: those of attention_sm90.h. Run on the emulator of tests/simt, never on a GPU.
+// Limits: those of attention_sm90.h. Run on the emulator of kernels/simt, never on a GPU.
 #include <cmath>
 
 #include "kernels/cuda/attention/attention_sm90_backward.h"

@@ -9,7 +9,7 @@
 // the operand of the product with the keys. That product runs under the next block's.
 //
 // Deterministic: every sum has a fixed order.
-// Limits: those of attention_sm90.h. Run on the emulator of tests/simt, never on a GPU.
+// Limits: those of attention_sm90.h. Run on the emulator of kernels/simt, never on a GPU.
 #include <cmath>
 
 #include "kernels/cuda/attention/attention_sm90_backward.h"

@@ -18,7 +18,7 @@
 // masked.
 //
 // Deterministic: every sum has a fixed order.
-// Limits: those of attention_sm90.h. Run on the emulator of tests/simt, never on a GPU.
+// Limits: those of attention_sm90.h. Run on the emulator of kernels/simt, never on a GPU.
 #include <algorithm>
 #include <cmath>
 

@@ -1,6 +1,6 @@
 #pragma once
 // The device as kernel sources see it. Compiled by nvcc this is CUDA; compiled by a host compiler
-// with SEQ1F1B_SIMT defined it is the test-only emulator of tests/simt, which runs the same sources
+// with SEQ1F1B_SIMT defined it is the test-only emulator of kernels/simt, which runs the same sources
 // on the CPU. Kernel sources include no other CUDA header; inline PTX is in ptx.h and ptx_sm90.h.
 //
 //   SEQ1F1B_LAUNCH(kernel, grid, block, shared_bytes, stream, arguments...)
@@ -18,7 +18,7 @@
 //   SEQ1F1B_SHARED(name, type)
 //       declares `name` of a type without constructor in the block's static shared memory.
 #ifdef SEQ1F1B_SIMT
-#include "tests/simt/language.h"
+#include "kernels/simt/language.h"
 #else
 #include <cuda_runtime.h>
 

@@ -1,11 +1,11 @@
 #pragma once
 // PTX instructions of compute capability 8.0 as named functions; nothing else in the kernels is
 // inline assembly. Names and fragment layouts are those of the PTX ISA manual, chapter "Warp level
-// matrix instructions". The emulator of tests/simt has the same functions.
+// matrix instructions". The emulator of kernels/simt has the same functions.
 //
 // "shared" arguments are 32-bit addresses of the shared space, from shared_address().
 #ifdef SEQ1F1B_SIMT
-#include "tests/simt/ptx.h"
+#include "kernels/simt/ptx.h"
 #else
 #include <cstdint>
 

@@ -3,7 +3,7 @@
 // barriers in shared memory, the tensor memory accelerator (TMA), asynchronous products of a warp
 // group (wgmma). Names, semantics and layouts are those of the PTX ISA manual 8.7, chapters
 // "mbarrier", "Tensor copy" and "Asynchronous warpgroup level matrix instructions". The emulator of
-// tests/simt has the same functions.
+// kernels/simt has the same functions.
 //
 // "shared" arguments are 32-bit addresses of the shared space, from shared_address(). Functions
 // that say "one thread" are called by a single thread, "a warp group" by all 128 threads of four
@@ -20,7 +20,7 @@
 #endif
 
 #ifdef SEQ1F1B_SIMT
-#include "tests/simt/ptx_sm90.h"
+#include "kernels/simt/ptx_sm90.h"
 #else
 #include <cstdint>
 

@@ -1,6 +1,6 @@
 #pragma once
 // The seam to a library of matrix products: what linear.cpp asks for, in row-major terms.
-// Implemented by gemm_cublaslt.cpp on the GPU, and by plain loops for the emulator of tests/simt.
+// Implemented by gemm_cublaslt.cpp on the GPU, and by plain loops for the emulator of kernels/simt.
 #include <cstddef>
 #include <cstdint>
 #include <memory>

@@ -10,8 +10,8 @@
 #include "kernels/common/bf16.h"
 #include "kernels/common/errors.h"
 #include "kernels/ops.h"
+#include "kernels/simt/emulated_backend.h"
 #include "tests/catch.h"
-#include "tests/simt/emulated_backend.h"
 
 namespace seq1f1b::kernels::cuda {
 namespace {

@@ -12,8 +12,8 @@
 #include "kernels/cuda/attention/attention_rows.h"
 #include "kernels/cuda/attention/attention_sm80.h"
 #include "kernels/cuda/attention/scratch_attention.h"
+#include "kernels/simt/address_sanitizer.h"
 #include "tests/catch.h"
-#include "tests/support/address_sanitizer.h"
 
 namespace seq1f1b::kernels::cuda {
 namespace {

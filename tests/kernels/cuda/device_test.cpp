@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "kernels/cuda/check.h"
+#include "kernels/simt/runtime.h"
 #include "tests/catch.h"
-#include "tests/simt/runtime.h"
 
 namespace seq1f1b::kernels::cuda {
 namespace {

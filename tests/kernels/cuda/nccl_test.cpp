@@ -4,11 +4,11 @@
 
 #include "core/comm/direct_fabric.h"
 #include "kernels/cuda/device.h"
+#include "kernels/simt/runtime.h"
 #include "tests/catch.h"
 #include "tests/core/comm/rank_threads.h"
 #include "tests/core/comm/world_bodies.h"
 #include "tests/kernels/cuda/fake_nccl/fake_nccl.h"
-#include "tests/simt/runtime.h"
 
 namespace seq1f1b::kernels::cuda {
 namespace {

@@ -21,8 +21,8 @@
 #include <vector>
 
 #include "kernels/common/bf16.h"
+#include "kernels/simt/runtime.h"
 #include "tests/kernels/cuda/fake_nccl/nccl.h"
-#include "tests/simt/runtime.h"
 
 using seq1f1b::kernels::Bf16;
 using seq1f1b::simt::EventState;
