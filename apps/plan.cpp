@@ -9,8 +9,8 @@
 #include "core/base/text.h"
 #include "core/base/user_path.h"
 #include "core/config/load.h"
+#include "core/plan/rank_plan.h"
 #include "core/runtime/backend_choice.h"
-#include "core/runtime/rank_plan.h"
 #include "core/schedule/json.h"
 #include "core/simulate/timeline.h"
 #include "core/train/set_up.h"
@@ -19,8 +19,8 @@
 namespace seq1f1b::apps {
 namespace {
 
-using runtime::JobPlan;
-using runtime::RankPlan;
+using plan::JobPlan;
+using plan::RankPlan;
 
 template <class... Parts>
 void print_row(const std::string& name, const Parts&... parts) {
@@ -49,15 +49,6 @@ std::string choose_device(config::Loaded& loaded) {
   return choice.reason;
 }
 
-// What the segments alone would give; the head works on one stage and no partition evens that out.
-double bubble_of_layers(const JobPlan& job) {
-  std::vector<simulate::StageFlops> stages = job.stage_flops();
-  for (simulate::StageFlops& stage : stages) stage.head_forward = stage.head_backward = 0;
-  const simulate::Cost cost = simulate::flops_cost(job.training, stages, job.segment_lengths,
-                                                   job.config.training.micro_batch_size);
-  return simulate::simulate(job.training, cost).bubble;
-}
-
 void print_schedule(const JobPlan& job, const std::string& device_origin) {
   const config::Config& config = job.config;
   const config::ParallelConfig& parallel = config.parallel;
@@ -74,12 +65,15 @@ void print_schedule(const JobPlan& job, const std::string& device_origin) {
   for (const std::int64_t length : job.segment_lengths) lengths.push_back(std::to_string(length));
   print_row("segments", base::join(lengths, " "), " tokens (partition ", config.schedule.partition,
             ", alignment ", config.schedule.alignment, ")");
-  print_row("channels", schedule::channels_of(job.training).size(), ", each with ",
-            job.depth.send_buffers, " send and ", job.depth.receive_buffers,
-            " receive buffers; proved free of deadlock");
+  const auto edges = schedule::edges_of(job.training);
+  print_row("channels",
+            std::ranges::count_if(edges, [](const auto& edge) { return !edge.is_local(); }),
+            ", each with ", job.training.depth.send_buffers, " send and ",
+            job.training.depth.receive_buffers, " receive buffers; proved free of deadlock");
   const simulate::Timeline units = job.simulated(true), flops = job.simulated(false);
   print_row("bubble", percent(units.bubble), " at unit costs (forward 1, backward 2), ",
-            percent(flops.bubble), " by FLOPs, ", percent(bubble_of_layers(job)),
+            percent(flops.bubble), " by FLOPs, ",
+            percent(simulate::simulate(job.training, job.flops_cost(false)).bubble),
             " by FLOPs without the head; links cost nothing");
   std::vector<std::string> idle;
   for (const double time : flops.idle)
@@ -215,10 +209,10 @@ int run_plan(const PlanArguments& arguments) {
   if (loaded.config.model.vocab_size == 0) train::load_tokenizer(loaded);
   const std::string device_origin = choose_device(loaded);
   config::validate(loaded.config, arguments.world_size, &loaded.origins);
-  const JobPlan job = runtime::plan_job(loaded.config, derived);
+  const JobPlan job = plan::plan_job(loaded.config, derived);
   std::vector<RankPlan> ranks;
   for (int rank = 0; rank < job.training.spec.ranks; ++rank)
-    ranks.push_back(runtime::plan_rank(job, rank));
+    ranks.push_back(plan::plan_rank(job, rank));
 
   print_schedule(job, device_origin);
   print_orders(job.training);

@@ -31,7 +31,7 @@ kernels/cuda/doors   kernels kernels/common
 kernels/simt         kernels kernels/common kernels/reference kernels/cuda kernels/cuda/doors
 kernels/simt         kernels/cuda/device_code
 core/base            kernels/common
-core/config          core/base kernels/common
+core/config          core/base core/schedule kernels/common
 core/metrics         core/base core/config kernels/common
 core/schedule        kernels/common
 core/parameters      core/base kernels kernels/common
@@ -41,8 +41,10 @@ core/optimizer       core/config core/parameters kernels kernels/common
 core/checkpoint      core/base core/parameters core/comm kernels kernels/common
 core/model           core/config core/schedule core/parameters kernels kernels/common
 core/simulate        core/schedule kernels/common
+core/plan            core/base core/config core/schedule core/parameters core/comm core/optimizer
+core/plan            core/model core/simulate kernels kernels/common kernels/cuda/doors
 core/runtime         core/base core/config core/schedule core/parameters core/comm core/optimizer
-core/runtime         core/model core/simulate kernels kernels/common kernels/cuda/doors
+core/runtime         core/model core/simulate core/plan kernels kernels/common kernels/cuda/doors
 core/train           core/* kernels kernels/common kernels/cuda/doors
 apps                 core/* kernels kernels/common kernels/cuda/doors
 '

@@ -3,8 +3,8 @@
 
 #include "core/config/families.h"
 #include "core/config/load.h"
-#include "core/config/schedule_names.h"
 #include "core/config/schema.h"
+#include "core/schedule/catalogue.h"
 
 namespace seq1f1b::config {
 namespace {
@@ -45,16 +45,17 @@ class Resolver {
   // Only one count goes with explicit lengths and with schedules of whole sequences: it is taken
   // unless the user asked for another, which validate() refuses.
   void derive_segments() {
-    ScheduleConfig& schedule = loaded_.config.schedule;
+    ScheduleConfig& wanted = loaded_.config.schedule;
     std::string& origin = loaded_.origins["schedule.segments"];
     if (origin != "default" && !origin.empty()) return;
-    int segments = schedule.segments;
-    if (!schedule.segment_lengths.empty())
-      segments = static_cast<int>(schedule.segment_lengths.size());
-    else if (!name_with_segments(schedule.name).empty())
+    int segments = wanted.segments;
+    if (!wanted.segment_lengths.empty())
+      segments = static_cast<int>(wanted.segment_lengths.size());
+    else if (const auto* entry = schedule::find_schedule(wanted.name);
+             entry && !entry->splits_sequences())
       segments = 1;
-    if (segments == schedule.segments) return;
-    schedule.segments = segments;
+    if (segments == wanted.segments) return;
+    wanted.segments = segments;
     origin = "derived";
   }
 

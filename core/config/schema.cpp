@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/config/families.h"
-#include "core/config/schedule_names.h"
+#include "core/schedule/catalogue.h"
 #include "kernels/common/limits.h"
 
 namespace seq1f1b::config {
@@ -146,7 +146,7 @@ void parallel_rows(std::vector<Field>& fields) {
       .also_called({"pp", "pp_size", "pipeline_parallel_size", "pipe_parallel_size",
                     "pipeline_parallel_degree"});
   rows.add("virtual_pipeline_model_parallel_size", &P::virtual_pipeline_model_parallel_size,
-           "vpp, stages per rank; 1 today")
+           "vpp, stages per rank; 2 or more for interleaved and seq1f1b-i, 1 for all others")
       .at_least(1)
       .at_most(kMostRanks)
       .also_called({"vpp", "vpp_size", "num_model_chunks"});
@@ -156,14 +156,17 @@ void schedule_rows(std::vector<Field>& fields) {
   using S = ScheduleConfig;
   Rows<S> rows(fields, "schedule", &Config::schedule);
   rows.add("name", &S::name, "order of forwards and backwards")
-      .one_of(schedule_names())
+      .one_of(schedule::training_schedule_names())
       .also_called({"schedule", "pp_engine", "type"});
-  rows.add("segments", &S::segments, "k, segments per sequence; 1 for gpipe and 1f1b")
+  rows.add("segments", &S::segments,
+           "k, segments per sequence; 1 for gpipe, 1f1b, interleaved and zb-h1")
       .at_least(1)
       .also_called({"pipe_sp_splits", "k", "num_segments", "splits"});
   rows.add("partition", &S::partition,
-           "how segments are cut: equal tokens, equal FLOPs, or [a, b, ...] for explicit lengths")
-      .one_of({"even", "flops", "lengths"})
+           "how segments are cut: equal tokens, equal FLOPs of the blocks, the FLOPs that the "
+           "method's "
+           "authors count, or [a, b, ...] for explicit lengths")
+      .one_of({"even", "flops", "authors", "lengths"})
       .also_called({"pipe_sp_strategy", "strategy"});
   rows.add("segment_lengths", &S::segment_lengths, "tokens per segment, with partition: lengths")
       .at_least(1)

@@ -8,13 +8,14 @@
 #include <numeric>
 #include <sstream>
 
+#include "core/base/text.h"
 #include "core/base/user_path.h"
 #include "core/config/compute_dtype.h"
 #include "core/config/load.h"
 #include "core/config/problems.h"
-#include "core/config/schedule_names.h"
 #include "core/config/schema.h"
 #include "core/config/split.h"
+#include "core/schedule/catalogue.h"
 
 namespace seq1f1b::config {
 namespace {
@@ -116,8 +117,7 @@ class Validator {
     const std::int64_t vpp = parallel.virtual_pipeline_model_parallel_size;
     if (tp > 1) refuse_size("tensor_model_parallel_size", tp, "tensor parallelism");
     if (cp > 1) refuse_size("context_parallel_size", cp, "context parallelism");
-    if (vpp > 1)
-      refuse_size("virtual_pipeline_model_parallel_size", vpp, "more than one stage per rank");
+    check_chunks();
     if (model_.num_layers < pp * vpp) {
       problems_.add("model.num_layers (", model_.num_layers, ") must be at least pp (", pp,
                     ") * vpp (", vpp, ") = ", pp * vpp, ", a layer for every stage: use ", pp * vpp,
@@ -142,6 +142,25 @@ class Validator {
     derived_.data_parallel_size = 1;  // more was refused, and makes no sense of the batch below
   }
 
+  void check_chunks() {
+    const schedule::CatalogueEntry* entry = schedule::find_schedule(config_.schedule.name);
+    const int vpp = config_.parallel.virtual_pipeline_model_parallel_size;
+    if (!entry || (vpp >= entry->least_chunks && vpp <= entry->most_chunks)) return;
+    const bool several = vpp > 1;
+    problems_.add("parallel.virtual_pipeline_model_parallel_size (", vpp, ") must be ",
+                  entry->least_chunks, several ? "" : " or more", " with schedule.name ",
+                  entry->name, "; schedules with ", several ? "several stages" : "one stage",
+                  " per rank are ", names_of_chunks(several));
+  }
+
+  // Schedules with several stages per rank, or with one.
+  static std::string names_of_chunks(bool several) {
+    std::vector<std::string> names;
+    for (const schedule::CatalogueEntry& entry : schedule::catalogue())
+      if (entry.trains() && (entry.least_chunks > 1) == several) names.emplace_back(entry.name);
+    return base::join(names);
+  }
+
   void refuse_size(const char* key, std::int64_t value, const char* what) {
     problems_.add("parallel.", key, " = ", value, ": ", what, " is not there yet, use 1");
   }
@@ -164,11 +183,11 @@ class Validator {
     const ScheduleConfig& schedule = config_.schedule;
     const std::int64_t tokens = config_.training.seq_length;
     const int segments = schedule.segments;
-    const std::string with_segments = name_with_segments(schedule.name);
-    if (segments > 1 && !with_segments.empty())
+    const auto* entry = seq1f1b::schedule::find_schedule(schedule.name);
+    if (segments > 1 && entry && !entry->splits_sequences())
       problems_.add("schedule.segments (", segments, ") must be 1 with schedule.name ",
                     schedule.name, ", which has whole sequences; with segments it is called ",
-                    with_segments);
+                    entry->with_segments);
     if (schedule.partition == "lengths") {
       check_lengths();
       return;

@@ -46,16 +46,17 @@ Block::Block(const ModelSpec& spec, Precision precision, int index, const Store*
     });
 }
 
-BlockSaved Block::lay_out_saved(ArenaLayout& arena, const SegmentShape& shape) const {
+BlockSaved Block::lay_out_saved(ArenaLayout& kept, ArenaLayout& backward_only,
+                                const SegmentShape& shape) const {
   const std::int64_t rows = shape.rows();
   BlockSaved saved;
-  saved.input = arena.take(precision_.compute, {rows, spec_.hidden});
-  saved.statistics1 = arena.take(precision_.accumulate, {rows, 2});
-  saved.mixed = arena.take(precision_.compute, {rows, spec_.query_width()});
-  saved.mid = arena.take(precision_.compute, {rows, spec_.hidden});
-  saved.statistics2 = arena.take(precision_.accumulate, {rows, 2});
-  saved.ffn_in = arena.take(precision_.compute, {rows, spec_.ffn_in_width()});
-  saved.mixer = arena.take_bytes(mixer_->saved_bytes(shape));
+  saved.input = kept.take(precision_.compute, {rows, spec_.hidden});
+  saved.statistics1 = kept.take(precision_.accumulate, {rows, 2});
+  saved.mixed = kept.take(precision_.compute, {rows, spec_.query_width()});
+  saved.mid = kept.take(precision_.compute, {rows, spec_.hidden});
+  saved.statistics2 = kept.take(precision_.accumulate, {rows, 2});
+  saved.ffn_in = kept.take(precision_.compute, {rows, spec_.ffn_in_width()});
+  saved.mixer = backward_only.take_bytes(mixer_->saved_bytes(shape));
   return saved;
 }
 

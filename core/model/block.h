@@ -50,7 +50,9 @@ class Block {
   // Without a store the block can only say what it needs.
   Block(const ModelSpec& spec, Precision precision, int index, const parameters::Store* store);
 
-  BlockSaved lay_out_saved(ArenaLayout& arena, const SegmentShape& shape) const;
+  // `kept`: what weight_grad reads; `backward_only`: what it does not. They may be one arena.
+  BlockSaved lay_out_saved(ArenaLayout& kept, ArenaLayout& backward_only,
+                           const SegmentShape& shape) const;
   BlockStash lay_out_stash(ArenaLayout& arena, const SegmentShape& shape) const;
   std::size_t carry_bytes(const SegmentShape& shape) const { return mixer_->carry_bytes(shape); }
   std::size_t carry_gradient_bytes(const SegmentShape& shape) const {

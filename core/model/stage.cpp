@@ -7,223 +7,246 @@
 namespace seq1f1b::model {
 
 using kernels::Tensor;
-using parameters::Purpose;
+using schedule::Feature;
+using schedule::Flow;
+using schedule::Kind;
+using schedule::Lifetime;
 
 Stage::Stage(const ModelSpec& spec, const StageLayers& layers, Precision precision,
-             bool split_backward, const parameters::Store* store)
-    : spec_(spec), layers_(layers), precision_(precision), split_backward_(split_backward) {
+             schedule::FeatureSet features, const parameters::Store* store)
+    : spec_(spec), layers_(layers), precision_(precision), features_(features) {
   SEQ1F1B_ASSERT(layers.blocks > 0, "a stage needs at least one block");
+  if (layers.embedding) embedding_.emplace(spec, store);
   blocks_.reserve(static_cast<std::size_t>(layers.blocks));
   for (int i = 0; i < layers.blocks; ++i)
     blocks_.emplace_back(spec, precision, layers.first_block + i, store);
-  if (layers.head) head_.emplace_back(spec, precision, store);
-  if (!layers.embedding || !store) return;
-  const auto& token = store->layout().find("embedding.token.weight");
-  token_weight_ = store->weight(token);
-  const bool training = store->purpose() == Purpose::kTraining;
-  if (training) grad_token_weight_ = store->gradient(token);
-  if (spec.positions == 0) return;
-  const auto& position = store->layout().find("embedding.position.weight");
-  position_weight_ = store->weight(position);
-  if (training) grad_position_weight_ = store->gradient(position);
+  if (layers.head) head_.emplace(spec, precision, store);
 }
 
-Stage::Saved Stage::lay_out_saved(ArenaLayout& arena, const SegmentShape& shape) const {
+// ---- storage ----------------------------------------------------------------------------------
+
+Stage::Saved Stage::lay_out_saved(ArenaLayout& kept, ArenaLayout& backward_only,
+                                  const SegmentShape& shape) const {
   Saved saved;
   saved.blocks.reserve(blocks_.size());
-  for (const Block& block : blocks_) saved.blocks.push_back(block.lay_out_saved(arena, shape));
-  if (layers_.head) saved.hidden = arena.take(precision_.compute, {shape.rows(), spec_.hidden});
+  for (const Block& block : blocks_)
+    saved.blocks.push_back(block.lay_out_saved(kept, backward_only, shape));
+  if (head_) saved.hidden = backward_only.take(precision_.compute, {shape.rows(), spec_.hidden});
   return saved;
 }
 
-Stage::Backward Stage::lay_out_backward(ArenaLayout& stash, ArenaLayout& workspace,
-                                        const SegmentShape& shape) const {
-  Backward result;
-  const auto gradient = [&] {
-    return workspace.take(precision_.compute, {shape.rows(), spec_.hidden});
+Stage::Saved Stage::saved_in(const StageStorage& storage, const SegmentShape& shape) const {
+  ArenaLayout kept(storage[Lifetime::kActivations]);
+  ArenaLayout backward_only(storage[Lifetime::kBackwardActivations]);
+  return lay_out_saved(kept, splits() ? backward_only : kept, shape);
+}
+
+Stage::Gradients Stage::lay_out_gradients(ArenaLayout& stash, ArenaLayout& workspace,
+                                          const SegmentShape& shape) const {
+  Gradients result;
+  const auto gradient = [&](ArenaLayout& arena) {
+    return arena.take(precision_.compute, {shape.rows(), spec_.hidden});
   };
-  if (split_backward_) {
-    for (const Block& block : blocks_) result.stashes.push_back(block.lay_out_stash(stash, shape));
-    if (layers_.embedding) result.embedding_grad = gradient();
+  if (splits()) {
+    for (const Block& block : blocks_) result.blocks.push_back(block.lay_out_stash(stash, shape));
+    if (embedding_) result.embedding = gradient(stash);
   } else {
     // One stash serves all blocks in turn; gradients between blocks alternate between two buffers.
     const BlockStash shared = blocks_.front().lay_out_stash(workspace, shape);
     Tensor current = shared.grad_output, other;
-    if (blocks_.size() > 1 || layers_.embedding) other = gradient();
-    result.stashes.assign(blocks_.size(), shared);
+    if (blocks_.size() > 1 || embedding_) other = gradient(workspace);
+    result.blocks.assign(blocks_.size(), shared);
     for (std::size_t i = blocks_.size(); i-- > 0;) {
-      result.stashes[i].grad_output = current;
+      result.blocks[i].grad_output = current;
       std::swap(current, other);
     }
-    if (layers_.embedding) result.embedding_grad = current;
+    if (embedding_) result.embedding = current;
   }
-  std::size_t scratch = 0;
-  for (const Block& block : blocks_) {
-    scratch = std::max(scratch, block.input_grad_workspace_bytes(shape));
-    if (!split_backward_) scratch = std::max(scratch, block.weight_grad_workspace_bytes(shape));
-  }
-  for (const Head& head : head_)
-    scratch = std::max(scratch, head.backward_workspace_bytes(shape.rows()));
+  std::size_t scratch = most_of_blocks([&](const Block& block) {
+    return std::max(block.input_grad_workspace_bytes(shape),
+                    splits() ? 0 : block.weight_grad_workspace_bytes(shape));
+  });
+  if (head_) scratch = std::max(scratch, head_->backward_workspace_bytes(shape.rows()));
   result.scratch = workspace.take_bytes(scratch);
   return result;
 }
 
-std::size_t Stage::forward_workspace_bytes(const SegmentShape& shape, Mode mode) const {
-  std::size_t bytes = 0;
-  for (const Block& block : blocks_) bytes = std::max(bytes, block.forward_workspace_bytes(shape));
-  if (mode == Mode::kEvaluation)
-    for (const Head& head : head_)
-      bytes = std::max(bytes, head.evaluate_workspace_bytes(shape.rows()));
-  return bytes;
+Stage::Gradients Stage::gradients_in(const StageStorage& storage, const SegmentShape& shape) const {
+  ArenaLayout stash(storage[Lifetime::kStash]), workspace(storage[Lifetime::kWorkspace]);
+  return lay_out_gradients(stash, workspace, shape);
 }
 
-schedule::ChunkDemand Stage::demand(Mode mode, std::span<const SegmentShape> segments) const {
-  using schedule::Kind;
-  schedule::ChunkDemand demand;
-  const auto workspace = [&](Kind kind) -> std::vector<std::size_t>& {
-    return demand.workspace[static_cast<std::size_t>(kind)];
-  };
-  for (const SegmentShape& shape : segments) {
-    demand.activations.push_back(unit_bytes(shape));
-    workspace(Kind::kForward).push_back(forward_workspace_bytes(shape, mode));
-    ArenaLayout stash, scratch, weight_scratch;
-    lay_out_backward(stash, scratch, shape);
-    for (const Block& block : blocks_) {
-      ArenaLayout one;
-      one.take_bytes(block.weight_grad_workspace_bytes(shape));
-      weight_scratch.extend_to(one);
-    }
-    demand.stash.push_back(stash.used());
-    workspace(Kind::kBackward).push_back(scratch.used());
-    workspace(Kind::kWeightGrad).push_back(weight_scratch.used());
+template <class Size>
+std::size_t Stage::most_of_blocks(const Size& size) const {
+  std::size_t most = 0;
+  for (const Block& block : blocks_) most = std::max(most, size(block));
+  return most;
+}
+
+std::size_t Stage::bytes(Lifetime lifetime, const SegmentShape& shape) const {
+  ArenaLayout kept, backward_only, stash, workspace;
+  std::size_t sum = 0;
+  switch (lifetime) {
+    case Lifetime::kActivations:
+    case Lifetime::kBackwardActivations:
+      lay_out_saved(kept, splits() ? backward_only : kept, shape);
+      return (lifetime == Lifetime::kActivations ? kept : backward_only).used();
+    case Lifetime::kStash:
+      lay_out_gradients(stash, workspace, shape);
+      return stash.used();
+    case Lifetime::kCarry:
+      for (const Block& block : blocks_) sum += block.carry_bytes(shape);
+      return sum;
+    case Lifetime::kCarryGradient:
+      for (const Block& block : blocks_) sum += block.carry_gradient_bytes(shape);
+      return sum;
+    case Lifetime::kWorkspace:
+      break;
   }
-  // Of the whole sequence, whatever the segment.
-  demand.carry = carry_bytes(segments.front());
-  for (const Block& block : blocks_)
-    demand.carry_gradient += block.carry_gradient_bytes(segments.front());
+  throw InternalError("a lifetime that stages do not know, or workspace");
+}
+
+std::size_t Stage::forward_workspace_bytes(const SegmentShape& shape) const {
+  return most_of_blocks([&](const Block& block) { return block.forward_workspace_bytes(shape); });
+}
+
+std::size_t Stage::workspace_bytes(Kind kind, const SegmentShape& shape) const {
+  ArenaLayout stash, workspace;
+  std::size_t bytes = 0;
+  switch (kind) {
+    case Kind::kForward:
+      bytes = forward_workspace_bytes(shape);
+      if (head_ && !features_.has(Feature::kBackward))
+        bytes = std::max(bytes, head_->evaluate_workspace_bytes(shape.rows()));
+      return bytes;
+    case Kind::kBackward:
+      lay_out_gradients(stash, workspace, shape);
+      return workspace.used();
+    case Kind::kWeightGrad:
+      return most_of_blocks(
+          [&](const Block& block) { return block.weight_grad_workspace_bytes(shape); });
+  }
+  throw InternalError("a kind of action that stages do not know");
+}
+
+schedule::ChunkDemand Stage::demand(std::span<const SegmentShape> segments) const {
+  schedule::ChunkDemand demand;
+  for (const schedule::LifetimeRow& row : schedule::lifetime_table()) {
+    if (row.scope == schedule::Scope::kAction || !row.exists_with(features_)) continue;
+    // What spans a micro-batch is of the whole sequence, whatever the segment.
+    for (const SegmentShape& shape :
+         row.scope == schedule::Scope::kMicroBatch ? segments.first(1) : segments)
+      demand.of(row.lifetime).push_back(bytes(row.lifetime, shape));
+  }
+  for (const schedule::KindRow& row : schedule::action_table())
+    if (features_.includes(row.required))
+      for (const SegmentShape& shape : segments)
+        demand.workspace_of(row.kind).push_back(workspace_bytes(row.kind, shape));
   return demand;
 }
 
-std::size_t Stage::message_bytes(const SegmentShape& shape) const {
-  return static_cast<std::size_t>(shape.rows() * spec_.hidden) *
-         kernels::dtype_bytes(precision_.compute);
-}
-std::size_t Stage::unit_bytes(const SegmentShape& shape) const {
-  ArenaLayout arena;
-  lay_out_saved(arena, shape);
-  return arena.used();
-}
-std::size_t Stage::carry_bytes(const SegmentShape& shape) const {
-  std::size_t bytes = 0;
-  for (const Block& block : blocks_) bytes += block.carry_bytes(shape);
-  return bytes;
-}
+// ---- work -------------------------------------------------------------------------------------
 
 Tensor Stage::message(const std::byte* data, const SegmentShape& shape) const {
   return Tensor(const_cast<std::byte*>(data), precision_.compute, {shape.rows(), spec_.hidden});
 }
-Tensor Stage::unit_input(const SegmentShape& shape, const StageStorage& storage) const {
-  ArenaLayout arena(storage.activations);
-  return blocks_.front().lay_out_saved(arena, shape).input;
-}
-Tensor Stage::unit_grad_output(const SegmentShape& shape, const StageStorage& storage) const {
-  ArenaLayout stash(storage.stash), workspace(storage.workspace);
-  return lay_out_backward(stash, workspace, shape).stashes.back().grad_output;
+
+void Stage::take(Flow flow, kernels::Ops& ops, const SegmentShape& shape,
+                 const StageStorage& storage, const std::byte* received) const {
+  ops.copy(message(received, shape), flow == Flow::kActivation
+                                         ? saved_in(storage, shape).blocks.front().input
+                                         : gradients_in(storage, shape).blocks.back().grad_output);
 }
 
-void Stage::run_blocks(kernels::Ops& ops, const SegmentShape& shape, const StageStorage& storage,
-                       const StageInput& input, const Saved& saved, const Tensor& output) const {
-  if (layers_.embedding)
-    ops.embedding_forward(
-        input.tokens, token_weight_, position_weight_, shape.start,
-        saved.blocks.front().input.reshaped({shape.batch_size, shape.tokens, spec_.hidden}));
-  std::byte* carry = storage.carry;
+void Stage::run(Kind kind, kernels::Ops& ops, const StageCall& call) const {
+  switch (kind) {
+    case Kind::kForward:
+      return forward(ops, call);
+    case Kind::kBackward:
+      return backward(ops, call);
+    case Kind::kWeightGrad:
+      return weight_grad(ops, call);
+  }
+  throw InternalError("a kind of action that stages do not know");
+}
+
+void Stage::run_blocks(kernels::Ops& ops, const StageCall& call, const Saved& saved,
+                       const Tensor& output) const {
+  if (embedding_)
+    embedding_->forward(ops, call.shape, call.input.tokens, saved.blocks.front().input);
+  std::byte* carry = call.storage[Lifetime::kCarry];
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     const Tensor& next = i + 1 < blocks_.size() ? saved.blocks[i + 1].input : output;
-    blocks_[i].forward(ops, shape, saved.blocks[i], carry, next, storage.workspace);
-    carry += blocks_[i].carry_bytes(shape);
+    blocks_[i].forward(ops, call.shape, saved.blocks[i], carry, next,
+                       call.storage[Lifetime::kWorkspace]);
+    carry += blocks_[i].carry_bytes(call.shape);
   }
 }
 
-void Stage::take_activation(kernels::Ops& ops, const SegmentShape& shape,
-                            const StageStorage& storage, const std::byte* received) const {
-  ops.copy(message(received, shape), unit_input(shape, storage));
+// On the last stage the output is what the head will read.
+void Stage::forward(kernels::Ops& ops, const StageCall& call) const {
+  const Saved saved = saved_in(call.storage, call.shape);
+  run_blocks(ops, call, saved, head_ ? saved.hidden : message(call.output, call.shape));
+  if (head_ && !features_.has(Feature::kBackward))
+    head_->evaluate(ops, saved.hidden, call.input.loss, call.storage[Lifetime::kWorkspace]);
 }
 
-void Stage::take_gradient(kernels::Ops& ops, const SegmentShape& shape, const StageStorage& storage,
-                          const std::byte* received) const {
-  ops.copy(message(received, shape), unit_grad_output(shape, storage));
-}
-
-void Stage::forward(kernels::Ops& ops, const SegmentShape& shape, Mode mode,
-                    const StageStorage& storage, const StageInput& input, std::byte* output) const {
-  ArenaLayout arena(storage.activations);
-  const Saved saved = lay_out_saved(arena, shape);
-  run_blocks(ops, shape, storage, input, saved,
-             layers_.head ? saved.hidden : message(output, shape));
-  if (mode == Mode::kEvaluation && layers_.head)
-    head_.front().evaluate(ops, saved.hidden, input.loss, storage.workspace);
-}
-
-void Stage::backward(kernels::Ops& ops, const SegmentShape& shape, bool last_segment,
-                     const StageStorage& storage, const StageInput& input,
-                     std::byte* grad_input) const {
-  ArenaLayout unit(storage.activations), stash(storage.stash), workspace(storage.workspace);
-  const Saved saved = lay_out_saved(unit, shape);
-  const Backward backward = lay_out_backward(stash, workspace, shape);
-  if (layers_.head)
-    head_.front().backward(ops, saved.hidden, input.loss, backward.stashes.back().grad_output,
-                           backward.scratch);
-  std::vector<std::size_t> carry_offset(blocks_.size(), 0), gradient_offset(blocks_.size(), 0);
-  for (std::size_t i = 1; i < blocks_.size(); ++i) {
-    carry_offset[i] = carry_offset[i - 1] + blocks_[i - 1].carry_bytes(shape);
-    gradient_offset[i] = gradient_offset[i - 1] + blocks_[i - 1].carry_gradient_bytes(shape);
-  }
+// Input gradients; weight gradients too unless the backward is split. The head takes its weight
+// gradient here in any case: waiting for it would mean to keep the gradients of all logits.
+void Stage::backward(kernels::Ops& ops, const StageCall& call) const {
+  const SegmentShape& shape = call.shape;
+  const Saved saved = saved_in(call.storage, shape);
+  const Gradients gradients = gradients_in(call.storage, shape);
+  if (head_)
+    head_->backward(ops, saved.hidden, call.input.loss, gradients.blocks.back().grad_output,
+                    gradients.scratch);
+  std::byte* carry = call.storage[Lifetime::kCarry] + bytes(Lifetime::kCarry, shape);
+  std::byte* carry_gradient =
+      call.storage[Lifetime::kCarryGradient] + bytes(Lifetime::kCarryGradient, shape);
   for (std::size_t i = blocks_.size(); i-- > 0;) {
-    const Tensor target = i > 0               ? backward.stashes[i - 1].grad_output
-                          : layers_.embedding ? backward.embedding_grad
-                                              : message(grad_input, shape);
-    blocks_[i].input_grad(
-        ops, shape, last_segment, saved.blocks[i], storage.carry + carry_offset[i],
-        storage.carry_gradient + gradient_offset[i], backward.stashes[i], target, backward.scratch);
-    if (!split_backward_)
-      blocks_[i].weight_grad(ops, shape, saved.blocks[i], backward.stashes[i], backward.scratch);
+    const Tensor target = i > 0        ? gradients.blocks[i - 1].grad_output
+                          : embedding_ ? gradients.embedding
+                                       : message(call.output, shape);
+    carry -= blocks_[i].carry_bytes(shape);
+    carry_gradient -= blocks_[i].carry_gradient_bytes(shape);
+    blocks_[i].input_grad(ops, shape, call.last_segment, saved.blocks[i], carry, carry_gradient,
+                          gradients.blocks[i], target, gradients.scratch);
+    if (!splits())
+      blocks_[i].weight_grad(ops, shape, saved.blocks[i], gradients.blocks[i], gradients.scratch);
   }
-  if (layers_.embedding)
-    ops.embedding_backward(
-        input.tokens,
-        backward.embedding_grad.reshaped({shape.batch_size, shape.tokens, spec_.hidden}),
-        shape.start, grad_token_weight_, grad_position_weight_);
+  if (embedding_ && !splits())
+    embedding_->weight_grad(ops, shape, call.input.tokens, gradients.embedding);
 }
 
-void Stage::weight_grad(kernels::Ops& ops, const SegmentShape& shape,
-                        const StageStorage& storage) const {
-  SEQ1F1B_ASSERT(split_backward_, "weight_grad without a split backward");
-  ArenaLayout unit(storage.activations), stash(storage.stash), unused;
-  const Saved saved = lay_out_saved(unit, shape);
-  const Backward backward = lay_out_backward(stash, unused, shape);
+void Stage::weight_grad(kernels::Ops& ops, const StageCall& call) const {
+  SEQ1F1B_ASSERT(splits(), "weight_grad without a split backward");
+  ArenaLayout stash(call.storage[Lifetime::kStash]), unused;
+  const Saved saved = saved_in(call.storage, call.shape);
+  const Gradients gradients = lay_out_gradients(stash, unused, call.shape);
   for (std::size_t i = blocks_.size(); i-- > 0;)
-    blocks_[i].weight_grad(ops, shape, saved.blocks[i], backward.stashes[i], storage.workspace);
+    blocks_[i].weight_grad(ops, call.shape, saved.blocks[i], gradients.blocks[i],
+                           call.storage[Lifetime::kWorkspace]);
+  if (embedding_) embedding_->weight_grad(ops, call.shape, call.input.tokens, gradients.embedding);
 }
+
+// ---- sampling ---------------------------------------------------------------------------------
 
 std::size_t Stage::next_token_workspace_bytes(const SegmentShape& shape) const {
-  SEQ1F1B_ASSERT(layers_.embedding && layers_.head, "sampling needs all layers on one stage");
-  return std::max(forward_workspace_bytes(shape, Mode::kTraining),
-                  head_.front().evaluate_workspace_bytes(shape.batch_size));
+  SEQ1F1B_ASSERT(embedding_ && head_, "sampling needs all layers on one stage");
+  return std::max(forward_workspace_bytes(shape),
+                  head_->evaluate_workspace_bytes(shape.batch_size));
 }
 
-void Stage::next_token_logits(kernels::Ops& ops, const SegmentShape& shape,
-                              const StageStorage& storage, const StageInput& input,
+void Stage::next_token_logits(kernels::Ops& ops, const StageCall& call,
                               const Tensor& logits) const {
-  SEQ1F1B_ASSERT(shape.batch_size == 1, "one sequence is sampled at a time");
-  ArenaLayout arena(storage.activations);
-  const Saved saved = lay_out_saved(arena, shape);
-  run_blocks(ops, shape, storage, input, saved, saved.hidden);
+  SEQ1F1B_ASSERT(call.shape.batch_size == 1, "one sequence is sampled at a time");
+  const Saved saved = saved_in(call.storage, call.shape);
+  run_blocks(ops, call, saved, saved.hidden);
   auto* last = static_cast<std::byte*>(saved.hidden.data) +
-               static_cast<std::size_t>((shape.tokens - 1) * spec_.hidden) *
+               static_cast<std::size_t>((call.shape.tokens - 1) * spec_.hidden) *
                    kernels::dtype_bytes(precision_.compute);
-  head_.front().logits(ops, Tensor(last, precision_.compute, {1, spec_.hidden}), logits,
-                       storage.workspace);
+  head_->logits(ops, Tensor(last, precision_.compute, {1, spec_.hidden}), logits,
+                call.storage[Lifetime::kWorkspace]);
 }
 
 }  // namespace seq1f1b::model

@@ -99,13 +99,13 @@ void take_from_rank_0(comm::Group& all, AttentionLength& length) {
 
 }  // namespace
 
-AttentionChoice attention_of(const JobPlan& job, const std::string& device) {
+AttentionChoice attention_of(const plan::JobPlan& job, const std::string& device) {
   AttentionChoice choice;
   choice.circumstances = {.device = device,
                           .compute_dtype = config::compute_dtype(job.config.runtime),
                           .deterministic = job.config.runtime.deterministic == "true",
                           .micro_batch_size = job.config.training.micro_batch_size};
-  for (const model::SegmentShape& shape : job.shapes()) {
+  for (const model::SegmentShape& shape : job.units.bounds()) {
     AttentionLength length;
     length.tokens = shape.tokens;
     length.keys = shape.start + shape.tokens;
@@ -157,8 +157,9 @@ std::string attention_summary(const AttentionChoice& choice) {
   return text.str();
 }
 
-AttentionChoice choose_attention(const JobPlan& job, kernels::Backend& backend, comm::Group& all,
-                                 std::span<std::byte> idle, std::size_t reserved_bytes,
+AttentionChoice choose_attention(const plan::JobPlan& job, kernels::Backend& backend,
+                                 comm::Group& all, std::span<std::byte> idle,
+                                 std::size_t reserved_bytes,
                                  const std::optional<AttentionChoice>& stored,
                                  std::vector<std::string>& notes) {
   std::string device = backend.device->description();

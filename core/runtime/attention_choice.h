@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "core/comm/group.h"
-#include "core/runtime/job_plan.h"
+#include "core/plan/job_plan.h"
 #include "kernels/device.h"
 #include "kernels/ops.h"
 
@@ -41,7 +41,7 @@ struct AttentionChoice {
 };
 
 // Nothing chosen: the lengths and circumstances of a job, `device` being rank 0's description.
-AttentionChoice attention_of(const JobPlan& job, const std::string& device);
+AttentionChoice attention_of(const plan::JobPlan& job, const std::string& device);
 // A sentence about what keeps `stored` from being used for a job that asks `wanted`; empty:
 // nothing.
 std::string attention_differences(const AttentionChoice& stored, const AttentionChoice& wanted);
@@ -53,8 +53,9 @@ std::string attention_summary(const AttentionChoice& choice);
 // some rank's library refuses. `idle`: device memory for one layer's attention, overwritten.
 // `reserved_bytes`: of device memory that a library must leave free. Collective over `all`; before
 // the device's first captured graph.
-AttentionChoice choose_attention(const JobPlan& job, kernels::Backend& backend, comm::Group& all,
-                                 std::span<std::byte> idle, std::size_t reserved_bytes,
+AttentionChoice choose_attention(const plan::JobPlan& job, kernels::Backend& backend,
+                                 comm::Group& all, std::span<std::byte> idle,
+                                 std::size_t reserved_bytes,
                                  const std::optional<AttentionChoice>& stored,
                                  std::vector<std::string>& notes);
 

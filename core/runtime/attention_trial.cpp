@@ -15,7 +15,7 @@ namespace seq1f1b::runtime {
 
 using kernels::Tensor;
 
-AttentionTrial::AttentionTrial(const JobPlan& job, kernels::Backend& backend,
+AttentionTrial::AttentionTrial(const plan::JobPlan& job, kernels::Backend& backend,
                                std::span<std::byte> memory, std::int64_t tokens,
                                std::int64_t key_length)
     : backend_(backend), scale_(1 / std::sqrt(static_cast<double>(job.spec.head_dim))) {

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <span>
 
-#include "core/runtime/job_plan.h"
+#include "core/plan/job_plan.h"
 #include "kernels/device.h"
 #include "kernels/ops.h"
 
@@ -16,7 +16,7 @@ class AttentionTrial {
   // `tokens` queries, the last of `key_length` positions. `memory`: on the device, for all operands
   // at once, overwritten; the plan of a stage has a place for each of them in the backward of a
   // unit.
-  AttentionTrial(const JobPlan& job, kernels::Backend& backend, std::span<std::byte> memory,
+  AttentionTrial(const plan::JobPlan& job, kernels::Backend& backend, std::span<std::byte> memory,
                  std::int64_t tokens, std::int64_t key_length);
 
   // Noise in what is read: the speed of a GPU depends on the numbers, through its power.

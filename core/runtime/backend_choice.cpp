@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/config/compute_dtype.h"
-#include "core/runtime/job_plan.h"
+#include "core/plan/job_plan.h"
 #include "kernels/common/errors.h"
 #include "kernels/cuda/backend.h"
 
@@ -111,7 +111,7 @@ void apply_instruction_sets(std::span<const std::string> of_ranks, config::Loade
 }
 
 kernels::Backend make_backend(const config::RuntimeConfig& runtime, int local_rank, int threads) {
-  const kernels::Dtype compute = precision_of(runtime).compute;
+  const kernels::Dtype compute = plan::precision_of(runtime).compute;
   if (runtime.device == "reference") return kernels::make_reference_backend(compute);
   if (runtime.device == "cpu") return kernels::make_cpu_backend(threads, runtime.instruction_set);
   SEQ1F1B_ASSERT(runtime.device == "cuda", "no back end for runtime.device ", runtime.device);

@@ -7,27 +7,20 @@
 #include <vector>
 
 #include "core/model/stage.h"
-#include "core/runtime/job_plan.h"
+#include "core/plan/job_plan.h"
+#include "core/runtime/ports.h"
 #include "core/runtime/stage_loop.h"
 #include "core/runtime/step_inputs.h"
 #include "kernels/device.h"
 
 namespace seq1f1b::runtime {
 
-// Where the messages of one chunk arrive and leave: the first buffer of a ring in, every buffer of
-// a ring out. Null or empty at the ends of the pipeline.
-struct MessageBuffers {
-  const std::byte *activation_in = nullptr, *gradient_in = nullptr;
-  std::vector<std::byte*> activation_out, gradient_out;
-};
-
 class ModelRunner final : public ActionRunner {
  public:
   // All arguments outlive the runner. `stages` by chunk; `activations`: the arena of the plan.
-  ModelRunner(const JobPlan& job, const schedule::Schedule& schedule, int pipeline_rank,
-              const schedule::MemoryPlan& memory, model::Mode mode,
-              std::span<const model::Stage> stages, kernels::Backend& backend, StepInputs& inputs,
-              std::byte* activations);
+  ModelRunner(const plan::JobPlan& job, const schedule::Schedule& schedule, int pipeline_rank,
+              const schedule::MemoryPlan& memory, std::span<const model::Stage> stages,
+              kernels::Backend& backend, StepInputs& inputs, std::byte* activations);
 
   void take(const schedule::Action& action, std::size_t index, const std::byte* received) override;
   void run(const schedule::Action& action, std::size_t index, std::byte* output) override;
@@ -36,29 +29,25 @@ class ModelRunner final : public ActionRunner {
   // kernels are loaded, algorithms chosen and graphs captured before anything depends on another rank:
   // a kernel may not load while another one waits on the device for a message (CUDA C++ Programming
   // Guide, "Lazy Loading", on concurrent execution), and memory for it may be short later.
-  // `buffers` by chunk. Writes activations, gradients and the loss; tokens and labels must be
+  // `ports` by chunk. Writes activations, gradients and the loss; tokens and labels must be
   // legal.
-  void warm_up(std::span<const MessageBuffers> buffers);
+  void warm_up(std::span<const ChunkPorts> ports);
 
  private:
   void issue(const schedule::Action& action, std::size_t index, std::byte* output);
   std::uint64_t key_of(std::size_t index, const std::byte* output);
   void expect_segment(const schedule::Action& action);
-  const model::SegmentShape& shape_of(const schedule::Action& action) const {
-    return shapes_[static_cast<std::size_t>(action.unit.segment)];
-  }
 
+  const plan::JobPlan& job_;
+  const schedule::Schedule& schedule_;
   const schedule::MemoryPlan& memory_;
   const schedule::Order& order_;
-  model::Mode mode_;
   std::span<const model::Stage> stages_;
   kernels::Backend& backend_;
   StepInputs& inputs_;
-  int segments_;
-  std::vector<model::SegmentShape> shapes_;   // by segment
   std::vector<model::StageStorage> storage_;  // by action
   std::vector<schedule::Unit> next_;          // [chunk][kind], of kinds in the order of segments
-  std::vector<const std::byte*> outputs_;     // send buffers seen
+  std::vector<const std::byte*> departures_;  // send buffers seen
 };
 
 }  // namespace seq1f1b::runtime

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/comm/local_channel.h"
+#include "core/plan/inputs.h"
 #include "kernels/common/errors.h"
 #include "kernels/ops.h"
 
@@ -10,13 +12,13 @@ namespace seq1f1b::runtime {
 using kernels::Tensor;
 using model::aligned;
 
-RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fabric& fabric,
+RankRuntime::RankRuntime(const plan::JobPlan& job, kernels::Backend& backend, comm::Fabric& fabric,
                          ActionRing* ring, const BeforeActions& before_actions)
     : job_(job),
       backend_(backend),
       fabric_(fabric),
-      pipeline_rank_(mesh_of(job).coordinate_of(fabric.world().rank()).pp),
-      plan_(plan_rank(job, pipeline_rank_)),
+      pipeline_rank_(plan::mesh_of(job).coordinate_of(fabric.world().rank()).pp),
+      plan_(plan::plan_rank(job, pipeline_rank_)),
       arena_(*backend.device, plan_.planned_bytes()) {
   std::byte* next = arena_.data();
   const auto take = [&](std::size_t bytes) {
@@ -24,9 +26,9 @@ RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fa
     next += bytes;
     return section;
   };
-  store_ = std::make_unique<parameters::Store>(layout_of(job, pipeline_rank_), backend.compute,
-                                               backend.accumulate, parameters::Purpose::kTraining,
-                                               take(plan_.parameters.total()));
+  store_ = std::make_unique<parameters::Store>(
+      plan::layout_of(job, pipeline_rank_), backend.compute, backend.accumulate,
+      parameters::Purpose::kTraining, take(plan_.parameters.total()));
   std::byte* scalars = take(plan_.scalars);
   optimizer_ = std::make_unique<optimizer::Optimizer>(job.config.optimizer, *store_, plan_.sums,
                                                       backend, scalars);
@@ -34,32 +36,31 @@ RankRuntime::RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fa
       reinterpret_cast<double*>(scalars + aligned(optimizer::Optimizer::scratch_bytes(plan_.sums)));
   loss_scale_ = loss_sum_ + model::kTensorAlignment / sizeof(double);
 
-  for (int stage : job.stages_of(pipeline_rank_))
-    stages_.emplace_back(job.spec, job.layers_of(stage), job.precision, job.training.split_backward,
-                         store_.get());
-  needs_ = input_needs(job, pipeline_rank_);
+  needs_ = plan::input_needs(job, pipeline_rank_);
   inputs_ = std::make_unique<StepInputs>(job, needs_, *backend.device, take(plan_.inputs),
                                          loss_sum_, loss_scale_);
 
-  make_channels(take(plan_.channels));
+  make_ports(take(plan_.channels));
   make_tied_groups();
   fabric.connect();
   if (plan_.scratch > 0) backend.ops->use_scratch(take(plan_.scratch), plan_.scratch);
   activations_ = take(plan_.activations());
   if (before_actions) before_actions(plan_, activation_arena());
 
-  std::vector<std::size_t> message_bytes;
-  for (const model::SegmentShape& shape : job.shapes())
-    message_bytes.push_back(stages_.front().message_bytes(shape));
   const auto make = [&](Pass& pass, const schedule::Schedule& schedule,
-                        const schedule::MemoryPlan& memory, model::Mode mode) {
-    pass.loop = std::make_unique<StageLoop>(schedule, pipeline_rank_, channels_, message_bytes,
-                                            fabric, *backend.device, ring);
-    pass.runner = std::make_unique<ModelRunner>(job, schedule, pipeline_rank_, memory, mode,
-                                                stages_, backend, *inputs_, activations_);
+                        const schedule::MemoryPlan& memory) {
+    for (const int stage : job.stages_of(pipeline_rank_))
+      pass.stages.emplace_back(job.spec, job.layers_of(stage), job.precision, schedule.features,
+                               store_.get());
+    pass.loop = std::make_unique<StageLoop>(
+        schedule, pipeline_rank_, ports_,
+        [&job](schedule::Unit unit) { return job.message_bytes(unit); }, fabric, *backend.device,
+        ring);
+    pass.runner = std::make_unique<ModelRunner>(job, schedule, pipeline_rank_, memory, pass.stages,
+                                                backend, *inputs_, activations_);
   };
-  make(training_, job.training, plan_.training, model::Mode::kTraining);
-  make(evaluation_, job.evaluation, plan_.evaluation, model::Mode::kEvaluation);
+  make(training_, job.training, plan_.training);
+  make(evaluation_, job.evaluation, plan_.evaluation);
   if (!backend.device->is_host()) warm_up();
 }
 
@@ -76,47 +77,43 @@ std::span<std::byte> RankRuntime::activation_arena() const {
 }
 
 int RankRuntime::world_rank(int pipeline_rank) const {
-  const comm::Mesh mesh = mesh_of(job_);
+  const comm::Mesh mesh = plan::mesh_of(job_);
   comm::Mesh::Coordinate at = mesh.coordinate_of(fabric_.world().rank());
   at.pp = pipeline_rank;
   return mesh.rank_of(at);
 }
 
-void RankRuntime::make_channels(std::byte* rings) {
-  channels_.resize(stages_.size());
-  message_buffers_.resize(stages_.size());
-  for (const ChannelEnd& end : channel_ends(job_, pipeline_rank_)) {
-    const schedule::Channel& channel = end.channel;
-    const bool activation = channel.direction == schedule::Direction::kActivation;
+void RankRuntime::make_ports(std::byte* rings) {
+  ports_.resize(job_.stages_of(pipeline_rank_).size());
+  const auto port_of = [&](int stage, schedule::Flow flow) -> Port& {
+    return ports_[static_cast<std::size_t>(schedule::place_of_stage(job_.training, stage).chunk)]
+                 [flow];
+  };
+  for (const plan::EdgeEnd& end : plan::edge_ends(job_, pipeline_rank_)) {
+    const schedule::Edge& edge = end.edge;
     std::vector<std::span<std::byte>> buffers;
     for (int i = 0; i < end.buffers; ++i, rings += end.buffer_bytes)
       buffers.emplace_back(rings, end.buffer_bytes);
-    const int own_stage = end.sends ? channel.producing_stage : channel.consuming_stage();
-    const auto chunk =
-        static_cast<std::size_t>(schedule::place_of_stage(job_.training, own_stage).chunk);
-    ChunkChannels& ends = channels_[chunk];
-    MessageBuffers& memory = message_buffers_[chunk];
-    if (end.sends) {
-      for (const auto& buffer : buffers)
-        (activation ? memory.activation_out : memory.gradient_out).push_back(buffer.data());
-      senders_.push_back(
-          fabric_.make_sender(world_rank(channel.to_rank), channel.id(), std::move(buffers)));
-      (activation ? ends.activation_out : ends.gradient_out) = senders_.back().get();
-      (activation ? ends.next_rank : ends.previous_rank) = channel.to_rank;
-    } else {
-      (activation ? memory.activation_in : memory.gradient_in) = buffers.front().data();
-      receivers_.push_back(
-          fabric_.make_receiver(world_rank(channel.from_rank), channel.id(), std::move(buffers)));
-      (activation ? ends.activation_in : ends.gradient_in) = receivers_.back().get();
-      (activation ? ends.previous_rank : ends.next_rank) = channel.from_rank;
+    comm::LocalChannel ends;
+    if (edge.is_local())
+      ends = comm::make_local_channel(buffers);
+    else if (end.sends)
+      ends.sender = fabric_.make_sender(world_rank(edge.to_rank), edge.id(), buffers);
+    else
+      ends.receiver = fabric_.make_receiver(world_rank(edge.from_rank), edge.id(), buffers);
+    if (ends.sender) {
+      Port& port = port_of(edge.producing_stage, edge.flow);
+      port.to_rank = edge.to_rank;
+      for (const auto& buffer : buffers) port.departures.push_back(buffer.data());
+      port.sender = senders_.emplace_back(std::move(ends.sender)).get();
+    }
+    if (ends.receiver) {
+      Port& port = port_of(edge.consuming_stage(), edge.flow);
+      port.from_rank = edge.from_rank;
+      port.arrival = buffers.front().data();
+      port.receiver = receivers_.emplace_back(std::move(ends.receiver)).get();
     }
   }
-  // The schedule may have such an edge; what carries it would be planned and made here.
-  for (const int stage : job_.stages_of(pipeline_rank_))
-    SEQ1F1B_ASSERT(stage + 1 == job_.training.stages() ||
-                       schedule::place_of_stage(job_.training, stage + 1).rank != pipeline_rank_,
-                   "stage ", stage, " hands its output to stage ", stage + 1,
-                   " on the same rank, which nothing carries yet");
 }
 
 // Every rank takes part in making every group, in the order of the table.
@@ -148,7 +145,7 @@ void RankRuntime::warm_up() {
   inputs_->upload(std::vector<std::int32_t>(
       static_cast<std::size_t>(job_.sequences() * (job_.config.training.seq_length + 1))));
   for (const Pass* pass : {&training_, &evaluation_}) {
-    pass->runner->warm_up(message_buffers_);
+    pass->runner->warm_up(ports_);
     backend_.device->synchronize();  // its own work alone
     watch->next("evaluation");
   }

@@ -11,9 +11,10 @@
 #include "core/comm/fabric.h"
 #include "core/comm/mesh.h"
 #include "core/optimizer/optimizer.h"
+#include "core/plan/rank_plan.h"
 #include "core/runtime/action_ring.h"
 #include "core/runtime/model_runner.h"
-#include "core/runtime/rank_plan.h"
+#include "core/runtime/ports.h"
 #include "core/runtime/stage_loop.h"
 #include "core/runtime/step_inputs.h"
 #include "kernels/device.h"
@@ -31,14 +32,14 @@ class RankRuntime {
  public:
   // Gets memory that nothing uses yet, the activations'. The operations have their scratch, and no
   // action has been prepared, run or captured.
-  using BeforeActions = std::function<void(const RankPlan& plan, std::span<std::byte> idle)>;
+  using BeforeActions = std::function<void(const plan::RankPlan& plan, std::span<std::byte> idle)>;
   // `job`, `backend`, `fabric` and `ring` outlive the runtime; null: no ring. Collective over the
   // world.
-  RankRuntime(const JobPlan& job, kernels::Backend& backend, comm::Fabric& fabric,
+  RankRuntime(const plan::JobPlan& job, kernels::Backend& backend, comm::Fabric& fabric,
               ActionRing* ring = nullptr, const BeforeActions& before_actions = {});
   ~RankRuntime();
 
-  const RankPlan& plan() const { return plan_; }
+  const plan::RankPlan& plan() const { return plan_; }
   int pipeline_rank() const { return pipeline_rank_; }
   const parameters::Store& store() const { return *store_; }
   optimizer::Optimizer& optimizer() { return *optimizer_; }
@@ -67,21 +68,22 @@ class RankRuntime {
 
  private:
   struct Pass {
+    std::vector<model::Stage> stages;  // by chunk
     std::unique_ptr<StageLoop> loop;
     std::unique_ptr<ModelRunner> runner;
   };
   int world_rank(int pipeline_rank) const;  // of the ranks that share this one's other coordinates
-  void make_channels(std::byte* rings);
+  void make_ports(std::byte* rings);
   void make_tied_groups();
   void warm_up();
   PassResult run(Pass& pass, std::span<const std::int32_t> samples, std::int64_t step);
 
-  const JobPlan& job_;
+  const plan::JobPlan& job_;
   kernels::Backend& backend_;
   comm::Fabric& fabric_;
   int pipeline_rank_;
-  RankPlan plan_;
-  InputNeeds needs_;
+  plan::RankPlan plan_;
+  plan::InputNeeds needs_;
   kernels::DeviceBuffer arena_;
   // Captured graphs hold addresses of the arena, also those of a constructor that failed.
   struct ForgetsGraphs {
@@ -91,13 +93,11 @@ class RankRuntime {
   std::byte* activations_ = nullptr;
   std::unique_ptr<parameters::Store> store_;
   std::unique_ptr<optimizer::Optimizer> optimizer_;
-  std::vector<model::Stage> stages_;  // by chunk
   double *loss_sum_ = nullptr, *loss_scale_ = nullptr;
   std::unique_ptr<StepInputs> inputs_;
   std::vector<std::unique_ptr<comm::Sender>> senders_;
   std::vector<std::unique_ptr<comm::Receiver>> receivers_;
-  std::vector<ChunkChannels> channels_;
-  std::vector<MessageBuffers> message_buffers_;  // of the channels, by chunk
+  std::vector<ChunkPorts> ports_;  // by chunk
   struct TiedGroup {
     std::unique_ptr<comm::TensorGroup> group;
     std::size_t row;  // in the layout

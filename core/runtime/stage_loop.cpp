@@ -9,17 +9,6 @@ using schedule::Flow;
 
 namespace {
 
-comm::Receiver* receiver_of(const ChunkChannels& channels, Flow flow) {
-  return flow == Flow::kActivation ? channels.activation_in
-         : flow == Flow::kGradient ? channels.gradient_in
-                                   : nullptr;
-}
-comm::Sender* sender_of(const ChunkChannels& channels, Flow flow) {
-  return flow == Flow::kActivation ? channels.activation_out
-         : flow == Flow::kGradient ? channels.gradient_out
-                                   : nullptr;
-}
-
 // Time stamps: two for every timed action, and behind them the begin and the end of the run.
 constexpr std::size_t kOfRun = 2;
 std::size_t timed_actions(std::size_t actions, std::size_t every) {
@@ -28,28 +17,26 @@ std::size_t timed_actions(std::size_t actions, std::size_t every) {
 
 }  // namespace
 
-StageLoop::StageLoop(const schedule::Schedule& schedule, int rank,
-                     std::vector<ChunkChannels> channels, std::vector<std::size_t> message_bytes,
-                     comm::Fabric& fabric, kernels::Device& device, ActionRing* ring)
+StageLoop::StageLoop(const schedule::Schedule& schedule, int rank, std::vector<ChunkPorts> ports,
+                     MessageBytes message_bytes, comm::Fabric& fabric, kernels::Device& device,
+                     ActionRing* ring)
     : schedule_(schedule),
       order_(schedule.orders.at(static_cast<std::size_t>(rank))),
-      channels_(std::move(channels)),
+      ports_(std::move(ports)),
       message_bytes_(std::move(message_bytes)),
-      activation_sizes_(channels_.size()),
-      gradient_sizes_(channels_.size()),
+      expected_(ports_.size()),
       fabric_(fabric),
       device_(device),
       ring_(ring) {
-  SEQ1F1B_ASSERT(channels_.size() == static_cast<std::size_t>(schedule.spec.chunks),
-                 "one set of channels per chunk");
+  SEQ1F1B_ASSERT(ports_.size() == static_cast<std::size_t>(schedule.spec.chunks),
+                 "one set of ports per chunk");
   for (const Action& action : order_) {
-    const auto chunk = static_cast<std::size_t>(action.chunk);
-    const Flow flow = schedule::row_of(action.kind).receives;
-    if (!receiver_of(channels_[chunk], flow)) continue;
-    auto& sizes = flow == Flow::kActivation ? activation_sizes_ : gradient_sizes_;
-    sizes[chunk].push_back(message_bytes_.at(static_cast<std::size_t>(action.unit.segment)));
+    names_.push_back(schedule::to_string(action));
+    if (in_port(action))
+      expected_[static_cast<std::size_t>(action.chunk)]
+               [static_cast<std::size_t>(*schedule::row_of(action.kind).receives)]
+                   .push_back(message_bytes_(action.unit));
   }
-  for (const Action& action : order_) names_.push_back(schedule::to_string(action));
   for (auto& event : events_) event = device_.make_event();
 
   // An odd step through the order meets forwards and backwards alike.
@@ -60,29 +47,40 @@ StageLoop::StageLoop(const schedule::Schedule& schedule, int rank,
   for (int i = 0; i <= end_stamp(); ++i) device_.stamp(i);
 }
 
-std::string StageLoop::describe(const Action& action, std::int64_t step, const char* what,
+const Port* StageLoop::in_port(const Action& action) const {
+  const std::optional<Flow> flow = schedule::row_of(action.kind).receives;
+  if (!flow) return nullptr;
+  const Port& port = ports_[static_cast<std::size_t>(action.chunk)][*flow];
+  return port.receiver ? &port : nullptr;
+}
+
+const Port* StageLoop::out_port(const Action& action) const {
+  const std::optional<Flow> flow = schedule::row_of(action.kind).sends;
+  if (!flow) return nullptr;
+  const Port& port = ports_[static_cast<std::size_t>(action.chunk)][*flow];
+  return port.sender ? &port : nullptr;
+}
+
+std::string StageLoop::describe(const Action& action, std::int64_t step, const std::string& what,
                                 int peer) const {
-  std::string text = concat("running the ", schedule::describe(action), " (step ", step,
-                            ", schedule ", schedule_.spec.name, ")");
-  return what ? concat(text, ", which needs ", what, " pipeline rank ", peer) : text;
+  const std::string text = concat("running the ", schedule::describe(action), " (step ", step,
+                                  ", schedule ", schedule_.spec.name, ")");
+  return what.empty() ? text : concat(text, ", which needs ", what, " pipeline rank ", peer);
 }
 
 // The device has not come to the end of the action: mostly since what it needs has not come.
 std::string StageLoop::describe_stuck(const Action& action, std::int64_t step) const {
-  const Flow flow = schedule::row_of(action.kind).receives;
-  const ChunkChannels& channels = channels_[static_cast<std::size_t>(action.chunk)];
-  if (!receiver_of(channels, flow)) return describe(action, step, nullptr, -1);
-  const bool activation = flow == Flow::kActivation;
-  return describe(action, step, activation ? "the activation of" : "the gradient of",
-                  activation ? channels.previous_rank : channels.next_rank);
+  const Port* in = in_port(action);
+  if (!in) return describe(action, step);
+  const Flow flow = *schedule::row_of(action.kind).receives;
+  return describe(action, step, concat("the ", schedule::row_of(flow).name, " of"), in->from_rank);
 }
 
 void StageLoop::announce_messages() {
-  for (std::size_t chunk = 0; chunk < channels_.size(); ++chunk) {
-    if (channels_[chunk].activation_in)
-      channels_[chunk].activation_in->expect(activation_sizes_[chunk]);
-    if (channels_[chunk].gradient_in) channels_[chunk].gradient_in->expect(gradient_sizes_[chunk]);
-  }
+  for (std::size_t chunk = 0; chunk < ports_.size(); ++chunk)
+    for (const schedule::FlowRow& row : schedule::flow_table())
+      if (comm::Receiver* receiver = ports_[chunk][row.flow].receiver)
+        receiver->expect(expected_[chunk][static_cast<std::size_t>(row.flow)]);
 }
 
 void StageLoop::run(ActionRunner& runner, std::int64_t step) {
@@ -103,10 +101,8 @@ void StageLoop::run(ActionRunner& runner, std::int64_t step) {
 
 void StageLoop::issue(ActionRunner& runner, std::size_t index, std::int64_t step) {
   const Action& action = order_[index];
-  const auto& row = schedule::row_of(action.kind);
-  const ChunkChannels& channels = channels_[static_cast<std::size_t>(action.chunk)];
-  comm::Receiver* receiver = receiver_of(channels, row.receives);
-  comm::Sender* sender = sender_of(channels, row.sends);
+  const Port* in = in_port(action);
+  const Port* out = out_port(action);
   const auto record = [&](Phase phase) {
     if (ring_) ring_->record(step, action, phase);
   };
@@ -114,16 +110,14 @@ void StageLoop::issue(ActionRunner& runner, std::size_t index, std::int64_t step
   device_.push_range(names_[index].c_str());
   const std::byte* received = nullptr;
   std::byte* output = nullptr;
-  if (receiver) {
+  if (in) {
     record(Phase::kWaitsToReceive);
-    received = receiver->wait([&] { return describe_stuck(action, step); });
+    received = in->receiver->wait([&] { return describe_stuck(action, step); });
   }
-  if (sender) {
+  if (out) {
     record(Phase::kWaitsToSend);
-    output = sender->acquire([&] {
-      return describe(action, step, "a free send buffer towards",
-                      row.sends == Flow::kActivation ? channels.next_rank : channels.previous_rank);
-    });
+    output = out->sender->acquire(
+        [&] { return describe(action, step, "a free send buffer towards", out->to_rank); });
   }
   record(Phase::kRuns);
   // Launches into a queue that is full wait for the device, out of reach of the fabric's deadline.
@@ -135,13 +129,13 @@ void StageLoop::issue(ActionRunner& runner, std::size_t index, std::int64_t step
   const bool timed = index % timed_every_ == 0;
   const int stamp = static_cast<int>(index / timed_every_ * 2);
   if (timed) device_.stamp(stamp);
-  if (receiver) {
+  if (in) {
     watched([&] { runner.take(action, index, received); });
-    receiver->release();
+    in->receiver->release();
   }
   watched([&] { runner.run(action, index, output); });
   if (timed) device_.stamp(stamp + 1);
-  if (sender) sender->commit(message_bytes_.at(static_cast<std::size_t>(action.unit.segment)));
+  if (out) out->sender->commit(message_bytes_(action.unit));
   device_.pop_range();
 }
 

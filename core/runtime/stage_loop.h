@@ -7,6 +7,7 @@
 // call returns when its work is done.
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -14,6 +15,7 @@
 
 #include "core/comm/fabric.h"
 #include "core/runtime/action_ring.h"
+#include "core/runtime/ports.h"
 #include "core/schedule/schedule.h"
 #include "kernels/device.h"
 
@@ -31,15 +33,6 @@ class ActionRunner {
   virtual void run(const schedule::Action& action, std::size_t index, std::byte* output) = 0;
 };
 
-// The channel ends of one chunk; null at the ends of the pipeline.
-struct ChunkChannels {
-  comm::Receiver* activation_in = nullptr;
-  comm::Sender* activation_out = nullptr;
-  comm::Receiver* gradient_in = nullptr;
-  comm::Sender* gradient_out = nullptr;
-  int previous_rank = -1, next_rank = -1;  // peers, for messages
-};
-
 // Measured times of one action on the device's clock, seconds since run() began. Waiting for a
 // message or for a free buffer comes before `begin`.
 struct ActionTimes {
@@ -53,9 +46,10 @@ class StageLoop {
   // the host would block. Single launches may (a CUDA queue takes about a thousand).
   static constexpr std::size_t kMostAhead = 4;
 
-  // `message_bytes` by segment. Schedule, fabric and device outlive the loop.
-  StageLoop(const schedule::Schedule& schedule, int rank, std::vector<ChunkChannels> channels,
-            std::vector<std::size_t> message_bytes, comm::Fabric& fabric, kernels::Device& device,
+  using MessageBytes = std::function<std::size_t(schedule::Unit unit)>;
+  // `ports` by chunk. Schedule, fabric and device outlive the loop.
+  StageLoop(const schedule::Schedule& schedule, int rank, std::vector<ChunkPorts> ports,
+            MessageBytes message_bytes, comm::Fabric& fabric, kernels::Device& device,
             ActionRing* ring);
 
   // The whole order once; the device is done with it on return. Throws DeadlineError, naming the
@@ -70,9 +64,11 @@ class StageLoop {
   double total_seconds() const { return total_seconds_; }
 
  private:
-  std::string describe(const schedule::Action& action, std::int64_t step, const char* what,
-                       int peer) const;
+  std::string describe(const schedule::Action& action, std::int64_t step,
+                       const std::string& what = "", int peer = -1) const;
   std::string describe_stuck(const schedule::Action& action, std::int64_t step) const;
+  const Port* in_port(const schedule::Action& action) const;   // null: it receives nothing
+  const Port* out_port(const schedule::Action& action) const;  // null: it sends nothing
   void announce_messages();
   void issue(ActionRunner& runner, std::size_t index, std::int64_t step);
   void retire(std::size_t allowed, std::int64_t step);
@@ -82,10 +78,11 @@ class StageLoop {
 
   const schedule::Schedule& schedule_;
   const schedule::Order& order_;
-  std::vector<ChunkChannels> channels_;
-  std::vector<std::size_t> message_bytes_;
-  std::vector<std::vector<std::size_t>> activation_sizes_, gradient_sizes_;  // [chunk], of one run
-  std::vector<std::string> names_;                                           // of every action
+  std::vector<ChunkPorts> ports_;
+  MessageBytes message_bytes_;
+  // [chunk][flow]: the sizes of the messages of one run, in order.
+  std::vector<std::array<std::vector<std::size_t>, schedule::kFlows>> expected_;
+  std::vector<std::string> names_;  // of every action
   comm::Fabric& fabric_;
   kernels::Device& device_;
   ActionRing* ring_;

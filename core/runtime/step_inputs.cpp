@@ -10,75 +10,52 @@ namespace {
 using kernels::Dtype;
 using kernels::Tensor;
 
-std::size_t step_tokens(const JobPlan& job) {
+std::size_t step_tokens(const plan::JobPlan& job) {
   return static_cast<std::size_t>(job.sequences() * job.config.training.seq_length);
-}
-
-std::size_t step_bytes(const JobPlan& job) {
-  return model::aligned(step_tokens(job) * sizeof(std::int32_t));
-}
-
-std::size_t unit_bytes(const JobPlan& job) {
-  return model::aligned(
-      static_cast<std::size_t>(job.longest_segment() * job.config.training.micro_batch_size) *
-      sizeof(std::int32_t));
 }
 
 }  // namespace
 
-InputNeeds input_needs(const JobPlan& job, int pipeline_rank) {
-  InputNeeds needs;
-  for (const int stage : job.stages_of(pipeline_rank)) {
-    needs.tokens = needs.tokens || job.layers_of(stage).embedding;
-    needs.labels = needs.labels || job.layers_of(stage).head;
-  }
-  return needs;
-}
-
-std::size_t StepInputs::bytes(const JobPlan& job, const InputNeeds& needs) {
-  const std::size_t one = step_bytes(job) + unit_bytes(job);
-  return (needs.tokens ? one : 0) + (needs.labels ? one : 0);
-}
-
-StepInputs::StepInputs(const JobPlan& job, const InputNeeds& needs, kernels::Device& device,
-                       std::byte* memory, double* loss_sum, double* loss_scale)
-    : job_(job),
-      needs_(needs),
-      device_(device),
-      loss_sum_(loss_sum),
-      loss_scale_(loss_scale),
-      shapes_(job.shapes()) {
-  const auto take = [&](std::size_t bytes) {
+StepInputs::StepInputs(const plan::JobPlan& job, const plan::InputNeeds& needs,
+                       kernels::Device& device, std::byte* memory, double* loss_sum,
+                       double* loss_scale)
+    : job_(job), needs_(needs), device_(device), loss_sum_(loss_sum), loss_scale_(loss_scale) {
+  const plan::InputBytes bytes = plan::input_bytes(job);
+  const auto take = [&](std::size_t size) {
     auto* piece = reinterpret_cast<std::int32_t*>(memory);
-    memory += bytes;
+    memory += size;
     return piece;
   };
   if (needs.tokens) {
-    tokens_ = take(step_bytes(job));
-    unit_tokens_ = take(unit_bytes(job));
+    tokens_ = take(bytes.step);
+    unit_tokens_ = take(bytes.unit);
   }
   if (needs.labels) {
-    labels_ = take(step_bytes(job));
-    unit_labels_ = take(unit_bytes(job));
+    labels_ = take(bytes.step);
+    unit_labels_ = take(bytes.unit);
   }
   if (needs.any()) staging_.resize(step_tokens(job));
 }
 
-// Units lie one behind the other, [micro_batch, tokens] each, so that every unit is contiguous.
+// Units lie one behind the other, [batch, tokens] each, so that every unit is contiguous.
 void StepInputs::arrange(std::span<const std::int32_t> samples, std::int64_t shift,
                          std::int32_t* device) {
-  const auto& training = job_.config.training;
-  const std::int64_t window = training.seq_length + 1;
-  std::int32_t* target = staging_.data();
-  for (std::int64_t first = 0; first < job_.sequences(); first += training.micro_batch_size)
-    for (const model::SegmentShape& shape : shapes_)
-      for (std::int64_t i = 0; i < training.micro_batch_size; ++i) {
-        const std::int32_t* source = samples.data() + (first + i) * window + shape.start + shift;
+  const std::int64_t window = job_.config.training.seq_length + 1;
+  const schedule::Spec& spec = job_.training.spec;
+  for (int micro_batch = 0; micro_batch < spec.micro_batches; ++micro_batch)
+    for (int segment = 0; segment < spec.segments; ++segment) {
+      const schedule::Unit unit{micro_batch, segment};
+      const model::SegmentShape& shape = job_.units.shape(unit);
+      std::int32_t* target = staging_.data() + job_.units.first_row(unit);
+      for (std::int64_t i = 0; i < shape.batch_size; ++i) {
+        const std::int32_t* source =
+            samples.data() + (micro_batch * shape.batch_size + i) * window + shape.start + shift;
         // Padding (-1) is no label; as a token that is read it stands for any.
         target = std::transform(source, source + shape.tokens, target, [&](std::int32_t token) {
           return shift == 0 ? std::max(token, 0) : token;
         });
       }
+    }
   device_.upload(device, staging_.data(), staging_.size() * sizeof(std::int32_t));
 }
 
@@ -102,11 +79,8 @@ void StepInputs::upload(std::span<const std::int32_t> samples) {
 }
 
 void StepInputs::select(schedule::Unit unit) {
-  const auto& training = job_.config.training;
-  const model::SegmentShape& shape = shapes_[static_cast<std::size_t>(unit.segment)];
-  const std::int64_t offset =
-      training.micro_batch_size * (unit.micro_batch * training.seq_length + shape.start);
-  const auto bytes = static_cast<std::size_t>(shape.rows()) * sizeof(std::int32_t);
+  const std::int64_t offset = job_.units.first_row(unit);
+  const auto bytes = static_cast<std::size_t>(job_.units.shape(unit).rows()) * sizeof(std::int32_t);
   if (needs_.tokens) device_.copy(unit_tokens_, tokens_ + offset, bytes);
   if (needs_.labels) device_.copy(unit_labels_, labels_ + offset, bytes);
 }

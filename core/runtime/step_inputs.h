@@ -8,25 +8,15 @@
 #include <vector>
 
 #include "core/model/stage.h"
-#include "core/runtime/job_plan.h"
+#include "core/plan/inputs.h"
 #include "kernels/device.h"
 
 namespace seq1f1b::runtime {
 
-// What the stages of a rank read.
-struct InputNeeds {
-  bool tokens = false;  // the embedding
-  bool labels = false;  // the head
-  bool any() const { return tokens || labels; }
-};
-InputNeeds input_needs(const JobPlan& job, int pipeline_rank);
-
 class StepInputs {
  public:
-  // Device bytes; multiples of the tensor alignment.
-  static std::size_t bytes(const JobPlan& job, const InputNeeds& needs);
-  // `memory`: of that size. loss_sum, loss_scale: double in device memory, used with labels.
-  StepInputs(const JobPlan& job, const InputNeeds& needs, kernels::Device& device,
+  // `memory`: of plan::input_bytes. loss_sum, loss_scale: double in device memory, used with labels.
+  StepInputs(const plan::JobPlan& job, const plan::InputNeeds& needs, kernels::Device& device,
              std::byte* memory, double* loss_sum, double* loss_scale);
 
   // samples: int32 [JobPlan::sequences][seq_length + 1], -1 is padding. Sets the loss to zero and
@@ -39,15 +29,14 @@ class StepInputs {
  private:
   void arrange(std::span<const std::int32_t> samples, std::int64_t shift, std::int32_t* target);
 
-  const JobPlan& job_;
-  InputNeeds needs_;
+  const plan::JobPlan& job_;
+  plan::InputNeeds needs_;
   kernels::Device& device_;
   double *loss_sum_, *loss_scale_;
   // Of the step, [micro_batch][segment][mb, tokens]; of one unit.
   std::int32_t *tokens_ = nullptr, *labels_ = nullptr;
   std::int32_t *unit_tokens_ = nullptr, *unit_labels_ = nullptr;
-  std::vector<model::SegmentShape> shapes_;  // by segment
-  std::vector<std::int32_t> staging_;        // host, of one upload
+  std::vector<std::int32_t> staging_;  // host, of one upload
 };
 
 }  // namespace seq1f1b::runtime

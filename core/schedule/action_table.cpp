@@ -22,52 +22,60 @@ constexpr KindRow kActions[] = {
     {.kind = Kind::kForward,
      .letter = 'F',
      .name = "forward",
+     .required = {},
+     .absorbed_by = {},
      .dependencies = kForwardNeeds,
      .receives = Flow::kActivation,
      .sends = Flow::kActivation,
-     .ascending_segments = true,
-     .descending_segments = false,
+     .segments = SegmentOrder::kAscending,
      .reads_samples = true,
-     .unit_cost = 1,
-     .split_unit_cost = 1},
+     .unit_cost = 1},
     {.kind = Kind::kBackward,
      .letter = 'B',
      .name = "backward",
+     .required = {Feature::kBackward},
+     .absorbed_by = {},
      .dependencies = kBackwardNeeds,
      .receives = Flow::kGradient,
      .sends = Flow::kGradient,
-     .ascending_segments = false,
-     .descending_segments = true,
+     .segments = SegmentOrder::kDescending,
      .reads_samples = true,
-     .unit_cost = 2,
-     .split_unit_cost = 1},
+     .unit_cost = 1},
     {.kind = Kind::kWeightGrad,
      .letter = 'W',
      .name = "weight_grad",
+     .required = {Feature::kBackward, Feature::kSplitBackward},
+     .absorbed_by = Kind::kBackward,
      .dependencies = kWeightGradNeeds,
-     .receives = Flow::kNone,
-     .sends = Flow::kNone,
-     .ascending_segments = false,
-     .descending_segments = false,
-     .reads_samples = false,
-     .unit_cost = 0,
-     .split_unit_cost = 1},
+     .receives = {},
+     .sends = {},
+     .segments = SegmentOrder::kAny,
+     .reads_samples = true,
+     .unit_cost = 1},
 };
 
-constexpr std::array<bool, kKinds> kAll = {true, true, true};
+constexpr KindSet kForwardToWeightGrad = {Kind::kForward, Kind::kBackward, Kind::kWeightGrad};
 
 constexpr LifetimeRow kStorage[] = {
-    {Lifetime::kActivations, "activations", Scope::kUnit, Kind::kForward, kAll, false},
-    {Lifetime::kStash, "stash", Scope::kUnit, Kind::kBackward, {false, true, true}, true},
-    {Lifetime::kCarry, "carry", Scope::kMicroBatch, Kind::kForward, {true, true, false}, false},
-    {Lifetime::kCarryGradient,
-     "carry gradient",
-     Scope::kMicroBatch,
-     Kind::kBackward,
-     {false, true, false},
-     false},
-    // Every action has its own; the opener is of no meaning here.
-    {Lifetime::kWorkspace, "workspace", Scope::kAction, Kind::kForward, kAll, false},
+    {Lifetime::kActivations, "activations", Scope::kUnit, kForwardToWeightGrad},
+    {Lifetime::kBackwardActivations,
+     "activations of the backward",
+     Scope::kUnit,
+     {Kind::kForward, Kind::kBackward},
+     {Feature::kSplitBackward}},
+    {Lifetime::kStash,
+     "stash",
+     Scope::kUnit,
+     {Kind::kBackward, Kind::kWeightGrad},
+     {Feature::kSplitBackward}},
+    {Lifetime::kCarry, "carry", Scope::kMicroBatch, {Kind::kForward, Kind::kBackward}},
+    {Lifetime::kCarryGradient, "carry gradient", Scope::kMicroBatch, {Kind::kBackward}},
+    {Lifetime::kWorkspace, "workspace", Scope::kAction, kForwardToWeightGrad},
+};
+
+constexpr FlowRow kMessages[] = {
+    {Flow::kActivation, "activation", 1},
+    {Flow::kGradient, "gradient", -1},
 };
 
 // Rows are looked up by their position.
@@ -76,7 +84,10 @@ constexpr bool rows_are_in_order() {
     if (static_cast<int>(kActions[kind].kind) != kind) return false;
   for (int lifetime = 0; lifetime < kLifetimes; ++lifetime)
     if (static_cast<int>(kStorage[lifetime].lifetime) != lifetime) return false;
-  return std::size(kActions) == kKinds && std::size(kStorage) == kLifetimes;
+  for (int flow = 0; flow < kFlows; ++flow)
+    if (static_cast<int>(kMessages[flow].flow) != flow) return false;
+  return std::size(kActions) == kKinds && std::size(kStorage) == kLifetimes &&
+         std::size(kMessages) == kFlows;
 }
 static_assert(rows_are_in_order());
 
@@ -84,10 +95,10 @@ static_assert(rows_are_in_order());
 
 std::span<const KindRow> action_table() { return kActions; }
 std::span<const LifetimeRow> lifetime_table() { return kStorage; }
+std::span<const FlowRow> flow_table() { return kMessages; }
 
-bool uses(const LifetimeRow& row, Kind kind, bool split_backward) {
-  return row.used_by[static_cast<std::size_t>(kind)] &&
-         (split_backward || !row.only_split_backward);
+bool uses(const LifetimeRow& row, Kind kind, FeatureSet features) {
+  return row.used_by.has(kind) && row.exists_with(features);
 }
 
 const KindRow& row_of(Kind kind) {
@@ -98,6 +109,26 @@ const KindRow& row_of(Kind kind) {
 const LifetimeRow& row_of(Lifetime lifetime) {
   SEQ1F1B_ASSERT(static_cast<int>(lifetime) < kLifetimes, "lifetime ", static_cast<int>(lifetime));
   return kStorage[static_cast<int>(lifetime)];
+}
+
+const FlowRow& row_of(Flow flow) {
+  SEQ1F1B_ASSERT(static_cast<int>(flow) < kFlows, "flow ", static_cast<int>(flow));
+  return kMessages[static_cast<int>(flow)];
+}
+
+KindSet kinds_of(FeatureSet features) {
+  KindSet kinds;
+  for (const KindRow& row : kActions)
+    if (features.includes(row.required)) kinds.insert(row.kind);
+  return kinds;
+}
+
+double unit_cost(Kind kind, FeatureSet features) {
+  const KindSet kinds = kinds_of(features);
+  double cost = row_of(kind).unit_cost;
+  for (const KindRow& row : kActions)
+    if (row.absorbed_by == kind && !kinds.has(row.kind)) cost += row.unit_cost;
+  return cost;
 }
 
 }  // namespace seq1f1b::schedule

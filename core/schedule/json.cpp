@@ -29,7 +29,7 @@ std::string to_json(const Schedule& schedule, std::span<const std::int64_t> segm
       {"micro_batches", spec.micro_batches},
       {"segments", spec.segments},
       {"segment_lengths", std::vector(segment_lengths.begin(), segment_lengths.end())},
-      {"split_backward", schedule.split_backward},
+      {"split_backward", schedule.has(Feature::kSplitBackward)},
       {"placement", schedule.placement},
       {"orders", std::move(orders)},
       {"planned_bytes", std::vector(planned_bytes.begin(), planned_bytes.end())},

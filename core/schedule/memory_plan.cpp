@@ -23,40 +23,29 @@ std::size_t dense_index(Lifetime lifetime, int chunk, Unit unit, int micro_batch
          static_cast<std::size_t>(unit.segment);
 }
 
-// An empty list of sizes asks for nothing.
-std::size_t of_segment(const std::vector<std::size_t>& bytes, int segment) {
-  return bytes.empty() ? 0 : bytes[static_cast<std::size_t>(segment)];
-}
-
-std::size_t bytes_of(const ChunkDemand& demand, Lifetime lifetime, const Action& action) {
-  const int segment = action.unit.segment;
-  switch (lifetime) {
-    case Lifetime::kActivations:
-      return of_segment(demand.activations, segment);
-    case Lifetime::kStash:
-      return of_segment(demand.stash, segment);
-    case Lifetime::kCarry:
-      return demand.carry;
-    case Lifetime::kCarryGradient:
-      return demand.carry_gradient;
-    case Lifetime::kWorkspace:
-      return of_segment(demand.workspace[static_cast<std::size_t>(action.kind)], segment);
-  }
-  throw InternalError("unknown lifetime");
+std::size_t bytes_of(const ChunkDemand& demand, const Slot& slot) {
+  const std::vector<std::size_t>& bytes =
+      row_of(slot.lifetime).scope == Scope::kAction
+          ? demand.workspace[static_cast<std::size_t>(slot.kind)]
+          : demand.stored[static_cast<std::size_t>(slot.lifetime)];
+  return bytes.empty() ? 0 : bytes[static_cast<std::size_t>(slot.segment)];
 }
 
 void check_demands(const Schedule& schedule, std::span<const ChunkDemand> demands) {
   SEQ1F1B_ASSERT(demands.size() == static_cast<std::size_t>(schedule.spec.chunks),
                  "one demand per chunk");
-  const auto segments = static_cast<std::size_t>(schedule.spec.segments);
-  const auto check = [&](const std::vector<std::size_t>& bytes) {
-    SEQ1F1B_ASSERT(bytes.empty() || bytes.size() == segments, bytes.size(), " sizes for ", segments,
-                   " segments");
+  const auto check = [](const std::vector<std::size_t>& bytes, int count) {
+    SEQ1F1B_ASSERT(bytes.empty() || bytes.size() == static_cast<std::size_t>(count), bytes.size(),
+                   " sizes instead of ", count);
   };
+  const int segments = schedule.spec.segments;
   for (const ChunkDemand& demand : demands) {
-    check(demand.activations);
-    check(demand.stash);
-    for (const std::vector<std::size_t>& workspace : demand.workspace) check(workspace);
+    for (const LifetimeRow& row : lifetime_table())
+      check(demand.stored[static_cast<std::size_t>(row.lifetime)],
+            row.scope == Scope::kMicroBatch ? 1
+            : row.scope == Scope::kUnit     ? segments
+                                            : 0);
+    for (const std::vector<std::size_t>& workspace : demand.workspace) check(workspace, segments);
   }
 }
 
@@ -99,7 +88,7 @@ void MemoryPlan::number_graphs(const Schedule& schedule, const Order& order) {
       std::size_t& offset = key.second[static_cast<std::size_t>(row.lifetime)];
       if (row.scope == Scope::kAction)
         offset = workspace_of(index).offset;
-      else if (uses(row, action.kind, schedule.split_backward))
+      else if (uses(row, action.kind, schedule.features))
         offset = find(row.lifetime, action.chunk, action.unit).offset;
       else
         offset = kNone;
@@ -111,20 +100,48 @@ void MemoryPlan::number_graphs(const Schedule& schedule, const Order& order) {
   }
 }
 
-int MemoryPlan::peak_count(Lifetime lifetime) const {
-  std::vector<Interval> ones;
-  for (const Slot& slot : slots_)
-    if (slot.lifetime == lifetime) ones.push_back({slot.first_action, slot.last_action, 1});
-  return static_cast<int>(live_maximum(ones));
+std::vector<Slot> slots_of(const Schedule& schedule, int rank) {
+  SEQ1F1B_ASSERT(rank >= 0 && rank < schedule.spec.ranks, "rank ", rank);
+  const Order& order = schedule.orders[static_cast<std::size_t>(rank)];
+  const int micro_batches = schedule.spec.micro_batches, segments = schedule.spec.segments;
+  std::vector<std::int32_t> known(
+      dense_index(Lifetime{}, schedule.spec.chunks, {}, micro_batches, segments), kNoSlot);
+  std::vector<Slot> slots;
+  for (std::size_t index = 0; index < order.size(); ++index) {
+    const Action& action = order[index];
+    const auto at = static_cast<std::int32_t>(index);
+    for (const LifetimeRow& row : lifetime_table()) {
+      if (!uses(row, action.kind, schedule.features)) continue;
+      const Unit unit{action.unit.micro_batch,
+                      row.scope == Scope::kMicroBatch ? 0 : action.unit.segment};
+      std::int32_t own = kNoSlot;
+      std::int32_t& slot =
+          row.scope == Scope::kAction
+              ? own
+              : known[dense_index(row.lifetime, action.chunk, unit, micro_batches, segments)];
+      if (slot == kNoSlot) {
+        slot = static_cast<std::int32_t>(slots.size());
+        slots.push_back({.lifetime = row.lifetime,
+                         .kind = action.kind,
+                         .chunk = action.chunk,
+                         .micro_batch = unit.micro_batch,
+                         .segment = unit.segment,
+                         .first_action = at,
+                         .last_action = at});
+      }
+      slots[static_cast<std::size_t>(slot)].last_action = at;
+    }
+  }
+  return slots;
 }
 
 MemoryPlan plan_memory(const Schedule& schedule, int rank, std::span<const ChunkDemand> demands,
                        std::size_t alignment) {
-  SEQ1F1B_ASSERT(rank >= 0 && rank < schedule.spec.ranks, "rank ", rank);
   SEQ1F1B_ASSERT(alignment >= 1, "alignment");
   check_demands(schedule, demands);
-  const Order& order = schedule.orders[static_cast<std::size_t>(rank)];
   MemoryPlan plan;
+  plan.slots_ = slots_of(schedule, rank);
+  const Order& order = schedule.orders[static_cast<std::size_t>(rank)];
   plan.micro_batches_ = schedule.spec.micro_batches;
   plan.segments_ = schedule.spec.segments;
   plan.index_.assign(
@@ -132,46 +149,20 @@ MemoryPlan plan_memory(const Schedule& schedule, int rank, std::span<const Chunk
       kNoSlot);
   plan.workspace_.assign(order.size(), kNoSlot);
 
-  const auto open = [&](Lifetime lifetime, const Action& action, std::int32_t at, int segment) {
-    const std::size_t bytes =
-        bytes_of(demands[static_cast<std::size_t>(action.chunk)], lifetime, action);
-    plan.slots_.push_back({.lifetime = lifetime,
-                           .kind = action.kind,
-                           .chunk = action.chunk,
-                           .micro_batch = action.unit.micro_batch,
-                           .segment = segment,
-                           .first_action = at,
-                           .last_action = at,
-                           .bytes = (bytes + alignment - 1) / alignment * alignment,
-                           .offset = 0});
-    return static_cast<std::int32_t>(plan.slots_.size() - 1);
-  };
-  // A slot begins where its kind first runs in its scope and reaches to the last action that uses
-  // it; the lifetime table says which those are.
-  for (std::size_t index = 0; index < order.size(); ++index) {
-    const Action& action = order[index];
-    const auto at = static_cast<std::int32_t>(index);
-    for (const LifetimeRow& row : lifetime_table()) {
-      if (row.only_split_backward && !schedule.split_backward) continue;
-      if (row.scope == Scope::kAction) {
-        plan.workspace_[index] = open(row.lifetime, action, at, action.unit.segment);
-        continue;
-      }
-      const Unit unit{action.unit.micro_batch,
-                      row.scope == Scope::kMicroBatch ? 0 : action.unit.segment};
-      std::int32_t& slot = plan.index_[dense_index(row.lifetime, action.chunk, unit,
-                                                   plan.micro_batches_, plan.segments_)];
-      if (action.kind == row.opened_by && slot == kNoSlot)
-        slot = open(row.lifetime, action, at, unit.segment);
-      if (row.used_by[static_cast<std::size_t>(action.kind)] && slot != kNoSlot)
-        plan.slots_[static_cast<std::size_t>(slot)].last_action = at;
-    }
-  }
-
   std::vector<Interval> intervals;
   intervals.reserve(plan.slots_.size());
-  for (const Slot& slot : plan.slots_)
+  for (std::size_t i = 0; i < plan.slots_.size(); ++i) {
+    Slot& slot = plan.slots_[i];
+    const auto number = static_cast<std::int32_t>(i);
+    if (row_of(slot.lifetime).scope == Scope::kAction)
+      plan.workspace_[static_cast<std::size_t>(slot.first_action)] = number;
+    else
+      plan.index_[dense_index(slot.lifetime, slot.chunk, {slot.micro_batch, slot.segment},
+                              plan.micro_batches_, plan.segments_)] = number;
+    const std::size_t bytes = bytes_of(demands[static_cast<std::size_t>(slot.chunk)], slot);
+    slot.bytes = (bytes + alignment - 1) / alignment * alignment;
     intervals.push_back({slot.first_action, slot.last_action, slot.bytes});
+  }
   plan.live_ = live_maximum(intervals);
   const SlotOffsets found = offsets_of(plan.slots_, schedule.spec.micro_batches);
   plan.packed_ = found.bytes;

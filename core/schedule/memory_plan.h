@@ -14,19 +14,25 @@
 
 namespace seq1f1b::schedule {
 
-// What one chunk needs, in bytes. Vectors are indexed by segment.
+// What one chunk needs, in bytes: upper bounds over the micro-batches, by segment. An empty list asks
+// for nothing.
 struct ChunkDemand {
-  std::vector<std::size_t> activations;  // saved activations
-  std::vector<std::size_t> stash;        // only with a split backward
-  std::size_t carry = 0;
-  std::size_t carry_gradient = 0;
+  // [lifetime][segment]; of a lifetime that spans a micro-batch one size alone.
+  std::array<std::vector<std::size_t>, kLifetimes> stored;
   std::array<std::vector<std::size_t>, kKinds> workspace;  // [kind][segment]
+
+  std::vector<std::size_t>& of(Lifetime lifetime) {
+    return stored[static_cast<std::size_t>(lifetime)];
+  }
+  std::vector<std::size_t>& workspace_of(Kind kind) {
+    return workspace[static_cast<std::size_t>(kind)];
+  }
 };
 
 // Storage allotted to one unit, micro-batch or action, as its lifetime says.
 struct Slot {
   Lifetime lifetime;
-  Kind kind = Kind::kForward;                      // of the action that opens it
+  Kind kind = Kind::kForward;                      // of its first action
   int chunk = 0, micro_batch = 0, segment = 0;     // segment 0 for micro-batch scope
   std::int32_t first_action = 0, last_action = 0;  // inclusive; kWorkspace: equal
   std::size_t bytes = 0;
@@ -51,8 +57,6 @@ class MemoryPlan {
   std::span<const std::size_t> first_of_graph() const { return first_of_graph_; }
   // Micro-batches after which places come again; see offsets.h.
   int period() const { return period_; }
-  // Most slots of a lifetime alive at once, e.g. KV slots in use.
-  int peak_count(Lifetime lifetime) const;
 
  private:
   friend MemoryPlan plan_memory(const Schedule&, int, std::span<const ChunkDemand>, std::size_t);
@@ -67,6 +71,9 @@ class MemoryPlan {
   int micro_batches_ = 0, segments_ = 0;
   std::size_t live_ = 0, packed_ = 0;
 };
+
+// The slots of a rank's order without sizes and offsets: who lives from which action to which.
+std::vector<Slot> slots_of(const Schedule& schedule, int rank);
 
 // `demands` has one entry per chunk of `rank`. Offsets and sizes are multiples of `alignment`.
 // Deterministic. Slots that overlap in time never overlap in space.

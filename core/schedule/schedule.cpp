@@ -6,13 +6,6 @@
 
 namespace seq1f1b::schedule {
 
-std::array<bool, kKinds> kinds_of(const Schedule& schedule) {
-  std::array<bool, kKinds> kinds{};
-  for (const Order& order : schedule.orders)
-    for (const Action& action : order) kinds[static_cast<std::size_t>(action.kind)] = true;
-  return kinds;
-}
-
 Place place_of_stage(const Schedule& schedule, int stage) {
   for (std::size_t rank = 0; rank < schedule.placement.size(); ++rank)
     for (std::size_t chunk = 0; chunk < schedule.placement[rank].size(); ++chunk)
@@ -47,25 +40,6 @@ std::optional<Needed> needed_for(const Schedule& schedule, const Dependency& dep
       unit.segment >= schedule.spec.segments)
     return std::nullopt;
   return Needed{stage, unit};
-}
-
-std::vector<Channel> channels_of(const Schedule& schedule) {
-  const std::array<bool, kKinds> kinds = kinds_of(schedule);
-  const auto flows = [&](Flow flow) {
-    return std::ranges::any_of(action_table(), [&](const KindRow& row) {
-      return row.sends == flow && kinds[static_cast<std::size_t>(row.kind)];
-    });
-  };
-  const bool activations = flows(Flow::kActivation), gradients = flows(Flow::kGradient);
-  std::vector<Channel> channels;
-  for (int stage = 0; stage + 1 < schedule.stages(); ++stage) {
-    const int lower = place_of_stage(schedule, stage).rank;
-    const int upper = place_of_stage(schedule, stage + 1).rank;
-    if (lower == upper) continue;
-    if (activations) channels.push_back({stage, Direction::kActivation, lower, upper});
-    if (gradients) channels.push_back({stage + 1, Direction::kGradient, upper, lower});
-  }
-  return channels;
 }
 
 std::string to_string(const Action& action) {

@@ -1,8 +1,10 @@
 // The validator. It reads nothing but the action table: which kinds there are, what they need, what
 // they send and in which order they want the segments. It has no idea of any particular schedule.
+#include "core/schedule/validate.h"
+
 #include <algorithm>
 
-#include "core/schedule/schedule.h"
+#include "core/schedule/execute.h"
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::schedule {
@@ -17,7 +19,7 @@ std::string place(int rank, std::size_t index, const Action& action) {
 
 class Validator {
  public:
-  Validator(const Schedule& schedule, ChannelDepth depth) : schedule_(schedule), depth_(depth) {}
+  explicit Validator(const Schedule& schedule) : schedule_(schedule), depth_(schedule.depth) {}
 
   std::vector<Violation> run() {
     // Each rule may rely on those before it.
@@ -33,11 +35,6 @@ class Validator {
   }
 
  private:
-  // What flows between this rank's (chunk, kind) and other ranks: indices of channels, or kAbsent.
-  struct Link {
-    int receives = kAbsent, sends = kAbsent;
-  };
-
   template <class... Parts>
   void report(Rule rule, std::size_t rank, std::size_t index, const Parts&... parts) {
     if (violations_.size() < kMostViolations)
@@ -72,20 +69,12 @@ class Validator {
   void check_channel_order();
   void check_deadlock();
 
-  void link_channels();
-  const Link& link(std::size_t rank, const Action& action) const {
-    return links_[static_cast<std::size_t>(stage_of(schedule_, rank, action)) * kKinds +
-                  static_cast<std::size_t>(action.kind)];
-  }
-
   const Schedule& schedule_;
   const ChannelDepth depth_;
   std::vector<Violation> violations_;
   std::size_t segments_ = 0, units_ = 0;
   std::vector<int> rank_of_stage_;
   std::vector<std::int32_t> position_;  // number -> index in the order of the stage's rank
-  std::vector<Channel> channels_;
-  std::vector<Link> links_;  // [stage][kind]
 };
 
 // Every stage is on one rank, and every rank has an order.
@@ -153,27 +142,20 @@ void Validator::check_once() {
       report_action(Rule::kOnce, rank, index, "the same action has run already as action ",
                     position);
     position = static_cast<std::int32_t>(index);
-    if (action.kind == Kind::kWeightGrad && !schedule_.split_backward)
-      report_action(Rule::kOnce, rank, index,
-                    "the backward of this schedule is not split and has computed this weight "
-                    "gradient already");
+    if (!schedule_.has(action.kind)) {
+      const KindRow& row = row_of(action.kind);
+      report_action(Rule::kOnce, rank, index, "this schedule has no ", row.name, " actions",
+                    row.absorbed_by
+                        ? concat(": its ", row_of(*row.absorbed_by).name, " does that work already")
+                        : std::string());
+    }
   });
 }
 
 void Validator::check_missing() {
-  // Every kind that occurs must occur for every unit, and so must what it depends on.
-  std::array<bool, kKinds> required = kinds_of(schedule_);
-  const auto require = [&](Kind kind) -> bool& { return required[static_cast<std::size_t>(kind)]; };
-  require(Kind::kForward) = true;
-  if (schedule_.split_backward && require(Kind::kBackward)) require(Kind::kWeightGrad) = true;
-  for (int round = 0; round < kKinds; ++round)
-    for (const KindRow& row : action_table())
-      if (require(row.kind))
-        for (const Dependency& dependency : row.dependencies) require(dependency.kind) = true;
-
   for (int stage = 0; stage < schedule_.stages(); ++stage)
     for (const KindRow& row : action_table()) {
-      if (!require(row.kind)) continue;
+      if (!schedule_.has(row.kind)) continue;
       const auto begin =
           position_.begin() + static_cast<std::ptrdiff_t>(number(stage, row.kind, {}));
       const auto end = begin + static_cast<std::ptrdiff_t>(units_);
@@ -217,7 +199,9 @@ void Validator::check_dependencies() {
 void Validator::check_segment_order() {
   for_each_action([&](std::size_t rank, std::size_t index, const Action& action) {
     const KindRow& row = row_of(action.kind);
-    const int step = row.ascending_segments ? -1 : row.descending_segments ? 1 : 0;
+    const int step = row.segments == SegmentOrder::kAscending    ? -1
+                     : row.segments == SegmentOrder::kDescending ? 1
+                                                                 : 0;
     const std::int32_t before = action.unit.segment + step;
     if (step == 0 || before < 0 || before >= schedule_.spec.segments) return;
     const std::int32_t needed = position_[number(stage_of(schedule_, rank, action), action.kind,
@@ -233,127 +217,64 @@ void Validator::check_segment_order() {
   });
 }
 
-// A message is known by its channel and unit alone, so each (stage, kind) has at most one channel
-// to take from and one to send on.
-void Validator::link_channels() {
-  channels_ = channels_of(schedule_);
-  links_.assign(static_cast<std::size_t>(schedule_.stages()) * kKinds, {});
-  for (std::size_t c = 0; c < channels_.size(); ++c) {
-    const bool activation = channels_[c].direction == Direction::kActivation;
-    const Flow flow = activation ? Flow::kActivation : Flow::kGradient;
-    const int producer = channels_[c].producing_stage, consumer = channels_[c].consuming_stage();
-    for (const KindRow& row : action_table()) {
-      const auto kind = static_cast<std::size_t>(row.kind);
-      if (row.sends == flow)
-        links_[static_cast<std::size_t>(producer) * kKinds + kind].sends = static_cast<int>(c);
-      if (row.receives == flow)
-        links_[static_cast<std::size_t>(consumer) * kKinds + kind].receives = static_cast<int>(c);
-    }
-  }
-}
-
-// Messages carry no tags: the consumer must want them in the order in which they are produced.
+// Messages carry no tags: the consumer must want them in the order in which they are produced. A
+// message is known by its edge and unit alone.
 void Validator::check_channel_order() {
-  link_channels();
-  // message[channel][unit]: position of the unit's message in its channel.
-  std::vector<std::int32_t> message(channels_.size() * units_);
-  const auto slot = [&](int channel, Unit unit) -> std::int32_t& {
-    return message[static_cast<std::size_t>(channel) * units_ + number(0, Kind{}, unit)];
+  const std::vector<Edge> edges = edges_of(schedule_);
+  const EdgeMap map(schedule_, edges);
+  // position[edge][unit]: of the unit's message among those of its edge.
+  std::vector<std::int32_t> position(edges.size() * units_);
+  const auto slot = [&](int edge, Unit unit) -> std::int32_t& {
+    return position[static_cast<std::size_t>(edge) * units_ + number(0, Kind{}, unit)];
   };
-  std::vector<std::int32_t> sent(channels_.size()), taken(channels_.size());
+  std::vector<std::int32_t> sent(edges.size()), taken(edges.size());
   for_each_action([&](std::size_t rank, std::size_t, const Action& action) {
-    const int channel = link(rank, action).sends;
-    if (channel != kAbsent) slot(channel, action.unit) = sent[static_cast<std::size_t>(channel)]++;
+    const int edge = map.of(stage_of(schedule_, rank, action), action.kind).sends;
+    if (edge >= 0) slot(edge, action.unit) = sent[static_cast<std::size_t>(edge)]++;
   });
   for_each_action([&](std::size_t rank, std::size_t index, const Action& action) {
-    const int channel = link(rank, action).receives;
-    if (channel == kAbsent) return;
-    const std::int32_t expected = taken[static_cast<std::size_t>(channel)]++;
-    const std::int32_t actual = slot(channel, action.unit);
+    const int edge = map.of(stage_of(schedule_, rank, action), action.kind).receives;
+    if (edge < 0) return;
+    const std::int32_t expected = taken[static_cast<std::size_t>(edge)]++;
+    const std::int32_t actual = slot(edge, action.unit);
     if (actual != expected)
-      report_action(
-          Rule::kChannelOrder, rank, index, "takes message ", expected,
-          " of the channel from rank ", channels_[static_cast<std::size_t>(channel)].from_rank,
-          ", but its input is sent as message ", actual, "; a channel is first in, first out");
+      report_action(Rule::kChannelOrder, rank, index, "takes message ", expected,
+                    " of the channel from rank ", edges[static_cast<std::size_t>(edge)].from_rank,
+                    ", but its input is sent as message ", actual,
+                    "; a channel is first in, first out");
   });
 }
 
-// Runs all ranks against bounded channels. An action starts when its input has arrived and, if it
-// sends, a send buffer is free; both at once is stricter than what the runtime does, which takes
-// its input first. Whether such a net of deterministic processes stops short does not depend on
-// timing, so one run proves all. A message moves on to a receive buffer as soon as one is free, and
-// leaves that when its consumer starts; hence only the count in flight matters.
+// Runs all ranks against bounded channels. That an action waits for its input and a free send buffer
+// before it takes either is stricter than what the runtime does, which takes its input first.
 void Validator::check_deadlock() {
-  const int capacity = depth_.send_buffers + depth_.receive_buffers;
   if (depth_.send_buffers < 1 || depth_.receive_buffers < 1)
     return report(Rule::kDeadlock, 0, 0, "channels need at least one send and one receive buffer");
-
-  const std::size_t ranks = schedule_.orders.size();
-  std::vector<int> in_flight(channels_.size());
-  std::vector<std::size_t> next(ranks);
-  const auto starved = [&](const Link& at) {
-    return at.receives != kAbsent && in_flight[static_cast<std::size_t>(at.receives)] == 0;
-  };
-  const auto blocked = [&](const Link& at) {
-    return at.sends != kAbsent && in_flight[static_cast<std::size_t>(at.sends)] == capacity;
-  };
-
-  std::vector<std::size_t> ready;
-  std::vector<char> queued(ranks, 1);
-  for (std::size_t rank = ranks; rank-- > 0;) ready.push_back(rank);
-  const auto wake = [&](int rank) {
-    if (queued[static_cast<std::size_t>(rank)]) return;
-    queued[static_cast<std::size_t>(rank)] = 1;
-    ready.push_back(static_cast<std::size_t>(rank));
-  };
-  while (!ready.empty()) {
-    const std::size_t rank = ready.back();
-    ready.pop_back();
-    const Order& order = schedule_.orders[rank];
-    for (std::size_t& index = next[rank]; index < order.size(); ++index) {
-      const Link& at = link(rank, order[index]);
-      if (starved(at) || blocked(at)) break;
-      if (at.receives != kAbsent) {
-        const auto channel = static_cast<std::size_t>(at.receives);
-        --in_flight[channel];
-        wake(channels_[channel].from_rank);
-      }
-      if (at.sends != kAbsent) {
-        const auto channel = static_cast<std::size_t>(at.sends);
-        ++in_flight[channel];
-        wake(channels_[channel].to_rank);
-      }
-    }
-    queued[rank] = 0;
-  }
-
-  const auto stuck = [&](std::size_t rank) { return next[rank] < schedule_.orders[rank].size(); };
-  std::size_t rank = 0;
-  while (rank < ranks && !stuck(rank)) ++rank;
-  if (rank == ranks) return;
+  const Execution execution = execute(schedule_, {.duration = {}, .delay = {}, .depth = depth_});
+  const auto& waits = execution.waits;
+  const auto stuck = std::ranges::find_if(waits, [](const auto& wait) { return wait.has_value(); });
+  if (stuck == waits.end()) return;
 
   // Whoever is stuck waits for somebody who is stuck as well; walk until that closes a cycle.
+  auto rank = static_cast<std::size_t>(stuck - waits.begin());
   const auto waits_for = [&](std::size_t waiting) {
-    const Link& at = link(waiting, schedule_.orders[waiting][next[waiting]]);
-    const int peer = starved(at) ? channels_[static_cast<std::size_t>(at.receives)].from_rank
-                                 : channels_[static_cast<std::size_t>(at.sends)].to_rank;
-    SEQ1F1B_ASSERT(stuck(static_cast<std::size_t>(peer)), "rank ", peer, " is finished");
-    return static_cast<std::size_t>(peer);
+    const auto peer = static_cast<std::size_t>(waits[waiting]->peer);
+    SEQ1F1B_ASSERT(waits[peer], "rank ", peer, " is finished");
+    return peer;
   };
-  for (std::size_t steps = 0; steps < ranks; ++steps) rank = waits_for(rank);
+  for (std::size_t steps = 0; steps < waits.size(); ++steps) rank = waits_for(rank);
   std::string story = concat("deadlock with ", depth_.send_buffers, " send and ",
                              depth_.receive_buffers, " receive buffers per channel");
   const std::size_t first = rank;
   do {
-    const Action& action = schedule_.orders[rank][next[rank]];
-    const std::size_t peer = waits_for(rank);
-    story += concat("; rank ", rank, " waits at action ", next[rank], " (", to_string(action), ") ",
-                    starved(link(rank, action)) ? "for its input from rank "
-                                                : "for a free send buffer to rank ",
-                    peer);
-    rank = peer;
+    const Wait& wait = *waits[rank];
+    story += concat("; rank ", rank, " waits at action ", wait.index, " (",
+                    to_string(schedule_.orders[rank][wait.index]), ") ",
+                    wait.for_input ? "for its input from rank " : "for a free send buffer to rank ",
+                    wait.peer);
+    rank = waits_for(rank);
   } while (rank != first);
-  report(Rule::kDeadlock, first, next[first], story);
+  report(Rule::kDeadlock, first, waits[first]->index, story);
 }
 
 }  // namespace
@@ -380,12 +301,10 @@ const char* rule_name(Rule rule) {
   return "unknown";
 }
 
-std::vector<Violation> validate(const Schedule& schedule, ChannelDepth depth) {
-  return Validator(schedule, depth).run();
-}
+std::vector<Violation> validate(const Schedule& schedule) { return Validator(schedule).run(); }
 
-void require_valid(const Schedule& schedule, ChannelDepth depth) {
-  const std::vector<Violation> violations = validate(schedule, depth);
+void require_valid(const Schedule& schedule) {
+  const std::vector<Violation> violations = validate(schedule);
   if (violations.empty()) return;
   throw ConfigError(concat("schedule ", schedule.spec.name, " is refused by the rule '",
                            rule_name(violations.front().rule), "': ", violations.front().sentence));

@@ -81,7 +81,7 @@ std::string percent(double share) {
 class Picture {
  public:
   Picture(const Schedule& schedule, const Timeline& timeline)
-      : schedule_(schedule), timeline_(timeline), kinds_(schedule::kinds_of(schedule)) {
+      : schedule_(schedule), timeline_(timeline), kinds_(schedule::kinds_of(schedule.features)) {
     std::size_t actions = 0;
     for (const schedule::Order& order : schedule.orders) actions += order.size();
     hints_ = actions <= kMostHints;
@@ -136,7 +136,7 @@ class Picture {
       x += 44 + 6.6 * static_cast<double>(name.size());
     };
     for (const schedule::KindRow& row : schedule::action_table())
-      if (kinds_[static_cast<std::size_t>(row.kind)]) {
+      if (kinds_.has(row.kind)) {
         std::string name = row.name;
         std::ranges::replace(name, '_', ' ');
         entry(concat(row.letter, '0'), name);
@@ -175,7 +175,7 @@ class Picture {
            percent(timeline_.idle[rank] / timeline_.makespan));
   }
 
-  void draw_box(const Action& action, const Timeline::Span& span, double y) {
+  void draw_box(const Action& action, const Span& span, double y) {
     const double x = x_of(span.start), width = x_of(span.end) - x;
     if (width <= 0) return;
     // A hairline between boxes, unless they are too thin to spare it.
@@ -217,7 +217,7 @@ class Picture {
 
   const Schedule& schedule_;
   const Timeline& timeline_;
-  const std::array<bool, schedule::kKinds> kinds_;
+  const schedule::KindSet kinds_;
   bool hints_ = false;
   std::ostringstream svg_;
 };

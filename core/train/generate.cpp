@@ -14,6 +14,7 @@ namespace seq1f1b::train {
 using kernels::Dtype;
 using kernels::Tensor;
 using model::aligned;
+using schedule::Lifetime;
 
 std::int32_t choose_token(std::span<const double> logits, const Sampling& sampling,
                           double uniform) {
@@ -56,9 +57,10 @@ Generator::Generator(const config::ModelConfig& model, checkpoint::Reader& reade
   const parameters::StoreBytes weights = parameters::store_bytes(
       layout, backend.compute, backend.accumulate, parameters::Purpose::kInference);
 
-  const model::Stage sizes(spec_, all, precision, false);
+  const model::Stage sizes(spec_, all, precision, {});
   const model::SegmentShape longest = shape(0, capacity_);
-  const std::size_t unit = sizes.unit_bytes(longest), carry = sizes.carry_bytes(longest);
+  const std::size_t unit = sizes.bytes(Lifetime::kActivations, longest);
+  const std::size_t carry = sizes.bytes(Lifetime::kCarry, longest);
   const std::size_t workspace = sizes.next_token_workspace_bytes(longest);
   const std::size_t token_bytes =
       aligned(static_cast<std::size_t>(capacity_) * sizeof(std::int32_t));
@@ -75,13 +77,14 @@ Generator::Generator(const config::ModelConfig& model, checkpoint::Reader& reade
   store_ =
       std::make_unique<parameters::Store>(std::move(layout), backend.compute, backend.accumulate,
                                           parameters::Purpose::kInference, take(weights.total()));
-  storage_.activations = take(unit);
-  storage_.carry = take(carry);
-  storage_.workspace = take(workspace);
+  storage_[Lifetime::kActivations] = take(unit);
+  storage_[Lifetime::kCarry] = take(carry);
+  storage_[Lifetime::kWorkspace] = take(workspace);
   tokens_ = reinterpret_cast<std::int32_t*>(take(token_bytes));
   logits_ = take(logit_bytes);
   checkpoint::load_parameters(reader, *store_, *backend.device, *backend.ops);
-  stage_ = std::make_unique<model::Stage>(spec_, all, precision, false, store_.get());
+  stage_ =
+      std::make_unique<model::Stage>(spec_, all, precision, schedule::FeatureSet{}, store_.get());
 }
 
 Generator::~Generator() = default;
@@ -95,10 +98,12 @@ std::vector<double> Generator::next_logits(std::span<const std::int32_t> tokens,
   const auto count = static_cast<std::int64_t>(tokens.size());
   SEQ1F1B_ASSERT(count > 0 && start + count <= capacity_, "sequence of ", start + count, " tokens");
   backend_.device->upload(tokens_, tokens.data(), tokens.size_bytes());
-  model::StageInput input;
-  input.tokens = Tensor(tokens_, Dtype::kI32, {1, count});
+  model::StageCall call;
+  call.shape = shape(start, count);
+  call.storage = storage_;
+  call.input.tokens = Tensor(tokens_, Dtype::kI32, {1, count});
   const Tensor logits(logits_, backend_.compute, {1, spec_.vocab});
-  stage_->next_token_logits(*backend_.ops, shape(start, count), storage_, input, logits);
+  stage_->next_token_logits(*backend_.ops, call, logits);
   std::vector<std::byte> host(logits.bytes());
   backend_.device->download(host.data(), logits.data, host.size());
   std::vector<double> result(static_cast<std::size_t>(spec_.vocab));

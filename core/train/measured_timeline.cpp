@@ -6,7 +6,7 @@
 namespace seq1f1b::train {
 
 simulate::Timeline measured_timeline(const runtime::StageLoop& loop, comm::Group& all) {
-  using Span = simulate::Timeline::Span;
+  using Span = simulate::Span;
   std::vector<Span> mine;
   if (loop.timed_every() == 1)
     for (const runtime::ActionTimes& times : loop.times()) mine.push_back({times.begin, times.end});

@@ -44,12 +44,12 @@ std::string count_text(std::int64_t count) {
 
 }  // namespace
 
-Report::Report(const config::Loaded& loaded, const runtime::JobPlan& job, const Compute& compute,
+Report::Report(const config::Loaded& loaded, const plan::JobPlan& job, const Compute& compute,
                comm::Group& all, RunDirectory& directory)
     : loaded_(loaded), job_(job), compute_(compute), all_(all), directory_(directory) {}
 
-void Report::start(const Provenance& provenance, const RunState& state,
-                   const runtime::RankPlan& plan, bool evaluates) {
+void Report::start(const Provenance& provenance, const RunState& state, const plan::RankPlan& plan,
+                   bool evaluates) {
   const std::string planned = base::bytes_text(plan.planned_bytes());
   const auto memory = all_.all_gather(planned, [] { return "gathering the planned memory"; });
   for (const auto& [name, text] : libraries()) directory_.log(concat(name, ": ", text));
@@ -158,7 +158,7 @@ std::map<std::string, std::string> Report::libraries() const {
   return names;
 }
 
-void Report::memory(const runtime::RankPlan& plan) {
+void Report::memory(const plan::RankPlan& plan) {
   const kernels::Device& device = *compute_.backend.device;
   const kernels::Device::Graphs graphs = device.graphs();
   const std::size_t of_operations = compute_.backend.ops->library_bytes();

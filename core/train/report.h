@@ -4,7 +4,7 @@
 #include <string>
 
 #include "core/config/load.h"
-#include "core/runtime/job_plan.h"
+#include "core/plan/job_plan.h"
 #include "core/runtime/rank_runtime.h"
 #include "core/train/run_directory.h"
 #include "core/train/run_state.h"
@@ -21,15 +21,15 @@ struct Provenance {
 // Speaks for one run. All arguments outlive it.
 class Report {
  public:
-  Report(const config::Loaded& loaded, const runtime::JobPlan& job, const Compute& compute,
+  Report(const config::Loaded& loaded, const plan::JobPlan& job, const Compute& compute,
          comm::Group& all, RunDirectory& directory);
 
   // Model, schedule, memory; the files that say what runs; opens the metrics. `evaluates`: there is
   // something held out. Throws an AgreedError. Collective.
-  void start(const Provenance& provenance, const RunState& state, const runtime::RankPlan& plan,
+  void start(const Provenance& provenance, const RunState& state, const plan::RankPlan& plan,
              bool evaluates);
   // What the device holds beside the plan, once everything has run; for the log.
-  void memory(const runtime::RankPlan& plan);
+  void memory(const plan::RankPlan& plan);
   // Whether it holds more now, since nothing is to be allocated after the first step; for the log.
   void growth() const;
   // Draws the last step as it was beside the picture of how it should be. Collective.
@@ -41,7 +41,7 @@ class Report {
   void tell_plan(const std::vector<std::string>& memory, int world_size);
 
   const config::Loaded& loaded_;
-  const runtime::JobPlan& job_;
+  const plan::JobPlan& job_;
   const Compute& compute_;
   comm::Group& all_;
   RunDirectory& directory_;

@@ -181,7 +181,7 @@ std::string room_problem(const config::CheckpointConfig& config, const Places& p
                 config.keep_every, " keep them all");
 }
 
-void require_room(const runtime::JobPlan& job, const RunState& state, comm::Group& all,
+void require_room(const plan::JobPlan& job, const RunState& state, comm::Group& all,
                   RunDirectory& directory) {
   const config::Config& config = job.config;
   if (!saves(config.checkpoint)) return;

@@ -6,7 +6,7 @@
 
 #include "core/comm/group.h"
 #include "core/config/config.h"
-#include "core/runtime/job_plan.h"
+#include "core/plan/job_plan.h"
 #include "core/train/run_directory.h"
 #include "core/train/run_state.h"
 
@@ -35,7 +35,7 @@ std::string room_problem(const config::CheckpointConfig& config, const Places& p
                          const std::string& folder);
 
 // Of the run that goes on from `state`. Throws an AgreedError. Collective.
-void require_room(const runtime::JobPlan& job, const RunState& state, comm::Group& all,
+void require_room(const plan::JobPlan& job, const RunState& state, comm::Group& all,
                   RunDirectory& directory);
 
 }  // namespace seq1f1b::train

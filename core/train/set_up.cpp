@@ -7,8 +7,8 @@
 
 #include "core/base/checksum.h"
 #include "core/base/cores.h"
+#include "core/plan/knobs.h"
 #include "core/runtime/backend_choice.h"
-#include "core/runtime/knobs.h"
 #include "core/train/agreement.h"
 #include "kernels/common/errors.h"
 
@@ -102,7 +102,7 @@ std::vector<base::CoreShare> core_shares(comm::Group& all) {
 
 }  // namespace
 
-Compute connect_compute(const runtime::JobPlan& job, comm::World& world, comm::Group& all) {
+Compute connect_compute(const plan::JobPlan& job, comm::World& world, comm::Group& all) {
   const config::RuntimeConfig& runtime = job.config.runtime;
   const auto rank = static_cast<std::size_t>(world.rank());
   const std::vector<base::CoreShare> shares = core_shares(all);
@@ -126,18 +126,18 @@ Compute connect_compute(const runtime::JobPlan& job, comm::World& world, comm::G
     shared = std::ranges::max(ranks) > 1;
   }
   agree(all, "planning the memory of the device", [&] {
-    const runtime::RankPlan plan =
-        runtime::plan_rank(job, runtime::mesh_of(job).coordinate_of(world.rank()).pp);
+    const plan::RankPlan plan =
+        plan::plan_rank(job, plan::mesh_of(job).coordinate_of(world.rank()).pp);
     // What is free tells more than what there is: libraries have taken their part, on GPUs.
     const std::size_t free = device.free_bytes();
-    runtime::require_fits(job, world.rank(), plan.needed_bytes(),
-                          {.bytes = free > 0 ? free : device.memory_bytes(), .ranks = sharing});
+    plan::require_fits(job, world.rank(), plan.needed_bytes(),
+                       {.bytes = free > 0 ? free : device.memory_bytes(), .ranks = sharing});
   });
   auto fabric = comm::connect_devices(world, device, module);
   return {threads, shared, std::move(*backend), std::move(fabric)};
 }
 
-void choose_attention(const runtime::JobPlan& job, const runtime::RankPlan& plan,
+void choose_attention(const plan::JobPlan& job, const plan::RankPlan& plan,
                       std::span<std::byte> idle, kernels::Backend& backend, comm::Group& all,
                       RunState& state, RunDirectory& directory) {
   if (job.config.runtime.attention != "auto") return;

@@ -7,7 +7,7 @@
 #include "core/comm/fabric.h"
 #include "core/config/load.h"
 #include "core/data/tokenizer.h"
-#include "core/runtime/rank_plan.h"
+#include "core/plan/rank_plan.h"
 #include "core/train/run_directory.h"
 #include "core/train/run_state.h"
 #include "kernels/device.h"
@@ -35,11 +35,11 @@ struct Compute {
   std::unique_ptr<comm::Fabric> fabric;
 };
 // Throws an AgreedError where the device does not start or the plan does not fit it. Collective.
-Compute connect_compute(const runtime::JobPlan& job, comm::World& world, comm::Group& all);
+Compute connect_compute(const plan::JobPlan& job, comm::World& world, comm::Group& all);
 
 // runtime.attention: auto: sets state.attention, from which a resumed run takes its choice, and
 // tells the back end. For RankRuntime, before the first graph is captured. Collective.
-void choose_attention(const runtime::JobPlan& job, const runtime::RankPlan& plan,
+void choose_attention(const plan::JobPlan& job, const plan::RankPlan& plan,
                       std::span<std::byte> idle, kernels::Backend& backend, comm::Group& all,
                       RunState& state, RunDirectory& directory);
 

@@ -13,7 +13,7 @@ enum Time : std::size_t { kBusy, kPassSeconds };
 
 }  // namespace
 
-Step::Step(const runtime::JobPlan& job, runtime::RankRuntime& runtime, comm::Fabric& fabric)
+Step::Step(const plan::JobPlan& job, runtime::RankRuntime& runtime, comm::Fabric& fabric)
     : job_(job), runtime_(runtime), fabric_(fabric), times_(runtime.plan().sums.others) {
   SEQ1F1B_ASSERT(times_.size() == kPassSeconds + static_cast<std::size_t>(fabric.world().size()),
                  "the plan holds ", times_.size(), " times of a pass");

@@ -20,14 +20,14 @@ struct StepResult {
 class Step {
  public:
   // Collective over the world.
-  Step(const runtime::JobPlan& job, runtime::RankRuntime& runtime, comm::Fabric& fabric);
+  Step(const plan::JobPlan& job, runtime::RankRuntime& runtime, comm::Fabric& fabric);
 
   // samples as RankRuntime::train_pass takes them; `number` from 1. The result is the same on all
   // ranks. Collective; the device is done with the step on return.
   StepResult run(std::span<const std::int32_t> samples, std::int64_t number, double learning_rate);
 
  private:
-  const runtime::JobPlan& job_;
+  const plan::JobPlan& job_;
   runtime::RankRuntime& runtime_;
   comm::Fabric& fabric_;
   std::unique_ptr<comm::TensorGroup> all_;

@@ -101,7 +101,7 @@ void Trainer::plan() {
   tokenizer_ = load_tokenizer(loaded_, *all_);
   choose_device(loaded_, *all_, directory_);
   agree(*all_, "planning", [&] {
-    job_ = runtime::plan_job(loaded_.config,
+    job_ = plan::plan_job(loaded_.config,
                              config::validate(loaded_.config, world_.size(), &loaded_.origins));
   });
 }
@@ -143,7 +143,7 @@ void Trainer::set_up() {
   kernels::Backend& backend = compute_->backend;
   runtime_ = std::make_unique<runtime::RankRuntime>(
       job_, backend, *compute_->fabric, &*ring_,
-      [&](const runtime::RankPlan& plan, std::span<std::byte> idle) {
+      [&](const plan::RankPlan& plan, std::span<std::byte> idle) {
         choose_attention(job_, plan, idle, backend, *all_, state_, directory_);
       });
   samples_ =

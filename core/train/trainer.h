@@ -65,7 +65,7 @@ class Trainer {
   std::unique_ptr<comm::Group> all_;
   RunDirectory directory_;
   std::unique_ptr<data::Tokenizer> tokenizer_;  // where there is one
-  runtime::JobPlan job_;
+  plan::JobPlan job_;
   RunState state_;
   std::int64_t saved_step_ = 0;  // up to which a checkpoint holds what was trained
   // From set_up() on, in the order in which they depend on one another.

@@ -24,7 +24,8 @@ bool contains(const Outcome& outcome, const std::string& text) {
 }  // namespace
 
 TEST_CASE("plan prints what a run would do") {
-  const Outcome outcome = plan("gpt3_2.7b_32k.yaml", "schedule.alignment=1");
+  const Outcome outcome =
+      plan("gpt3_2.7b_32k.yaml", "schedule.alignment=1 schedule.partition=authors");
   INFO(outcome.output);
   REQUIRE(outcome.code == 0);
   CHECK(contains(outcome, "11944 8268 6731 5825 tokens"));  // METHOD section 4
@@ -32,6 +33,19 @@ TEST_CASE("plan prints what a run would do") {
   CHECK(contains(outcome, "1.23 micro-batches"));
   CHECK(contains(outcome, "p7 (w=3): F1.1 F1.2 F1.3 | F1.4 B1.4 F2.1 B1.3"));
   CHECK(contains(outcome, "rank 7: 4 blocks, head"));
+}
+
+TEST_CASE("plan shows what chunks and split backwards would do") {
+  const Outcome interleaved = plan("gpt3_2.7b_32k.yaml",
+                                   "schedule.name=seq1f1b-i "
+                                   "parallel.virtual_pipeline_model_parallel_size=2");
+  INFO(interleaved.output);
+  REQUIRE(interleaved.code == 0);
+  CHECK(contains(interleaved, "rank 7: 2 blocks, 2 blocks, head"));
+  const Outcome split = plan("gpt3_2.7b_32k.yaml", "schedule.name=seq1f1b-zb");
+  INFO(split.output);
+  REQUIRE(split.code == 0);
+  CHECK(contains(split, "W1.4"));
 }
 
 TEST_CASE("plan writes the schedule as JSON and as a picture") {

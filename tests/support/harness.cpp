@@ -63,16 +63,16 @@ kernels::Backend make_backend(On on, int threads) {
   std::abort();
 }
 
-runtime::JobPlan plan_with(const config::Config& config,
-                           const std::function<void(runtime::JobPlan&)>& change) {
-  runtime::JobPlan job = runtime::plan_job(config, derived_of(config));
+plan::JobPlan plan_with(const config::Config& config,
+                        const std::function<void(plan::JobPlan&)>& change) {
+  plan::JobPlan job = plan::plan_job(config, derived_of(config));
   if (change) change(job);
   return job;
 }
 
-void run_job(const runtime::JobPlan& planned, On on, const std::function<void(RankContext&)>& body,
+void run_job(const plan::JobPlan& planned, On on, const std::function<void(RankContext&)>& body,
              int threads, const Prepare& prepare, const kernels::cuda::Module* module) {
-  runtime::JobPlan job = planned;
+  plan::JobPlan job = planned;
   const auto accumulate = on == On::kReference ? kernels::Dtype::kF64 : kernels::Dtype::kF32;
   job.precision = {on == On::kReferenceBf16 ? kernels::Dtype::kBf16 : accumulate, accumulate};
   const int ranks = job.training.spec.ranks;
@@ -144,7 +144,7 @@ void run_steps(RankContext& context, int steps, Outcome& outcome) {
   }
 }
 
-Outcome train(const runtime::JobPlan& job, On on, int steps, int threads, const Prepare& prepare,
+Outcome train(const plan::JobPlan& job, On on, int steps, int threads, const Prepare& prepare,
               const kernels::cuda::Module* module) {
   Outcome outcome;
   std::mutex mutex;

@@ -28,7 +28,7 @@ struct RankContext {
   comm::World& world;
   comm::Fabric& fabric;
   comm::Group& all;
-  const runtime::JobPlan& job;
+  const plan::JobPlan& job;
   runtime::RankRuntime& runtime;
   kernels::Backend& backend;
 };
@@ -36,13 +36,13 @@ struct RankContext {
 // back end of a rank before anything uses it, to put a device or operations of its own around it.
 using Prepare = std::function<void(kernels::Backend& backend, int rank)>;
 // `module`: as for connect_devices.
-void run_job(const runtime::JobPlan& job, On on, const std::function<void(RankContext&)>& body,
+void run_job(const plan::JobPlan& job, On on, const std::function<void(RankContext&)>& body,
              int threads = 1, const Prepare& prepare = {},
              const kernels::cuda::Module* module = nullptr);
 
 // As plan_job, with a schedule that the generators do not know (for split backwards).
-runtime::JobPlan plan_with(const config::Config& config,
-                           const std::function<void(runtime::JobPlan&)>& change = {});
+plan::JobPlan plan_with(const config::Config& config,
+                        const std::function<void(plan::JobPlan&)>& change = {});
 
 // Random tokens of a step that depend on the seed and the step alone.
 std::vector<std::int32_t> random_samples(const config::Config& config, std::uint64_t seed,
@@ -58,7 +58,7 @@ struct Outcome {
 // added to the outcome.
 void run_steps(RankContext& context, int steps, Outcome& outcome);
 // The same on every rank of a job, and collects everything.
-Outcome train(const runtime::JobPlan& job, On on, int steps, int threads = 1,
+Outcome train(const plan::JobPlan& job, On on, int steps, int threads = 1,
               const Prepare& prepare = {}, const kernels::cuda::Module* module = nullptr);
 
 // Largest |a - b| / |b| over tensors in the 2-norm, with the name of the worst.

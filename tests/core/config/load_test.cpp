@@ -176,7 +176,7 @@ TEST_CASE("values outside their range or list are refused with their place") {
         "run.yaml:1:26: model.add_bias_linear: must be true | false, not \"yes\"");
   CHECK(load_error("{}", {"schedule.name=pipedream"}) ==
         "command line: schedule.name=pipedream: schedule.name: must be gpipe | 1f1b | terapipe | "
-        "seq1f1b, not pipedream");
+        "seq1f1b | interleaved | seq1f1b-i | zb-h1 | seq1f1b-zb, not pipedream");
 }
 
 TEST_CASE("overrides are checked like the file") {

@@ -141,7 +141,7 @@ TEST_CASE("help shows one section or all, and refuses others") {
   print_help(one, "schedule");
   for (const Field& field : schema()) CHECK(all.str().find(field.key) != std::string::npos);
   CHECK(one.str().find("schedule:\n") == 0);
-  CHECK(one.str().find("even | flops | lengths") != std::string::npos);
+  CHECK(one.str().find("even | flops | authors") != std::string::npos);
   CHECK(one.str().find("num_layers") == std::string::npos);
   CHECK(config_error([&] { print_help(one, "shedule"); }).find("there is no section 'shedule'") ==
         0);

@@ -37,8 +37,8 @@ TEST_CASE("kinds of parallelism that are not there are refused by name") {
   CHECK(validate_error({"parallel.context_parallel_size=2"}) ==
         "parallel.context_parallel_size = 2: context parallelism is not there yet, use 1");
   CHECK(validate_error({"parallel.virtual_pipeline_model_parallel_size=2"}) ==
-        "parallel.virtual_pipeline_model_parallel_size = 2: more than one stage per rank is not "
-        "there yet, use 1");
+        "parallel.virtual_pipeline_model_parallel_size (2) must be 1 with schedule.name seq1f1b; "
+        "schedules with several stages per rank are interleaved, seq1f1b-i");
 }
 
 TEST_CASE("the global batch is a whole number of micro-batches") {
@@ -260,7 +260,8 @@ TEST_CASE("values set in code are checked like those of files, and equations onl
   config.schedule.name = "pipedream";
   CHECK(config_error([&] { validate(config, 0); }) ==
         "the configuration has 2 problems:\n"
-        "  schedule.name: must be gpipe | 1f1b | terapipe | seq1f1b, not pipedream\n"
+        "  schedule.name: must be gpipe | 1f1b | terapipe | seq1f1b | interleaved | seq1f1b-i | "
+        "zb-h1 | seq1f1b-zb, not pipedream\n"
         "  training.micro_batch_size: must be 1 or more, not 0");
 }
 

@@ -1,8 +1,8 @@
 #include "core/runtime/backend_choice.h"
 
 #include "core/config/load.h"
-#include "core/runtime/job_plan.h"
-#include "core/runtime/knobs.h"
+#include "core/plan/job_plan.h"
+#include "core/plan/knobs.h"
 #include "kernels/common/errors.h"
 #include "tests/catch.h"
 #include "tests/support/harness.h"
@@ -147,13 +147,14 @@ TEST_CASE("a plan for GPUs needs none: scratch, masters, larger chunks of logits
   config.schedule.segments = 3;
   config.parallel.pipeline_model_parallel_size = 2;
   config.runtime.device = "cpu";
-  const JobPlan host = testing::plan_with(config);
+  const plan::JobPlan host = testing::plan_with(config);
   config.runtime.device = "cuda";
-  const JobPlan cuda = testing::plan_with(config);
+  const plan::JobPlan cuda = testing::plan_with(config);
   CHECK(host.spec.logit_elements < cuda.spec.logit_elements);
   CHECK(cuda.precision.compute == kernels::Dtype::kBf16);
   for (int rank = 0; rank < 2; ++rank) {
-    const RankPlan on_host = plan_rank(host, rank), on_cuda = plan_rank(cuda, rank);
+    const plan::RankPlan on_host = plan::plan_rank(host, rank),
+                         on_cuda = plan::plan_rank(cuda, rank);
     CHECK(on_host.scratch == 0);
     CHECK(on_cuda.host_bytes - on_host.host_bytes == kernels::cuda::kStagingBytes);
     CHECK(on_host.graph_bytes == 0);
@@ -164,10 +165,10 @@ TEST_CASE("a plan for GPUs needs none: scratch, masters, larger chunks of logits
                                          on_cuda.channels + on_cuda.scratch +
                                          on_cuda.activations());
   }
-  CHECK(fullest_rank_bytes(cuda) ==
-        std::max(plan_rank(cuda, 0).needed_bytes(), plan_rank(cuda, 1).needed_bytes()));
+  CHECK(plan::fullest_rank_bytes(cuda) ==
+        std::max(plan::plan_rank(cuda, 0).needed_bytes(), plan::plan_rank(cuda, 1).needed_bytes()));
   config.runtime.cuda_graphs = "false";
-  CHECK(plan_rank(testing::plan_with(config), 0).graph_bytes == 0);
+  CHECK(plan::plan_rank(testing::plan_with(config), 0).graph_bytes == 0);
 }
 
 // A record per action would fill a GPU with graphs and make every step of a long order slow to
@@ -180,9 +181,9 @@ TEST_CASE("shipped configurations need few records, of both passes, however long
                                            {"runtime.device=cuda", "model.vocab_size=50304",
                                             concat("training.global_batch_size=", batches)});
       config::resolve(loaded);
-      const JobPlan job = plan_job(loaded.config, config::validate(loaded.config, 0));
+      const plan::JobPlan job = plan::plan_job(loaded.config, config::validate(loaded.config, 0));
       for (int rank = 0; rank < job.training.spec.ranks; ++rank) {
-        const RankPlan plan = plan_rank(job, rank);
+        const plan::RankPlan plan = plan::plan_rank(job, rank);
         INFO(name << ", batch " << batches << ", rank " << rank);
         const int segments = job.training.spec.segments;
         CHECK(plan.training.graphs() == 2 * segments * plan.training.period());

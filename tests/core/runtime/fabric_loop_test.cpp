@@ -12,13 +12,15 @@
 
 #include "core/comm/fabric.h"
 #include "core/runtime/stage_loop.h"
+#include "core/schedule/catalogue.h"
 #include "core/schedule/schedule.h"
 #include "kernels/common/errors.h"
 #include "tests/catch.h"
 #include "tests/core/comm/queued_device.h"
 #include "tests/core/comm/rank_threads.h"
 #include "tests/core/comm/world_bodies.h"
-#include "tests/core/runtime/channel_ends.h"
+#include "tests/core/runtime/edge_ends.h"
+#include "tests/core/schedule/hand_made.h"
 
 namespace seq1f1b::runtime {
 namespace {
@@ -94,7 +96,7 @@ class QueuedRunner final : public ActionRunner {
 // One rank's ends of all channels, connected.
 struct Ends {
   std::vector<std::unique_ptr<comm::testing::DeviceRing>> rings;
-  testing::ChannelEnds of_rank;
+  testing::EdgeEnds of_rank;
 
   Ends(comm::Fabric& fabric, QueuedDevice& device, const schedule::Schedule& schedule)
       : of_rank(fabric, fabric.world().rank(), schedule, [&](int buffers) {
@@ -122,8 +124,7 @@ void run_schedule(const schedule::Schedule& schedule, bool direct, bool in_step,
     QueuedRunner runner(schedule, world.rank(), device, *fabric, in_step);
     Ends ends(*fabric, device, schedule);
     StageLoop loop(
-        schedule, world.rank(), ends.of_rank.channels,
-        std::vector<std::size_t>(static_cast<std::size_t>(schedule.spec.segments), kMessageBytes),
+        schedule, world.rank(), ends.of_rank.ports, [](schedule::Unit) { return kMessageBytes; },
         *fabric, device, nullptr);
     for (int step = 1; step <= 2; ++step) loop.run(runner, step);
     runner.wait_for();
@@ -140,15 +141,11 @@ void run_schedule(const schedule::Schedule& schedule, bool direct, bool in_step,
 }
 
 void run_schedules(bool direct, int most_ranks) {
-  for (const std::string& name : schedule::schedule_names())
+  for (const schedule::CatalogueEntry& entry : schedule::catalogue())
     for (int ranks = 1; ranks <= most_ranks; ++ranks)
       for (const int micro_batches : {1, 4, 9}) {
-        const bool whole = name == "gpipe" || name == "1f1b";
-        const auto schedule = schedule::make_schedule({.name = name,
-                                                       .ranks = ranks,
-                                                       .chunks = 1,
-                                                       .micro_batches = micro_batches,
-                                                       .segments = whole ? 1 : 3});
+        const auto schedule =
+            schedule::make_schedule(schedule::legal_spec(entry, ranks, micro_batches, 3));
         const auto seed = static_cast<unsigned>(10 * ranks + micro_batches);
         for (const bool in_step : {false, true}) run_schedule(schedule, direct, in_step, seed);
       }
@@ -188,8 +185,9 @@ TEST_CASE("a rank that hangs is named with what its neighbours need of it, over 
           };
         try {
           Ends ends(*fabric, device, schedule);
-          StageLoop loop(schedule, world.rank(), ends.of_rank.channels,
-                         {kMessageBytes, kMessageBytes}, *fabric, device, nullptr);
+          StageLoop loop(
+              schedule, world.rank(), ends.of_rank.ports,
+              [](schedule::Unit) { return kMessageBytes; }, *fabric, device, nullptr);
           loop.run(runner, 12);
         } catch (...) {
           if (world.rank() < 2) others.count_down();

@@ -5,7 +5,7 @@
 #include <mutex>
 
 #include "core/parameters/initialise.h"
-#include "core/runtime/knobs.h"
+#include "core/plan/knobs.h"
 #include "core/train/step.h"
 #include "tests/catch.h"
 #include "tests/support/forwarding_device.h"
@@ -56,7 +56,7 @@ TEST_CASE("a step touches what was planned, and nothing more", "[runtime][memory
       config.schedule.name = schedule;
       // bf16 through the slow reference for one of the schedules.
       const On on = std::string(schedule) == "seq1f1b" ? On::kReferenceBf16 : On::kCpu;
-      const runtime::JobPlan job = plan_with(config);
+      const plan::JobPlan job = plan_with(config);
       std::mutex mutex;
       run_job(job, on, [&](RankContext& context) {
         parameters::initialise(context.runtime.store(), 1, *context.backend.device,
@@ -99,19 +99,19 @@ TEST_CASE("a plan that does not fit is refused with the knobs that make it fit",
   config.schedule.segments = 1;
   config.training.micro_batch_size = 2;
   config.training.global_batch_size = 16;
-  const runtime::JobPlan job = plan_with(config);
-  const std::size_t needed = runtime::fullest_rank_bytes(job);
-  CHECK_NOTHROW(runtime::require_fits(job, 0, needed, {needed}));
-  CHECK_NOTHROW(runtime::require_fits(job, 0, needed, {2 * needed, 2}));
-  CHECK_NOTHROW(runtime::require_fits(job, 0, needed, {}));
-  const auto knobs = runtime::cheapest_knobs(job, needed - 1);
+  const plan::JobPlan job = plan_with(config);
+  const std::size_t needed = plan::fullest_rank_bytes(job);
+  CHECK_NOTHROW(plan::require_fits(job, 0, needed, {needed}));
+  CHECK_NOTHROW(plan::require_fits(job, 0, needed, {2 * needed, 2}));
+  CHECK_NOTHROW(plan::require_fits(job, 0, needed, {}));
+  const auto knobs = plan::cheapest_knobs(job, needed - 1);
   REQUIRE(knobs.size() >= 2);
   for (const auto& knob : knobs) CHECK(knob.needed_bytes < needed);
   CHECK(knobs[0].setting == "schedule.name=seq1f1b schedule.segments=4");
   CHECK(knobs[1].setting == "training.micro_batch_size=1");
-  const auto refusal = [&](runtime::MemoryShare share) -> std::string {
+  const auto refusal = [&](plan::MemoryShare share) -> std::string {
     try {
-      runtime::require_fits(job, 3, needed, share);
+      plan::require_fits(job, 3, needed, share);
     } catch (const ConfigError& error) {
       return error.what();
     }
@@ -133,7 +133,7 @@ TEST_CASE("a plan that does not fit is refused with the knobs that make it fit",
 
 TEST_CASE("after the first step nothing large is allocated", "[runtime][memory]") {
   const config::Config config = larger_config("llama");
-  const runtime::JobPlan job = plan_with(config);
+  const plan::JobPlan job = plan_with(config);
   std::atomic<int> device_allocations = 0;
   const auto count_allocations = [&](kernels::Backend& backend, int) {
     backend.device =

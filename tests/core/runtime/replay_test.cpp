@@ -4,7 +4,7 @@
 #include <mutex>
 
 #include "core/parameters/initialise.h"
-#include "core/runtime/graph_estimate.h"
+#include "core/plan/graph_estimate.h"
 #include "tests/catch.h"
 #include "tests/core/schedule/hand_made.h"
 #include "tests/support/forwarding_device.h"
@@ -37,7 +37,7 @@ struct Logs {
   std::vector<std::shared_ptr<ReplayLog>> of;
 };
 
-void check_same(const runtime::JobPlan& job, On on) {
+void check_same(const plan::JobPlan& job, On on) {
   const int ranks = job.training.spec.ranks;
   const Logs logs(ranks);
   const Outcome plain = train(job, on, 3);
@@ -46,14 +46,14 @@ void check_same(const runtime::JobPlan& job, On on) {
   CHECK(plain.norms == replayed.norms);
   CHECK(plain.parameters == replayed.parameters);
   CHECK(plain.gradients == replayed.gradients);
-  runtime::JobPlan typed = job;  // as the harness computes
+  plan::JobPlan typed = job;  // as the harness computes
   const auto accumulate = on == On::kReference ? kernels::Dtype::kF64 : kernels::Dtype::kF32;
   typed.precision = {accumulate, accumulate};
   for (int rank = 0; rank < ranks; ++rank) {
     const ReplayLog& log = *logs.of[static_cast<std::size_t>(rank)];
     INFO("rank " << rank);
     CHECK(log.complaints == std::vector<std::string>{});
-    const auto plan = runtime::plan_rank(typed, rank);
+    const auto plan = plan::plan_rank(typed, rank);
     CHECK(log.records == plan.training.graphs());
     const auto actions = job.training.orders[static_cast<std::size_t>(rank)].size();
     CHECK(static_cast<std::size_t>(log.records + log.replays) == 3 * actions);
@@ -77,7 +77,7 @@ TEST_CASE("replayed actions give the bits of issued ones", "[runtime][replay]") 
   SECTION("with a backward in two parts") {
     check_same(
         plan_with(repeating_config("gpt3", "seq1f1b", 2),
-                  [](runtime::JobPlan& job) { job.training = schedule::zero_bubble(3, 10, 2); }),
+                  [](plan::JobPlan& job) { job.training = schedule::zero_bubble(3, 10, 2); }),
         On::kReference);
   }
 }
@@ -92,7 +92,7 @@ class ApartDevice final : public ForwardingDevice {
 TEST_CASE("a device of its own has done everything once before the first message is expected",
           "[runtime][replay]") {
   for (const char* name : {"seq1f1b", "terapipe"}) {
-    const runtime::JobPlan job = plan_with(repeating_config("gpt3", name, 3));
+    const plan::JobPlan job = plan_with(repeating_config("gpt3", name, 3));
     const int ranks = job.training.spec.ranks;
     const Logs logs(ranks);
     const Outcome plain = train(job, On::kReference, 3);
@@ -126,7 +126,7 @@ TEST_CASE("a device of its own has done everything once before the first message
 
 TEST_CASE("training and evaluation keep records of their own", "[runtime][replay]") {
   const config::Config config = repeating_config("gpt3", "seq1f1b", 3);
-  const runtime::JobPlan job = plan_with(config);
+  const plan::JobPlan job = plan_with(config);
   const Logs logs(3);
   std::mutex mutex;
   double plain = 0, replayed = 0;
@@ -147,9 +147,9 @@ TEST_CASE("training and evaluation keep records of their own", "[runtime][replay
       const std::lock_guard lock(mutex);
       CHECK(kept == static_cast<std::size_t>(plan.training.graphs() + plan.evaluation.graphs()));
       // What the plan estimates: an operation is one kernel or a few.
-      const std::size_t launches = runtime::estimated_graph_bytes(context.job, context.rank,
-                                                                  plan.training, plan.evaluation) /
-                                   runtime::kBytesPerLaunch;
+      const std::size_t launches =
+          plan::estimated_graph_bytes(context.job, context.rank, plan.training, plan.evaluation) /
+          plan::kBytesPerLaunch;
       const std::size_t calls = logs.of[static_cast<std::size_t>(context.rank)]->recorded_calls;
       INFO("rank " << context.rank << ": " << calls << " calls, " << launches << " launches");
       CHECK(launches >= calls);
@@ -166,7 +166,7 @@ TEST_CASE("training and evaluation keep records of their own", "[runtime][replay
 TEST_CASE("between the first action and the last nothing waits and nothing is made",
           "[runtime][replay]") {
   const config::Config config = repeating_config("llama", "seq1f1b", 3);
-  const runtime::JobPlan job = plan_with(config);
+  const plan::JobPlan job = plan_with(config);
   const Logs logs(3);
   run_job(
       job, On::kReference,

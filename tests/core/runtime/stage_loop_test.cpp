@@ -7,14 +7,14 @@
 #include <thread>
 
 #include "core/comm/world.h"
-#include "core/schedule/schedule.h"
+#include "core/schedule/catalogue.h"
 #include "kernels/common/errors.h"
 #include "kernels/common/host_device.h"
 #include "tests/catch.h"
 #include "tests/core/comm/queued_device.h"
 #include "tests/core/comm/rank_threads.h"
 #include "tests/core/comm/world_bodies.h"
-#include "tests/core/runtime/channel_ends.h"
+#include "tests/core/runtime/edge_ends.h"
 
 namespace seq1f1b::runtime {
 namespace {
@@ -72,7 +72,7 @@ class CountingRunner final : public ActionRunner {
 // One rank's ends of all channels, over rings of its own.
 struct Ends {
   std::deque<std::array<std::byte, 64>> memory;
-  testing::ChannelEnds of_rank;
+  testing::EdgeEnds of_rank;
 
   Ends(comm::World& world, const schedule::Schedule& schedule)
       : of_rank(world, world.rank(), schedule, [this](int buffers) {
@@ -102,8 +102,7 @@ TEST_CASE("the loop brings every message of every schedule to the right action",
           kernels::HostDevice device("host");
           const auto fabric = comm::connect_devices(*worlds[at], device);
           StageLoop loop(
-              schedule, rank, ends.of_rank.channels,
-              std::vector<std::size_t>(static_cast<std::size_t>(segments), sizeof(Message)),
+              schedule, rank, ends.of_rank.ports, [](schedule::Unit) { return sizeof(Message); },
               *fabric, device, nullptr);
           for (int step = 1; step <= 2; ++step) loop.run(runners[at], step);
         });
@@ -125,8 +124,9 @@ TEST_CASE("an unresponsive peer ends the wait with rank, action, unit and peer",
   Ends ends(*worlds[1], schedule);
   kernels::HostDevice device("host");
   const auto fabric = comm::connect_devices(*worlds[1], device);
-  StageLoop loop(schedule, 1, ends.of_rank.channels, {sizeof(Message), sizeof(Message)}, *fabric,
-                 device, nullptr);
+  StageLoop loop(
+      schedule, 1, ends.of_rank.ports, [](schedule::Unit) { return sizeof(Message); }, *fabric,
+      device, nullptr);
   CheckingRunner runner(1, 2);
   std::string message;
   try {
@@ -158,7 +158,7 @@ TEST_CASE("a device that waits for an unresponsive peer is named with its oldest
       comm::testing::QueuedDevice device(machine);
       comm::DirectFabric fabric(world, device, machine.factory(world.rank()));
       comm::testing::DeviceRing received(device, 2, 64), sent(device, 1, 64);
-      ChunkChannels channels;
+      ChunkPorts ports;
       std::unique_ptr<comm::Sender> sender;
       std::unique_ptr<comm::Receiver> receiver;
       if (world.rank() == 0) {
@@ -169,12 +169,15 @@ TEST_CASE("a device that waits for an unresponsive peer is named with its oldest
       }
       receiver = fabric.make_receiver(0, 0, received.buffers());
       sender = fabric.make_sender(0, 3, sent.buffers());
-      channels.activation_in = receiver.get();
-      channels.gradient_out = sender.get();
-      channels.previous_rank = 0;
+      ports[schedule::Flow::kActivation].receiver = receiver.get();
+      ports[schedule::Flow::kActivation].from_rank = 0;
+      ports[schedule::Flow::kGradient].sender = sender.get();
+      ports[schedule::Flow::kGradient].to_rank = 0;
       fabric.connect();
       ActionRing ring(ring_path);
-      StageLoop loop(schedule, 1, {channels}, {64, 64}, fabric, device, &ring);
+      StageLoop loop(
+          schedule, 1, {ports}, [](schedule::Unit) { return std::size_t{64}; }, fabric, device,
+          &ring);
       CountingRunner runner;
       try {
         loop.run(runner, 12);
@@ -218,7 +221,9 @@ TEST_CASE("an action that does not get into the device's queue ends with the dea
   comm::testing::Machine machine(1);
   comm::testing::QueuedDevice device(machine);
   const auto fabric = comm::make_staged_fabric(*worlds[0], device);
-  StageLoop loop(schedule, 0, {ChunkChannels{}}, {64}, *fabric, device, nullptr);
+  StageLoop loop(
+      schedule, 0, {ChunkPorts{}}, [](schedule::Unit) { return std::size_t{64}; }, *fabric, device,
+      nullptr);
   // A job ends with the message. Here the loop goes on, and hears of it where it still waits for
   // the device: not where that was the faster.
   try {
@@ -238,7 +243,9 @@ TEST_CASE("an order longer than a device has stamps is timed in part", "[runtime
   kernels::HostDevice device("host");
   auto worlds = comm::make_in_process_worlds(1);
   const auto fabric = comm::connect_devices(*worlds[0], device);
-  StageLoop loop(schedule, 0, {ChunkChannels{}}, {64}, *fabric, device, nullptr);
+  StageLoop loop(
+      schedule, 0, {ChunkPorts{}}, [](schedule::Unit) { return std::size_t{64}; }, *fabric, device,
+      nullptr);
   CountingRunner runner;
   loop.run(runner, 1);
   CHECK(runner.ran == 2 * micro_batches);

@@ -41,7 +41,7 @@ class StuckDevice final : public ForwardingDevice {
 TEST_CASE("a device that hangs while warming up is noticed within the deadline", "[runtime]") {
   config::Config config = tiny_config("gpt3");
   config.parallel.pipeline_model_parallel_size = 1;
-  runtime::JobPlan job = plan_with(config);
+  plan::JobPlan job = plan_with(config);
   job.precision = {kernels::Dtype::kF32, kernels::Dtype::kF32};
   kernels::Backend backend = make_backend(On::kCpu);
   auto stuck = std::make_unique<StuckDevice>(std::move(backend.device));

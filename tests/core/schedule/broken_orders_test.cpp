@@ -1,7 +1,7 @@
 // Orders broken on purpose: each must be refused, for the right reason, at the right place.
 #include <string>
 
-#include "core/schedule/schedule.h"
+#include "core/schedule/validate.h"
 #include "kernels/common/errors.h"
 #include "tests/catch.h"
 #include "tests/core/schedule/hand_made.h"
@@ -30,8 +30,8 @@ struct Expected {
   std::vector<std::string> words;
 };
 
-void check_refused(const Schedule& schedule, const Expected& expected, ChannelDepth depth = {}) {
-  const std::vector<Violation> violations = validate(schedule, depth);
+void check_refused(const Schedule& schedule, const Expected& expected) {
+  const std::vector<Violation> violations = validate(schedule);
   REQUIRE_FALSE(violations.empty());
   const Violation& first = violations.front();
   INFO(first.sentence);
@@ -41,13 +41,19 @@ void check_refused(const Schedule& schedule, const Expected& expected, ChannelDe
   for (const std::string& word : expected.words)
     CHECK(first.sentence.find(word) != std::string::npos);
   for (const Violation& violation : violations) CHECK(violation.rule == first.rule);
-  CHECK_THROWS_AS(require_valid(schedule, depth), ConfigError);
+  CHECK_THROWS_AS(require_valid(schedule), ConfigError);
+}
+
+Schedule with_depth(Schedule schedule, int send_buffers, int receive_buffers) {
+  schedule.depth = {send_buffers, receive_buffers};
+  return schedule;
 }
 
 // One order of a step per rank, "F0 B0": kind and micro-batch from 0.
 Schedule hand_made(const std::vector<std::string>& orders, int micro_batches) {
   Schedule schedule{.spec = {"hand-made", static_cast<int>(orders.size()), 1, micro_batches, 1},
-                    .split_backward = false,
+                    .features = {Feature::kBackward},
+                    .depth = {},
                     .placement = {},
                     .orders = {}};
   for (const std::string& text : orders) {
@@ -121,7 +127,7 @@ TEST_CASE("an action twice") {
 
   Schedule weights = example();
   weights.orders[0].push_back({Kind::kWeightGrad, 0, {0, 0}});
-  check_refused(weights, {Rule::kOnce, 0, 16, {"W1.1", "not split"}});
+  check_refused(weights, {Rule::kOnce, 0, 16, {"W1.1", "has no weight_grad"}});
 }
 
 TEST_CASE("an action missing") {
@@ -214,7 +220,7 @@ TEST_CASE("ranks that wait for each other") {
                          1,
                          {"rank 0 waits at action 1 (B1.1) for its input from rank 1",
                           "rank 1 waits at action 1 (F2.1) for its input from rank 0"}});
-  check_refused(circle, {Rule::kDeadlock, 0, 1, {}}, {100, 100});
+  check_refused(with_depth(circle, 100, 100), {Rule::kDeadlock, 0, 1, {}});
 }
 
 TEST_CASE("a deadlock by depth alone") {
@@ -229,10 +235,10 @@ TEST_CASE("a deadlock by depth alone") {
                            {"1 send and 2 receive buffers",
                             "rank 0 waits at action 7 (F8.1) for a free send buffer to rank 1",
                             "rank 1 waits at action 7 (B4.1) for a free send buffer to rank 0"}});
-  CHECK(validate(schedule, {1, 3}).empty());
-  CHECK(validate(schedule, {2, 2}).empty());
-  check_refused(example(), {Rule::kDeadlock, 0, 0, {"at least one"}}, {0, 2});
-  check_refused(example(), {Rule::kDeadlock, 0, 0, {"at least one"}}, {2, 0});
+  CHECK(validate(with_depth(schedule, 1, 3)).empty());
+  CHECK(validate(with_depth(schedule, 2, 2)).empty());
+  check_refused(with_depth(example(), 0, 2), {Rule::kDeadlock, 0, 0, {"at least one"}});
+  check_refused(with_depth(example(), 2, 0), {Rule::kDeadlock, 0, 0, {"at least one"}});
 }
 
 TEST_CASE("all violations of the first broken rule are told, but not without end") {

@@ -1,6 +1,7 @@
 #include <string>
 
-#include "core/schedule/schedule.h"
+#include "core/schedule/catalogue.h"
+#include "core/schedule/edges.h"
 #include "kernels/common/errors.h"
 #include "tests/catch.h"
 #include "tests/core/schedule/hand_made.h"
@@ -74,15 +75,19 @@ TEST_CASE("every schedule adds up gradients in the same order") {
 TEST_CASE("a refusal names the key, the number and a way out") {
   const std::string unknown = message_of({"1f1", 2, 1, 2, 1});
   CHECK(contains(unknown, "'1f1'"));
-  for (const std::string& name : schedule_names()) CHECK(contains(unknown, name));
+  for (const CatalogueEntry& entry : catalogue()) CHECK(contains(unknown, entry.name));
 
   const std::string segments = message_of({"1f1b", 2, 1, 2, 4});
   CHECK(contains(segments, "schedule.segments = 4"));
   CHECK(contains(segments, "seq1f1b"));
   CHECK(contains(message_of({"gpipe", 2, 1, 2, 2}), "terapipe"));
 
-  const std::string chunks = message_of({"seq1f1b", 2, 2, 2, 1});
+  const std::string chunks = message_of({"seq1f1b", 2, 2, 2, 2});
   CHECK(contains(chunks, "virtual_pipeline_model_parallel_size = 2"));
+  CHECK(contains(chunks, "seq1f1b-i"));
+  const std::string one = message_of({"interleaved", 2, 1, 2, 1});
+  CHECK(contains(one, "virtual_pipeline_model_parallel_size = 1"));
+  CHECK(contains(one, "to 2, or schedule.name to 1f1b"));
 
   CHECK(contains(message_of({"seq1f1b", 0, 1, 1, 1}), "at least 1"));
   CHECK(contains(message_of({"seq1f1b", 1, 1, 0, 1}), "at least 1"));
@@ -90,19 +95,59 @@ TEST_CASE("a refusal names the key, the number and a way out") {
   CHECK(contains(message_of({"seq1f1b", 1, 1, 1 << 20, 1 << 20}), "units"));
 }
 
-TEST_CASE("channels belong to edges between ranks and to directions in use") {
+TEST_CASE("groups that the micro-batches do not fill are refused with the nearest that do") {
+  // G = k ceil(P / k): groups of ceil(4 / 3) = 2 micro-batches.
+  const std::string odd = message_of({"seq1f1b-i", 4, 2, 5, 3});
+  CHECK(contains(odd, "in groups of 2, but there are 5"));
+  CHECK(contains(odd, "use 4 or 6 micro-batches, or schedule.segments = 4"));
+  CHECK(contains(message_of({"seq1f1b-i", 4, 2, 1, 3}), "use 2 micro-batches"));
+  const std::string whole = message_of({"interleaved", 4, 2, 6, 1});
+  CHECK(contains(whole, "use 4 or 8 micro-batches"));
+  CHECK_FALSE(contains(whole, "or schedule.segments"));
+  CHECK_NOTHROW(make_schedule({"seq1f1b-i", 4, 2, 6, 3}));
+}
+
+TEST_CASE("the interleaved order of Megatron-LM, P = 2, v = 2, M = 4") {
+  CHECK(to_string(make_schedule({"interleaved", 2, 2, 4, 1})) ==
+        "p0 (w=4): F1.1 F2.1 F1.1' F2.1' | F3.1 B1.1' F4.1 B2.1' F3.1' B1.1 F4.1' B2.1"
+        " | B3.1' B4.1' B3.1 B4.1\n"
+        "p1 (w=2): F1.1 F2.1 | F1.1' B1.1' F2.1' B2.1' F3.1 B1.1 F4.1 B2.1 F3.1' B3.1' F4.1' B4.1'"
+        " | B3.1 B4.1\n");
+}
+
+TEST_CASE("weight gradients come a rank's number of backwards later") {
+  CHECK(to_string(make_schedule({"zb-h1", 2, 1, 3, 1})) ==
+        "p0 (w=1): F1.1 | F2.1 B1.1 W1.1 F3.1 B2.1 | W2.1 B3.1 W3.1\n"
+        "p1 (w=0): F1.1 B1.1 F2.1 B2.1 W1.1 F3.1 B3.1 | W2.1 W3.1\n");
+}
+
+TEST_CASE("evaluation has its stages where training has them") {
+  const Schedule training = v_placement(2, 2);
+  const Schedule evaluation = evaluation_of(training);
+  CHECK(evaluation.placement == training.placement);
+  CHECK(to_string(evaluation) ==
+        "p0 (w=4): F1.1 F1.2 F1.1' F1.2'\n"
+        "p1 (w=4): F1.1 F1.2 F1.1' F1.2'\n");
+}
+
+TEST_CASE("edges join adjacent stages, on one rank too, for the flows in use") {
   const auto describe = [](const Schedule& schedule) {
     std::string text;
-    for (const Channel& c : channels_of(schedule))
-      text += concat(c.producing_stage, c.direction == Direction::kActivation ? 'a' : 'g',
-                     c.from_rank, c.to_rank, ' ');
+    for (const Edge& edge : edges_of(schedule))
+      text += concat(edge.producing_stage, edge.flow == Flow::kActivation ? 'a' : 'g',
+                     edge.from_rank, edge.to_rank, ' ');
     return text;
   };
   CHECK(describe(make_schedule({"seq1f1b", 3, 1, 2, 2})) == "0a01 1g10 1a12 2g21 ");
   CHECK(describe(make_schedule({"forward_only", 3, 1, 2, 2})) == "0a01 1a12 ");
   CHECK(describe(make_schedule({"seq1f1b", 1, 1, 2, 2})).empty());
   // V placement of four stages on two ranks: stages 1 and 2 share rank 1.
-  CHECK(describe(v_placement(2, 1)) == "0a01 1g10 2a10 3g01 ");
+  const Schedule v = v_placement(2, 3);
+  CHECK(describe(v) == "0a01 1g10 1a11 2g11 2a10 3g01 ");
+  for (const Edge& edge : edges_of(v)) {
+    CHECK(edge.is_local() == (edge.from_rank == edge.to_rank));
+    if (edge.is_local()) CHECK(local_buffers(v, edge) == 3);
+  }
 }
 
 TEST_CASE("a chunk above the first shows") {

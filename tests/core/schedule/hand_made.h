@@ -1,50 +1,36 @@
 #pragma once
-// Schedules that the program has no generator for, so that tests show that validator, plan and
-// simulator know nothing but the action table.
+// Schedules for tests, also such that the program has no generator for: validator, plan, simulator
+// and runtime know nothing but the action table.
 #include <algorithm>
 
+#include "core/schedule/catalogue.h"
 #include "core/schedule/schedule.h"
 
 namespace seq1f1b::schedule {
 
-// Seq1F1B on the order of handcrafted ZB-H1 (METHOD section 2): F(0..w-1); then for every i the
-// next F if any is left, B(i), and from i = p on the oldest pending W; then the remaining W's.
 inline Schedule zero_bubble(int ranks, int micro_batches, int segments) {
-  const int units = micro_batches * segments;
-  Schedule schedule{.spec = {"zb", ranks, 1, micro_batches, segments},
-                    .split_backward = true,
-                    .placement = {},
-                    .orders = {}};
-  for (int rank = 0; rank < ranks; ++rank) {
-    Order order;
-    int next_forward = 0, next_weight = 0;
-    const auto forward = [&] {
-      if (next_forward < units)
-        order.push_back({Kind::kForward, 0, {next_forward / segments, next_forward % segments}});
-      ++next_forward;
-    };
-    const auto reversed = [&](int i) { return Unit{i / segments, segments - 1 - i % segments}; };
-    const auto weight = [&] { order.push_back({Kind::kWeightGrad, 0, reversed(next_weight++)}); };
-    const int warm_up = std::min(ranks - rank - 2 + segments, units);
-    while (next_forward < warm_up) forward();
-    for (int i = 0; i < units; ++i) {
-      forward();
-      order.push_back({Kind::kBackward, 0, reversed(i)});
-      if (i >= rank) weight();
-    }
-    while (next_weight < units) weight();
-    schedule.placement.push_back({rank});
-    schedule.orders.push_back(order);
+  return make_schedule({"seq1f1b-zb", ranks, 1, micro_batches, segments});
+}
+
+// A spec of a schedule of the catalogue near these sizes: with the chunks that it needs, without
+// segments where it has none, and with enough micro-batches for its groups.
+inline Spec legal_spec(const CatalogueEntry& entry, int ranks, int micro_batches, int segments) {
+  Spec spec{entry.name, ranks, entry.least_chunks, micro_batches,
+            entry.splits_sequences() ? segments : 1};
+  if (spec.chunks > 1) {
+    const int group = (ranks + spec.segments - 1) / spec.segments;
+    spec.micro_batches = (micro_batches + group - 1) / group * group;
   }
-  return schedule;
+  return spec;
 }
 
 // `chunks` stages per rank, dealt out in turns (rank p has stages p, p + P, ...): every micro-batch
 // goes through all chunks before the next one begins, all forwards before all backwards. No edge is
 // inside a rank.
-inline Schedule interleaved(int ranks, int chunks, int micro_batches, int segments, bool trains) {
-  Schedule schedule{.spec = {"interleaved", ranks, chunks, micro_batches, segments},
-                    .split_backward = false,
+inline Schedule dealt_chunks(int ranks, int chunks, int micro_batches, int segments, bool trains) {
+  Schedule schedule{.spec = {"dealt chunks", ranks, chunks, micro_batches, segments},
+                    .features = trains ? FeatureSet{Feature::kBackward} : FeatureSet{},
+                    .depth = {},
                     .placement = {},
                     .orders = {}};
   for (int rank = 0; rank < ranks; ++rank) {
@@ -68,8 +54,11 @@ inline Schedule interleaved(int ranks, int chunks, int micro_batches, int segmen
 // Two chunks per rank in "V" placement (rank p has stages p and 2P-1-p), one micro-batch of
 // `segments`, all forwards then all backwards: an edge inside the last rank is a hand-over.
 inline Schedule v_placement(int ranks, int segments) {
-  Schedule schedule{
-      .spec = {"v", ranks, 2, 1, segments}, .split_backward = false, .placement = {}, .orders = {}};
+  Schedule schedule{.spec = {"v", ranks, 2, 1, segments},
+                    .features = {Feature::kBackward},
+                    .depth = {},
+                    .placement = {},
+                    .orders = {}};
   for (int rank = 0; rank < ranks; ++rank) {
     Order order;
     for (const int chunk : {0, 1})

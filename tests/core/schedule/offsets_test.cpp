@@ -32,11 +32,12 @@ ChunkDemand random_demand(Random& random, int segments) {
     if (random.below(5) == 0) return;
     for (int segment = 0; segment < segments; ++segment) bytes.push_back(random.below(100) * 64);
   };
-  fill(demand.activations);
-  fill(demand.stash);
+  fill(demand.of(Lifetime::kActivations));
+  fill(demand.of(Lifetime::kBackwardActivations));
+  fill(demand.of(Lifetime::kStash));
   for (auto& workspace : demand.workspace) fill(workspace);
-  demand.carry = random.below(300) * 64;
-  demand.carry_gradient = random.below(300) * 64;
+  demand.of(Lifetime::kCarry) = {random.below(300) * 64};
+  demand.of(Lifetime::kCarryGradient) = {random.below(300) * 64};
   return demand;
 }
 

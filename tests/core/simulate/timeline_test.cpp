@@ -1,5 +1,7 @@
 // The formulas and figures of METHOD, by simulation.
 #include "core/simulate/timeline.h"
+#include "core/schedule/catalogue.h"
+#include "core/schedule/partition.h"
 
 #include <algorithm>
 
@@ -84,15 +86,36 @@ TEST_CASE("idle time and peaks are METHOD section 3's formulas") {
 }
 
 TEST_CASE("split backwards: the idle time and the peak of the ZB rows") {
-  for (const int ranks : {2, 4, 8})
-    for (const int segments : {1, 2, 4}) {
-      const Schedule schedule = schedule::zero_bubble(ranks, 16, segments);
+  for (const int ranks : {1, 2, 4, 8, 12})
+    for (const int segments : {1, 2, 4, 7}) {
+      const Schedule schedule =
+          make_schedule({segments == 1 ? "zb-h1" : "seq1f1b-zb", ranks, 1, 16, segments});
       const Timeline timeline = at_unit_cost(schedule);
       INFO("P = " << ranks << ", k = " << segments);
       // (P-1)(F+B-W) with F = B = W = 1
       for (const double idle : timeline.idle) CHECK(idle == ranks - 1);
       for (const int peak : peak_live_units(schedule)) CHECK(peak == ranks + segments - 1);
     }
+}
+
+TEST_CASE("several chunks: the idle time and the peak of the interleaved rows") {
+  for (const int ranks : {1, 2, 3, 4, 8})
+    for (const int chunks : {2, 3, 4})
+      for (const int segments : {1, 2, 3, 4, 5}) {
+        const int group = segments * ((ranks + segments - 1) / segments);
+        const int micro_batches = 4 * group / segments;
+        const Schedule schedule = make_schedule(
+            {segments == 1 ? "interleaved" : "seq1f1b-i", ranks, chunks, micro_batches, segments});
+        const Timeline timeline = at_unit_cost(schedule);
+        INFO("P = " << ranks << ", v = " << chunks << ", k = " << segments);
+        // (P-1)(tf+tb)/(k v), where tf and tb are k v units long.
+        for (const double idle : timeline.idle) CHECK(idle == (ranks - 1) * (kForward + kBackward));
+        const std::vector<int> peaks = peak_live_units(schedule);
+        for (int p = 0; p < ranks; ++p)
+          CHECK(peaks[static_cast<std::size_t>(p)] ==
+                std::min((chunks - 1) * group + 2 * (ranks - p - 1) + segments,
+                         micro_batches * segments * chunks));
+      }
 }
 
 TEST_CASE("the computation-wise partition, 2.7B at 32K, P = 8, M = 32") {

@@ -245,7 +245,7 @@ TEST_CASE("a checkpoint of version 1 is gone on from, its values and all", "[tra
 TEST_CASE("weights without moments are read by sampling, and refused to a run", "[train]") {
   const TemporaryFolder folder;
   const config::Config config = config_in(folder.path());
-  const runtime::JobPlan job = plan_with(config);
+  const plan::JobPlan job = plan_with(config);
   run_job(job, On::kCpu, [&](RankContext& context) {
     const parameters::Layout& layout = context.runtime.store().layout();
     const auto bytes = parameters::store_bytes(layout, kernels::Dtype::kF32, kernels::Dtype::kF32,

@@ -173,10 +173,10 @@ TEST_CASE("a run is its steps, evaluations and checkpoints, each where it is due
     CHECK(step.at("learning_rate").get<double>() ==
           Approx(1e-3 * std::min<double>(static_cast<double>(i) + 1, 3) / 3).epsilon(1e-12));
     CHECK(step.at("tokens_per_second").get<double>() * seconds == Approx(4 * 23));
-    // docs/run_directory.md: 3 B (A S^2 / 2 + C S).
-    const double a = 4 * 4 * (4 * 4 + 3), c = 4 * (8 * 16 * 16 + 4 * 16 * 24) + 4 * 16 * 257;
+    // docs/run_directory.md: 14 L H d pairs and 6 per token and element of the matrices.
+    const double pairs = 23 * 24 / 2, matrices = 4 * 16 * (32 + 16 + 48 + 24) + 16 * 257;
     CHECK(step.at("model_tflops").get<double>() * seconds * 1e12 ==
-          Approx(3 * 4 * (a * 23 * 23 / 2 + c * 23)));
+          Approx(4 * (14 * 4 * 4 * 4 * pairs + 6 * matrices * 23)));
   }
   CHECK(steps.front().at("eta_seconds").get<double>() ==
         Approx(4 * steps.front().at("step_seconds").get<double>()));

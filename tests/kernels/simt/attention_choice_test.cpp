@@ -74,7 +74,7 @@ struct Rank {
 // Chooses on two ranks with no more memory than a stage's plan has.
 void choose_on(const config::Config& config, std::vector<Rank>& ranks,
                const std::optional<AttentionChoice>& stored = {}) {
-  const runtime::JobPlan job = plan_with(config);
+  const plan::JobPlan job = plan_with(config);
   auto worlds = comm::make_in_process_worlds(2);
   const auto failures = comm::testing::run_ranks(worlds, [&](comm::World& world) {
     Rank& rank = ranks[static_cast<std::size_t>(world.rank())];
@@ -85,7 +85,7 @@ void choose_on(const config::Config& config, std::vector<Rank>& ranks,
     auto clock = std::make_unique<ClockDevice>(std::move(backend.device), log, rank.library);
     const ClockDevice& seen = *clock;
     backend.device = std::move(clock);
-    const runtime::RankPlan plan = runtime::plan_rank(job, world.rank());
+    const plan::RankPlan plan = plan::plan_rank(job, world.rank());
     const kernels::DeviceBuffer scratch(*backend.device, plan.scratch);
     const kernels::DeviceBuffer idle(*backend.device, plan.activations());
     backend.ops->use_scratch(scratch.data(), scratch.bytes());

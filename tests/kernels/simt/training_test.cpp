@@ -42,7 +42,7 @@ config::Config emulated_config(const std::string& family, int ranks, const std::
 }
 
 Prepare emulated(const config::Config& config, bool graphs = true) {
-  const auto compute = runtime::precision_of(config.runtime).compute;
+  const auto compute = plan::precision_of(config.runtime).compute;
   return [=](kernels::Backend& backend, int) {
     kernels::Backend made = simt::make_emulated_backend({.compute = compute, .graphs = graphs});
     backend.name = made.name;
@@ -117,9 +117,9 @@ TEST_CASE("a job allocates on the emulated device what was planned, to the byte"
   for (const std::string family : {"gpt3", "llama"})
     for (const std::string compute : {"bf16", "fp32"}) {
       const config::Config config = emulated_config(family, 2, compute);
-      const runtime::JobPlan job = plan_with(config);
+      const plan::JobPlan job = plan_with(config);
       std::size_t planned = 0;
-      for (int rank = 0; rank < 2; ++rank) planned += runtime::plan_rank(job, rank).planned_bytes();
+      for (int rank = 0; rank < 2; ++rank) planned += plan::plan_rank(job, rank).planned_bytes();
       const std::size_t before = simt::emulated_memory().allocated;
       simt::reset_emulated_peak();
       train_emulated(config);
@@ -131,7 +131,7 @@ TEST_CASE("a job allocates on the emulated device what was planned, to the byte"
 
 TEST_CASE("before the first step everything is made, for evaluation too", "[memory]") {
   const config::Config config = emulated_config("gpt3", 2, "bf16");
-  const runtime::JobPlan job = plan_with(config);
+  const plan::JobPlan job = plan_with(config);
   const auto body = [&](RankContext& context) {
     const auto& plan = context.runtime.plan();
     const auto expected =

@@ -6,11 +6,11 @@
 
 #include "core/optimizer/optimizer.h"
 #include "core/parameters/store.h"
-#include "core/runtime/job_plan.h"
+#include "core/plan/job_plan.h"
 #include "core/schedule/memory_plan.h"
 #include "core/schedule/schedule.h"
 
-namespace seq1f1b::runtime {
+namespace seq1f1b::plan {
 
 // The rows of the table that a pipeline rank holds.
 parameters::Layout layout_of(const JobPlan& job, int pipeline_rank);
@@ -23,7 +23,7 @@ struct RankPlan {
   optimizer::StepSums sums;
   std::size_t scalars = 0;   // those sums, loss, step constants
   std::size_t inputs = 0;    // tokens and labels of one step and of one unit
-  std::size_t channels = 0;  // rings of all channel ends
+  std::size_t channels = 0;  // rings of all ends of edges
   std::size_t scratch = 0;   // of operations; none on devices that compute on the host
   schedule::MemoryPlan training, evaluation;
 
@@ -39,13 +39,14 @@ struct RankPlan {
 };
 RankPlan plan_rank(const JobPlan& job, int pipeline_rank);
 
-// Ends of the channels of one rank: ring sizes and peers, in a fixed order.
-struct ChannelEnd {
-  schedule::Channel channel;
+// The edges that touch one rank, and their rings, in a fixed order. A local edge is one ring, both
+// of whose ends are on the rank.
+struct EdgeEnd {
+  schedule::Edge edge;
   bool sends = false;
   int buffers = 0;
   std::size_t buffer_bytes = 0;  // of one buffer, aligned
 };
-std::vector<ChannelEnd> channel_ends(const JobPlan& job, int pipeline_rank);
+std::vector<EdgeEnd> edge_ends(const JobPlan& job, int pipeline_rank);
 
-}  // namespace seq1f1b::runtime
+}  // namespace seq1f1b::plan

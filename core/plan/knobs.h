@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "core/runtime/job_plan.h"
+#include "core/plan/job_plan.h"
 
-namespace seq1f1b::runtime {
+namespace seq1f1b::plan {
 
 // One change of the configuration and what the fullest rank would then need.
 struct Knob {
@@ -30,4 +30,4 @@ struct MemoryShare {
 // Throws ConfigError with the need, the limit and the knobs unless what `rank` needs fits.
 void require_fits(const JobPlan& job, int rank, std::size_t needed, const MemoryShare& share);
 
-}  // namespace seq1f1b::runtime
+}  // namespace seq1f1b::plan

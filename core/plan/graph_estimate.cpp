@@ -1,9 +1,9 @@
-#include "core/runtime/graph_estimate.h"
+#include "core/plan/graph_estimate.h"
 
 #include <algorithm>
 #include <vector>
 
-namespace seq1f1b::runtime {
+namespace seq1f1b::plan {
 namespace {
 
 using schedule::Action;
@@ -22,19 +22,20 @@ constexpr std::size_t kEmbeddingForward = 1, kEmbeddingBackward = 3;
 }  // namespace
 
 std::size_t estimated_launches(const JobPlan& job, int stage, const Action& action,
-                               model::Mode mode) {
+                               schedule::FeatureSet features) {
   const model::StageLayers layers = job.layers_of(stage);
   const auto blocks = static_cast<std::size_t>(layers.blocks);
-  const std::int64_t rows = job.config.training.micro_batch_size *
-                            job.segment_lengths[static_cast<std::size_t>(action.unit.segment)];
+  const std::int64_t rows = job.units.shape(action.unit).rows();
   const std::int64_t chunk = model::logit_rows(job.spec, rows);
   const auto chunks = static_cast<std::size_t>((rows + chunk - 1) / chunk);
   switch (action.kind) {
     case Kind::kForward:
       return blocks * kForward + (layers.embedding ? kEmbeddingForward : 0) +
-             (layers.head && mode == model::Mode::kEvaluation ? chunks * kHeadForward : 0);
+             (layers.head && !features.has(schedule::Feature::kBackward) ? chunks * kHeadForward
+                                                                         : 0);
     case Kind::kBackward:
-      return blocks * (kInputGradient + (job.training.split_backward ? 0 : kWeightGradient)) +
+      return blocks * (kInputGradient +
+                       (features.has(schedule::Feature::kSplitBackward) ? 0 : kWeightGradient)) +
              (layers.embedding ? kEmbeddingBackward : 0) +
              (layers.head ? chunks * kHeadBackward : 0);
     case Kind::kWeightGrad:
@@ -47,18 +48,16 @@ std::size_t estimated_graph_bytes(const JobPlan& job, int pipeline_rank,
                                   const schedule::MemoryPlan& training,
                                   const schedule::MemoryPlan& evaluation) {
   const std::vector<int> stages = job.stages_of(pipeline_rank);
-  const auto of = [&](const schedule::Schedule& schedule, const schedule::MemoryPlan& memory,
-                      model::Mode mode) {
+  const auto of = [&](const schedule::Schedule& schedule, const schedule::MemoryPlan& memory) {
     const auto& order = schedule.orders[static_cast<std::size_t>(pipeline_rank)];
     std::size_t launches = 0;
     for (const std::size_t index : memory.first_of_graph()) {
       const int stage = stages[static_cast<std::size_t>(order[index].chunk)];
-      launches += estimated_launches(job, stage, order[index], mode);
+      launches += estimated_launches(job, stage, order[index], schedule.features);
     }
     return launches * kBytesPerLaunch;
   };
-  return of(job.training, training, model::Mode::kTraining) +
-         of(job.evaluation, evaluation, model::Mode::kEvaluation);
+  return of(job.training, training) + of(job.evaluation, evaluation);
 }
 
-}  // namespace seq1f1b::runtime
+}  // namespace seq1f1b::plan

@@ -7,13 +7,15 @@
 
 #include "core/comm/mesh.h"
 #include "core/config/config.h"
+#include "core/model/arena_layout.h"
 #include "core/model/spec.h"
-#include "core/model/stage.h"
 #include "core/parameters/table.h"
+#include "core/plan/unit_geometry.h"
+#include "core/schedule/edges.h"
 #include "core/schedule/schedule.h"
 #include "core/simulate/timeline.h"
 
-namespace seq1f1b::runtime {
+namespace seq1f1b::plan {
 
 struct JobPlan {
   config::Config config;
@@ -23,21 +25,22 @@ struct JobPlan {
   parameters::Table table;
   schedule::Schedule training, evaluation;  // both proved by the validator
   std::vector<std::int64_t> segment_lengths;
-  schedule::ChannelDepth depth;
+  UnitGeometry units;
 
   bool on_cuda() const { return config.runtime.device == "cuda"; }
-  std::int64_t parameters() const;                  // of the whole model, tied tensors once
-  std::vector<model::SegmentShape> shapes() const;  // of the units, by segment
-  std::int64_t longest_segment() const;             // tokens
-  std::int64_t sequences() const;                   // of a step, of one replica
+  std::int64_t parameters() const;  // of the whole model, tied tensors once
+  std::int64_t sequences() const;   // of a step, of one replica
   // For people: "seq1f1b: 4 ranks, 8 micro-batches of 4 segments".
   std::string title() const;
   model::StageLayers layers_of(int stage) const;
   std::vector<int> stages_of(int pipeline_rank) const;  // by chunk
-  // METHOD section 5: 3 * global_batch * (L H (4d+3) n^2 / 2 + Bc n).
-  double model_flops_per_step() const;
-  // Cost models for the simulator, per stage.
-  std::vector<simulate::StageFlops> stage_flops() const;
+  // Bytes of the activation or gradient of a unit that stages send each other, and of the largest.
+  std::size_t message_bytes(schedule::Unit unit) const;
+  std::size_t most_message_bytes() const;
+  double model_flops_per_step() const;  // of all replicas; model/flops.h
+  // What the simulator runs the training schedule on: FLOPs, also without the head, which works on
+  // one stage and no partition evens that out.
+  simulate::Cost flops_cost(bool with_head = true) const;
   simulate::Timeline simulated(bool unit_costs) const;
 };
 
@@ -51,4 +54,4 @@ comm::Mesh mesh_of(const JobPlan& job);
 // the partition does not fit.
 JobPlan plan_job(const config::Config& config, const config::Derived& derived);
 
-}  // namespace seq1f1b::runtime
+}  // namespace seq1f1b::plan

@@ -1,14 +1,15 @@
-#include "core/runtime/knobs.h"
+#include "core/plan/knobs.h"
 
 #include <algorithm>
 #include <functional>
 
 #include "core/base/text.h"
 #include "core/config/load.h"
-#include "core/runtime/rank_plan.h"
+#include "core/plan/rank_plan.h"
+#include "core/schedule/catalogue.h"
 #include "kernels/common/errors.h"
 
-namespace seq1f1b::runtime {
+namespace seq1f1b::plan {
 namespace {
 
 struct Candidate {
@@ -18,13 +19,15 @@ struct Candidate {
 
 std::vector<Candidate> candidates_of(const config::Config& config) {
   std::vector<Candidate> candidates;
-  const auto& schedule = config.schedule;
-  if (schedule.name == "seq1f1b" && schedule.partition != "lengths")
-    candidates.push_back({concat("schedule.segments=", 2 * schedule.segments),
+  const auto& wanted = config.schedule;
+  const schedule::CatalogueEntry* entry = schedule::find_schedule(config.schedule.name);
+  if (entry && entry->splits_sequences() && wanted.partition != "lengths")
+    candidates.push_back({concat("schedule.segments=", 2 * wanted.segments),
                           [](config::Config& c) { c.schedule.segments *= 2; }});
-  if (schedule.name != "seq1f1b")
+  if (wanted.name != "seq1f1b")
     candidates.push_back({"schedule.name=seq1f1b schedule.segments=4", [](config::Config& c) {
                             c.schedule.name = "seq1f1b";
+                            c.parallel.virtual_pipeline_model_parallel_size = 1;
                             c.schedule.segments = 4;
                             c.schedule.partition = "flops";
                             c.schedule.segment_lengths.clear();
@@ -82,4 +85,4 @@ void require_fits(const JobPlan& job, int rank, std::size_t needed, const Memory
   throw ConfigError(message);
 }
 
-}  // namespace seq1f1b::runtime
+}  // namespace seq1f1b::plan

@@ -1,19 +1,16 @@
-#include "core/runtime/job_plan.h"
+#include "core/plan/job_plan.h"
 
 #include <algorithm>
 
 #include "core/config/compute_dtype.h"
+#include "core/model/flops.h"
+#include "core/schedule/catalogue.h"
 #include "core/schedule/partition.h"
+#include "core/schedule/validate.h"
 #include "kernels/common/errors.h"
 
-namespace seq1f1b::runtime {
+namespace seq1f1b::plan {
 namespace {
-
-schedule::SegmentCost cost_of(const model::ModelSpec& spec) {
-  return schedule::authors_cost(spec.layers, static_cast<int>(spec.hidden),
-                                static_cast<int>(spec.heads), static_cast<int>(spec.head_dim),
-                                spec.ffn, spec.vocab);
-}
 
 std::vector<std::int64_t> cut(const config::Config& config, const model::ModelSpec& spec) {
   const auto& wanted = config.schedule;
@@ -23,8 +20,15 @@ std::vector<std::int64_t> cut(const config::Config& config, const model::ModelSp
                                    wanted.alignment);
   if (wanted.partition == "even")
     return schedule::partition_even(tokens, wanted.segments, wanted.alignment);
+  if (wanted.partition == "authors")
+    return schedule::partition_flops(
+        tokens, wanted.segments, wanted.alignment,
+        schedule::authors_cost(spec.layers, static_cast<int>(spec.hidden),
+                               static_cast<int>(spec.heads), static_cast<int>(spec.head_dim),
+                               spec.ffn, spec.vocab));
   SEQ1F1B_ASSERT(wanted.partition == "flops", "schedule.partition ", wanted.partition);
-  return schedule::partition_flops(tokens, wanted.segments, wanted.alignment, cost_of(spec));
+  return schedule::partition_flops(tokens, wanted.segments, wanted.alignment,
+                                   model::block_cost(spec));
 }
 
 }  // namespace
@@ -56,6 +60,7 @@ JobPlan plan_job(const config::Config& config, const config::Derived& derived) {
   if (job.on_cuda()) job.spec.logit_elements = model::kCudaLogitElements;
   job.table = model::parameter_table(job.spec);
   job.segment_lengths = cut(config, job.spec);
+  job.units = UnitGeometry(config.training.micro_batch_size, job.segment_lengths);
 
   schedule::Spec spec;
   spec.name = config.schedule.name;
@@ -64,10 +69,9 @@ JobPlan plan_job(const config::Config& config, const config::Derived& derived) {
   spec.micro_batches = derived.micro_batches;
   spec.segments = static_cast<int>(job.segment_lengths.size());
   job.training = schedule::make_schedule(spec);
-  spec.name = "forward_only";
-  job.evaluation = schedule::make_schedule(spec);
-  schedule::require_valid(job.training, job.depth);
-  schedule::require_valid(job.evaluation, job.depth);
+  job.evaluation = schedule::evaluation_of(job.training);
+  schedule::require_valid(job.training);
+  schedule::require_valid(job.evaluation);
   return job;
 }
 
@@ -76,21 +80,6 @@ std::int64_t JobPlan::parameters() const {
   for (const auto& row : table) count += row.elements();
   return count;
 }
-
-std::vector<model::SegmentShape> JobPlan::shapes() const {
-  std::vector<model::SegmentShape> shapes;
-  std::int64_t start = 0;
-  for (const std::int64_t tokens : segment_lengths) {
-    shapes.push_back({.batch_size = config.training.micro_batch_size,
-                      .start = start,
-                      .tokens = tokens,
-                      .capacity = config.training.seq_length});
-    start += tokens;
-  }
-  return shapes;
-}
-
-std::int64_t JobPlan::longest_segment() const { return *std::ranges::max_element(segment_lengths); }
 
 std::int64_t JobPlan::sequences() const {
   return std::int64_t{derived.micro_batches} * config.training.micro_batch_size;
@@ -115,37 +104,31 @@ std::vector<int> JobPlan::stages_of(int pipeline_rank) const {
   return training.placement.at(static_cast<std::size_t>(pipeline_rank));
 }
 
-double JobPlan::model_flops_per_step() const {
-  const auto tokens = static_cast<double>(config.training.seq_length);
-  return 3.0 * config.training.global_batch_size * cost_of(spec)(tokens, tokens);
+std::size_t JobPlan::message_bytes(schedule::Unit unit) const {
+  return static_cast<std::size_t>(units.shape(unit).rows() * spec.hidden) *
+         kernels::dtype_bytes(precision.compute);
 }
 
-std::vector<simulate::StageFlops> JobPlan::stage_flops() const {
-  std::vector<simulate::StageFlops> result;
-  const auto matrix = static_cast<double>(
-      spec.hidden * (spec.projected_width() + spec.query_width() + spec.ffn_in_width() + spec.ffn));
-  const auto width = static_cast<double>(spec.query_width());
-  for (int stage = 0; stage < training.stages(); ++stage) {
-    const model::StageLayers layers = layers_of(stage);
-    simulate::StageFlops flops;
-    flops.linear_forward = 2.0 * matrix * layers.blocks;
-    flops.linear_backward = 4.0 * matrix * layers.blocks;
-    flops.attention_forward = 4.0 * width * layers.blocks;
-    flops.attention_backward = 10.0 * width * layers.blocks;
-    if (layers.head) {
-      flops.head_forward = 2.0 * static_cast<double>(spec.hidden * spec.vocab);
-      flops.head_backward = 3.0 * flops.head_forward;  // its forward runs there too
-    }
-    result.push_back(flops);
-  }
-  return result;
+std::size_t JobPlan::most_message_bytes() const {
+  return static_cast<std::size_t>(units.most_rows() * spec.hidden) *
+         kernels::dtype_bytes(precision.compute);
+}
+
+double JobPlan::model_flops_per_step() const {
+  return config.training.global_batch_size * model::model_flops(spec, config.training.seq_length);
+}
+
+simulate::Cost JobPlan::flops_cost(bool with_head) const {
+  return [this, with_head](const schedule::Action& action, int stage) {
+    model::StageLayers layers = layers_of(stage);
+    layers.head = layers.head && with_head;
+    return model::stage_flops(spec, layers, training.features, action.kind,
+                              units.shape(action.unit));
+  };
 }
 
 simulate::Timeline JobPlan::simulated(bool unit_costs) const {
-  return simulate::simulate(
-      training, unit_costs ? simulate::unit_cost(training)
-                           : simulate::flops_cost(training, stage_flops(), segment_lengths,
-                                                  config.training.micro_batch_size));
+  return simulate::simulate(training, unit_costs ? simulate::unit_cost(training) : flops_cost());
 }
 
-}  // namespace seq1f1b::runtime
+}  // namespace seq1f1b::plan

@@ -1,28 +1,35 @@
-#include "core/runtime/rank_plan.h"
+#include "core/plan/rank_plan.h"
 
 #include <algorithm>
 
-#include "core/runtime/graph_estimate.h"
-#include "core/runtime/step_inputs.h"
+#include "core/model/stage.h"
+#include "core/plan/graph_estimate.h"
+#include "core/plan/inputs.h"
 #include "kernels/cuda/module.h"
 #include "kernels/cuda/scratch.h"
 
-namespace seq1f1b::runtime {
+namespace seq1f1b::plan {
 
 using model::aligned;
-using schedule::Channel;
 
-std::vector<ChannelEnd> channel_ends(const JobPlan& job, int pipeline_rank) {
-  const std::size_t bytes =
-      aligned(static_cast<std::size_t>(job.config.training.micro_batch_size *
-                                       job.longest_segment() * job.spec.hidden) *
-              kernels::dtype_bytes(job.precision.compute));
-  std::vector<ChannelEnd> ends;
-  for (const Channel& channel : schedule::channels_of(job.training)) {
-    if (channel.from_rank == pipeline_rank)
-      ends.push_back({channel, true, job.depth.send_buffers, bytes});
-    if (channel.to_rank == pipeline_rank)
-      ends.push_back({channel, false, job.depth.receive_buffers, bytes});
+std::vector<EdgeEnd> edge_ends(const JobPlan& job, int pipeline_rank) {
+  const std::size_t bytes = aligned(job.most_message_bytes());
+  // Evaluation sends over edges of training; local ones serve whichever needs more.
+  const auto buffers_of_local = [&](const schedule::Edge& edge) {
+    return std::max(schedule::local_buffers(job.training, edge),
+                    schedule::local_buffers(job.evaluation, edge));
+  };
+  std::vector<EdgeEnd> ends;
+  for (const schedule::Edge& edge : schedule::edges_of(job.training)) {
+    if (edge.is_local()) {
+      if (edge.from_rank == pipeline_rank)
+        ends.push_back({edge, true, buffers_of_local(edge), bytes});
+      continue;
+    }
+    if (edge.from_rank == pipeline_rank)
+      ends.push_back({edge, true, job.training.depth.send_buffers, bytes});
+    if (edge.to_rank == pipeline_rank)
+      ends.push_back({edge, false, job.training.depth.receive_buffers, bytes});
   }
   return ends;
 }
@@ -43,7 +50,7 @@ kernels::cuda::ScratchShape scratch_shape(const JobPlan& job, const parameters::
   const model::ModelSpec& spec = job.spec;
   kernels::cuda::ScratchShape shape;
   shape.micro_batch = job.config.training.micro_batch_size;
-  shape.tokens = job.longest_segment();
+  shape.tokens = job.units.most_tokens();
   shape.seq_length = job.config.training.seq_length;
   shape.hidden = spec.hidden;
   shape.ffn_in = spec.ffn_in_width();
@@ -75,16 +82,18 @@ RankPlan plan_rank(const JobPlan& job, int pipeline_rank) {
   plan.scalars =
       aligned(optimizer::Optimizer::scratch_bytes(plan.sums)) + 2 * aligned(sizeof(double));
 
-  plan.inputs = StepInputs::bytes(job, input_needs(job, pipeline_rank));
-  const std::vector<model::SegmentShape> shapes = job.shapes();
+  plan.inputs = input_bytes(job, input_needs(job, pipeline_rank));
+  const std::span<const model::SegmentShape> shapes = job.units.bounds();
   std::vector<schedule::ChunkDemand> training_demands, evaluation_demands;
   for (const int stage : job.stages_of(pipeline_rank)) {
     const model::StageLayers layers = job.layers_of(stage);
-    const model::Stage sizes(job.spec, layers, job.precision, job.training.split_backward);
-    training_demands.push_back(sizes.demand(model::Mode::kTraining, shapes));
-    evaluation_demands.push_back(sizes.demand(model::Mode::kEvaluation, shapes));
+    const auto demand = [&](const schedule::Schedule& schedule) {
+      return model::Stage(job.spec, layers, job.precision, schedule.features).demand(shapes);
+    };
+    training_demands.push_back(demand(job.training));
+    evaluation_demands.push_back(demand(job.evaluation));
   }
-  for (const ChannelEnd& end : channel_ends(job, pipeline_rank))
+  for (const EdgeEnd& end : edge_ends(job, pipeline_rank))
     plan.channels += end.buffer_bytes * static_cast<std::size_t>(end.buffers);
   plan.training = schedule::plan_memory(job.training, pipeline_rank, training_demands);
   plan.evaluation = schedule::plan_memory(job.evaluation, pipeline_rank, evaluation_demands);
@@ -130,4 +139,4 @@ std::size_t RankPlan::live_bytes() const {
          std::max(training.live_bytes(), evaluation.live_bytes());
 }
 
-}  // namespace seq1f1b::runtime
+}  // namespace seq1f1b::plan
