@@ -1,6 +1,6 @@
 #pragma once
-// Fused softmax attention in fp32, with the semantics of Ops::attention_* (kernels/ops.h), for head
-// sizes from 1 to kMaxHeadDim. attention_tiles.inc describes the method.
+// Fused softmax attention in fp32 arithmetic, with the semantics of Ops::attention_*
+// (kernels/ops.h), for head sizes from 1 to kMaxHeadDim. attention_tiles.inc describes the method.
 #include <cstddef>
 #include <memory>
 
@@ -9,10 +9,13 @@
 
 namespace seq1f1b::kernels::cpu {
 
+template <class T>
 struct AttentionTiles;
 
 // One object per issuing thread; several objects may be used at once. `threads` changes no bit: the
-// forward's unit of work is a tile of 64 query rows, the backward's a key head of a sequence.
+// forward's unit of work is a tile of 64 query rows, the backward's a key head of a sequence. T is
+// what compute tensors are stored in: float.
+template <class T>
 class Attention {
  public:
   // `isa` must be available.
@@ -35,7 +38,7 @@ class Attention {
   void prepare(std::int64_t head_dim);
 
   int threads_;
-  const AttentionTiles* tiles_;
+  const AttentionTiles<T>* tiles_;
   std::size_t scratch_floats_ = 0;  // per thread
   std::unique_ptr<float[]> scratch_;
 };

@@ -6,26 +6,30 @@ namespace seq1f1b::kernels::cpu {
 
 // Defined by attention_tiles_<isa>.cpp.
 namespace baseline {
-extern const AttentionTiles kAttentionTiles;
+template <class T>
+const AttentionTiles<T>& attention_tiles();
 }
 #if defined(__x86_64__)
 namespace avx2 {
-extern const AttentionTiles kAttentionTiles;
+template <class T>
+const AttentionTiles<T>& attention_tiles();
 }
 namespace avx512 {
-extern const AttentionTiles kAttentionTiles;
+template <class T>
+const AttentionTiles<T>& attention_tiles();
 }
 #endif
 
-const AttentionTiles& attention_tiles(Isa isa) {
+template <class T>
+const AttentionTiles<T>& attention_tiles(Isa isa) {
   switch (isa) {
     case Isa::kBaseline:
-      return baseline::kAttentionTiles;
+      return baseline::attention_tiles<T>();
 #if defined(__x86_64__)
     case Isa::kAvx2:
-      return avx2::kAttentionTiles;
+      return avx2::attention_tiles<T>();
     case Isa::kAvx512:
-      return avx512::kAttentionTiles;
+      return avx512::attention_tiles<T>();
 #else
     default:
       break;
@@ -33,5 +37,7 @@ const AttentionTiles& attention_tiles(Isa isa) {
   }
   throw InternalError(concat("no attention for ", isa_name(isa)));
 }
+
+template const AttentionTiles<float>& attention_tiles<float>(Isa);
 
 }  // namespace seq1f1b::kernels::cpu

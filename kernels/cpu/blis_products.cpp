@@ -84,7 +84,7 @@ std::size_t reserve_packing(cntx_t* context, int threads) {
 // Threads of all living objects: as many may multiply at once.
 std::atomic<int> threads_in_use{0};
 
-class BlisProducts final : public Products {
+class BlisProducts final : public Products<float> {
  public:
   BlisProducts(int threads, Isa isa) : threads_(threads), kernels_(choose_kernels(isa)) {
     SEQ1F1B_ASSERT(threads >= 1, "threads ", threads);
@@ -92,7 +92,8 @@ class BlisProducts final : public Products {
   }
   ~BlisProducts() override { threads_in_use -= threads_; }
 
-  void run(const Product& product) override {
+  void run_weight_grad(const Product<float>& product) override { run(product); }
+  void run(const Product<float>& product) override {
     const Grid grid = cut(product);
     const std::int64_t blocks = grid.rows * grid.columns;
     const std::int64_t tasks = blocks + grad_bias_tasks(product);
@@ -119,7 +120,7 @@ class BlisProducts final : public Products {
 
   // One block per thread. Every block packs its rows of a and its columns of b, so that a grid
   // costs rows * depth * grid.columns + columns * depth * grid.rows elements of packing.
-  Grid cut(const Product& product) const {
+  Grid cut(const Product<float>& product) const {
     const double flops = 2.0 * static_cast<double>(product.rows) *
                          static_cast<double>(product.columns) * static_cast<double>(product.depth);
     const auto worth = static_cast<std::int64_t>(
@@ -148,7 +149,7 @@ class BlisProducts final : public Products {
             std::min(size, units * (index + 1) / blocks * unit)};
   }
 
-  void multiply(const Product& p, const Grid& grid, std::int64_t block) const {
+  void multiply(const Product<float>& p, const Grid& grid, std::int64_t block) const {
     const auto [row, row_end] = range(p.rows, kernels_.row_unit, grid.rows, block / grid.columns);
     const auto [column, column_end] =
         range(p.columns, kernels_.column_unit, grid.columns, block % grid.columns);
@@ -170,7 +171,7 @@ class BlisProducts final : public Products {
   }
 
   // Bias and residual into c, for the product to be added to; false where there are none.
-  static bool put_addends(const Product& p, std::int64_t first_row, std::int64_t rows,
+  static bool put_addends(const Product<float>& p, std::int64_t first_row, std::int64_t rows,
                           std::int64_t first_column, std::int64_t columns) {
     if (!p.bias && !p.residual) return false;
     if (!p.bias && p.residual == p.c) return true;
@@ -194,7 +195,7 @@ class BlisProducts final : public Products {
 
 }  // namespace
 
-std::unique_ptr<Products> make_blis_products(int threads, Isa isa) {
+std::unique_ptr<Products<float>> make_blis_products(int threads, Isa isa) {
   return std::make_unique<BlisProducts>(threads, isa);
 }
 

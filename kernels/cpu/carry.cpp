@@ -1,4 +1,5 @@
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/cpu/kernels.h"
 
@@ -6,9 +7,10 @@ namespace seq1f1b::kernels::cpu {
 namespace {
 
 // How one call turns and places heads.
+template <class T>
 class Rows {
  public:
-  Rows(Context& context, const Tensor& query, const Tensor& key, std::int64_t start,
+  Rows(Context<T>& context, const Tensor& query, const Tensor& key, std::int64_t start,
        const Rotary& rotary, float direction)
       : loops_(context.loops),
         rotary_(rotary),
@@ -20,17 +22,23 @@ class Rows {
         capacity_(key.dim(2)),
         table_(rotary.dimensions ? &context.rotary.table(rotary, start + tokens_) : nullptr) {}
 
-  // Copies one head of row (b, i), turning its first dimensions.
-  void turn(std::int64_t row, const float* input, float* output) const {
+  // Copies one head of row (b, i), turning its first dimensions. From is T, or float for the
+  // gradients of keys and values.
+  template <class From>
+  void turn(std::int64_t row, const From* input, T* output) const {
     if (table_) {
       const std::int64_t position = start_ + row % tokens_;
-      loops_.rotate(input, table_->cosine(position), table_->sine(position), direction_,
-                    rotary_.interleaved, output, rotary_.dimensions / 2);
+      rotation<From>()(input, table_->cosine(position), table_->sine(position), direction_,
+                       rotary_.interleaved, output, rotary_.dimensions / 2);
     }
     move(input + rotary_.dimensions, output + rotary_.dimensions, head_dim_ - rotary_.dimensions);
   }
-  void move(const float* input, float* output, std::int64_t count) const {
-    std::memcpy(output, input, static_cast<std::size_t>(count) * sizeof(float));
+  template <class From>
+  void move(const From* input, T* output, std::int64_t count) const {
+    if constexpr (std::is_same_v<From, T>)
+      std::memcpy(output, input, static_cast<std::size_t>(count) * sizeof(T));
+    else
+      loops_.narrow(input, output, count);
   }
   // Where key head h of row (b, i) lies in the carry.
   std::int64_t carry_offset(std::int64_t row, std::int64_t h) const {
@@ -39,7 +47,15 @@ class Rows {
   }
 
  private:
-  const RowLoops& loops_;
+  template <class From>
+  auto rotation() const {
+    if constexpr (std::is_same_v<From, T>)
+      return loops_.rotate;
+    else
+      return loops_.rotate_accumulated;
+  }
+
+  const RowLoops<T>& loops_;
   Rotary rotary_;
   float direction_;
   std::int64_t start_, tokens_, head_dim_, kv_heads_, capacity_;
@@ -48,40 +64,47 @@ class Rows {
 
 }  // namespace
 
-void split_qkv_rope(Context& context, const Tensor& projected, std::int64_t start,
+template <class T>
+void split_qkv_rope(Context<T>& context, const Tensor& projected, std::int64_t start,
                     const Rotary& rotary, const Tensor& query, const Tensor& key,
                     const Tensor& value) {
   const std::int64_t heads = query.dim(2), head_dim = query.dim(3), kv_heads = key.dim(1);
-  const Rows rows(context, query, key, start, rotary, 1.0f);
+  const Rows<T> rows(context, query, key, start, rotary, 1.0f);
   context.for_each(query.dim(0) * query.dim(1), projected.elements(), [&](std::int64_t row) {
-    const float* in = projected.as<float>() + row * (heads + 2 * kv_heads) * head_dim;
-    float* q = query.as<float>() + row * heads * head_dim;
+    const T* in = projected.as<T>() + row * (heads + 2 * kv_heads) * head_dim;
+    T* q = query.as<T>() + row * heads * head_dim;
     for (std::int64_t h = 0; h < heads; ++h, in += head_dim, q += head_dim) rows.turn(row, in, q);
     for (std::int64_t h = 0; h < kv_heads; ++h, in += head_dim)
-      rows.turn(row, in, key.as<float>() + rows.carry_offset(row, h));
+      rows.turn(row, in, key.as<T>() + rows.carry_offset(row, h));
     for (std::int64_t h = 0; h < kv_heads; ++h, in += head_dim)
-      rows.move(in, value.as<float>() + rows.carry_offset(row, h), head_dim);
+      rows.move(in, value.as<T>() + rows.carry_offset(row, h), head_dim);
   });
 }
 
 // A turn is orthogonal: its transpose is the turn back.
-void split_qkv_rope_backward(Context& context, const Tensor& grad_query, const Tensor& grad_key,
+template <class T>
+void split_qkv_rope_backward(Context<T>& context, const Tensor& grad_query, const Tensor& grad_key,
                              const Tensor& grad_value, std::int64_t start, const Rotary& rotary,
                              const Tensor& grad_projected) {
   const std::int64_t heads = grad_query.dim(2), head_dim = grad_query.dim(3),
                      kv_heads = grad_key.dim(1);
-  const Rows rows(context, grad_query, grad_key, start, rotary, -1.0f);
-  context.for_each(
-      grad_query.dim(0) * grad_query.dim(1), grad_projected.elements(), [&](std::int64_t row) {
-        float* out = grad_projected.as<float>() + row * (heads + 2 * kv_heads) * head_dim;
-        const float* q = grad_query.as<float>() + row * heads * head_dim;
-        for (std::int64_t h = 0; h < heads; ++h, out += head_dim, q += head_dim)
-          rows.turn(row, q, out);
-        for (std::int64_t h = 0; h < kv_heads; ++h, out += head_dim)
-          rows.turn(row, grad_key.as<float>() + rows.carry_offset(row, h), out);
-        for (std::int64_t h = 0; h < kv_heads; ++h, out += head_dim)
-          rows.move(grad_value.as<float>() + rows.carry_offset(row, h), out, head_dim);
-      });
+  const Rows<T> rows(context, grad_query, grad_key, start, rotary, -1.0f);
+  context.for_each(grad_query.dim(0) * grad_query.dim(1), grad_projected.elements(),
+                   [&](std::int64_t row) {
+                     T* out = grad_projected.as<T>() + row * (heads + 2 * kv_heads) * head_dim;
+                     const T* q = grad_query.as<T>() + row * heads * head_dim;
+                     for (std::int64_t h = 0; h < heads; ++h, out += head_dim, q += head_dim)
+                       rows.turn(row, q, out);
+                     for (std::int64_t h = 0; h < kv_heads; ++h, out += head_dim)
+                       rows.turn(row, grad_key.as<float>() + rows.carry_offset(row, h), out);
+                     for (std::int64_t h = 0; h < kv_heads; ++h, out += head_dim)
+                       rows.move(grad_value.as<float>() + rows.carry_offset(row, h), out, head_dim);
+                   });
 }
+
+template void split_qkv_rope(Context<float>&, const Tensor&, std::int64_t, const Rotary&,
+                             const Tensor&, const Tensor&, const Tensor&);
+template void split_qkv_rope_backward(Context<float>&, const Tensor&, const Tensor&, const Tensor&,
+                                      std::int64_t, const Rotary&, const Tensor&);
 
 }  // namespace seq1f1b::kernels::cpu

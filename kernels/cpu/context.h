@@ -27,11 +27,13 @@ class Scratch {
   std::vector<T> memory_;
 };
 
+// T is what compute tensors are stored in.
+template <class T>
 struct Context {
-  Context(int thread_count, Isa isa) : threads(thread_count), loops(row_loops(isa)) {}
+  Context(int thread_count, Isa isa) : threads(thread_count), loops(row_loops<T>(isa)) {}
 
   int threads;
-  const RowLoops& loops;
+  const RowLoops<T>& loops;
   Scratch<float> floats;
   Scratch<double> doubles;
   RotaryTables rotary;

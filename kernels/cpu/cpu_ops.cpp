@@ -3,12 +3,15 @@
 #include "kernels/common/host_grad_norm.h"
 #include "kernels/common/shape_checks.h"
 #include "kernels/cpu/attention.h"
+#include "kernels/cpu/dtype.h"
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/linear.h"
 
 namespace seq1f1b::kernels::cpu {
 namespace {
 
+// T is what compute tensors are stored in.
+template <class T>
 class CpuOps final : public Ops {
  public:
   CpuOps(int threads, Isa isa)
@@ -16,8 +19,9 @@ class CpuOps final : public Ops {
 
   void fill(const Tensor& output, double value) override {
     check_fill(output);
-    SEQ1F1B_ASSERT(output.dtype == Dtype::kF32 || output.dtype == Dtype::kI32, "fill of ",
-                   dtype_name(output.dtype));
+    SEQ1F1B_ASSERT(output.dtype == kPrecision.compute || output.dtype == Dtype::kF32 ||
+                       output.dtype == Dtype::kI32,
+                   "fill of ", dtype_name(output.dtype));
     cpu::fill(context_, output, value);
   }
   void copy(const Tensor& input, const Tensor& output) override {
@@ -26,7 +30,7 @@ class CpuOps final : public Ops {
   }
   void cast(const Tensor& input, const Tensor& output) override {
     check_cast(kPrecision, input, output);
-    cpu::copy(context_, input, output);  // one type computes and accumulates
+    cpu::cast(context_, input, output);
   }
   void accumulate(const Tensor& input, const Tensor& output) override {
     check_accumulate(kPrecision, input, output);
@@ -159,10 +163,10 @@ class CpuOps final : public Ops {
   }
 
  private:
-  static constexpr Precision kPrecision{Dtype::kF32, Dtype::kF32};
-  Context context_;
-  Linear linear_;
-  Attention attention_;
+  static constexpr Precision kPrecision{kDtypeOf<T>, Dtype::kF32};
+  Context<T> context_;
+  Linear<T> linear_;
+  Attention<T> attention_;
 };
 
 }  // namespace
@@ -170,7 +174,7 @@ class CpuOps final : public Ops {
 std::unique_ptr<Ops> make_cpu_ops(int threads, Isa isa) {
   SEQ1F1B_ASSERT(threads >= 1, "threads ", threads);
   SEQ1F1B_ASSERT(isa_available(isa), isa_name(isa));
-  return std::make_unique<CpuOps>(threads, isa);
+  return std::make_unique<CpuOps<float>>(threads, isa);
 }
 
 }  // namespace seq1f1b::kernels::cpu

@@ -1,5 +1,5 @@
 #pragma once
-// The three matrix products of a linear layer in fp32, with the semantics of Ops::linear_*
+// The three matrix products of a linear layer, with the semantics of Ops::linear_*
 // (kernels/ops.h), through the library that products.h chooses.
 #include <cstddef>
 #include <memory>
@@ -10,10 +10,12 @@
 namespace seq1f1b::kernels::cpu {
 
 // One object per issuing thread; several objects may be used at once. A shape's first use may
-// compile its products (about a millisecond) and grow the scratch.
+// compile its products (about a millisecond) and grow the scratch. T is what compute tensors are
+// stored in: float.
+template <class T>
 class Linear {
  public:
-  Linear(int threads, Isa isa) : products_(make_products(threads, isa)) {}
+  Linear(int threads, Isa isa) : products_(make_products<T>(threads, isa)) {}
 
   // `bias` and `residual` may be absent; `residual` may be `output` itself.
   void forward(const Tensor& input, const Tensor& weight, const Tensor& bias,
@@ -26,7 +28,7 @@ class Linear {
   std::size_t bytes() const { return products_->bytes(); }  // Products::bytes
 
  private:
-  std::unique_ptr<Products> products_;
+  std::unique_ptr<Products<T>> products_;
 };
 
 }  // namespace seq1f1b::kernels::cpu

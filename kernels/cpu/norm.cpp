@@ -18,35 +18,38 @@ NormStatistics load(const Tensor& statistics, std::int64_t row) {
 
 }  // namespace
 
-void norm_forward(const Context& context, NormKind kind, const Tensor& input, const Tensor& weight,
-                  const Tensor& bias, double epsilon, const Tensor& output,
+template <class T>
+void norm_forward(const Context<T>& context, NormKind kind, const Tensor& input,
+                  const Tensor& weight, const Tensor& bias, double epsilon, const Tensor& output,
                   const Tensor& statistics) {
   const std::int64_t width = weight.elements();
   context.for_each(input.elements() / width, input.elements(), [&](std::int64_t row) {
-    const float* x = input.as<float>() + row * width;
+    const T* x = input.as<T>() + row * width;
     const NormStatistics found = context.loops.norm_statistics(x, kind == NormKind::kLayerNorm,
                                                                static_cast<float>(epsilon), width);
     float* saved = statistics.as<float>() + 2 * row;
     saved[0] = found.mean;
     saved[1] = found.rstd;
-    context.loops.norm_apply(x, found, weight.as<float>(), bias.as<float>(),
-                             output.as<float>() + row * width, width);
-  });
-}
-
-void norm_apply(const Context& context, const Tensor& input, const Tensor& statistics,
-                const Tensor& weight, const Tensor& bias, const Tensor& output) {
-  const std::int64_t width = weight.elements();
-  context.for_each(input.elements() / width, input.elements(), [&](std::int64_t row) {
-    context.loops.norm_apply(input.as<float>() + row * width, load(statistics, row),
-                             weight.as<float>(), bias.as<float>(), output.as<float>() + row * width,
+    context.loops.norm_apply(x, found, weight.as<T>(), bias.as<T>(), output.as<T>() + row * width,
                              width);
   });
 }
 
-void norm_backward(Context& context, NormKind kind, const Tensor& grad_output, const Tensor& input,
-                   const Tensor& statistics, const Tensor& weight, const Tensor& grad_residual,
-                   const Tensor& grad_input, const Tensor& grad_weight, const Tensor& grad_bias) {
+template <class T>
+void norm_apply(const Context<T>& context, const Tensor& input, const Tensor& statistics,
+                const Tensor& weight, const Tensor& bias, const Tensor& output) {
+  const std::int64_t width = weight.elements();
+  context.for_each(input.elements() / width, input.elements(), [&](std::int64_t row) {
+    context.loops.norm_apply(input.as<T>() + row * width, load(statistics, row), weight.as<T>(),
+                             bias.as<T>(), output.as<T>() + row * width, width);
+  });
+}
+
+template <class T>
+void norm_backward(Context<T>& context, NormKind kind, const Tensor& grad_output,
+                   const Tensor& input, const Tensor& statistics, const Tensor& weight,
+                   const Tensor& grad_residual, const Tensor& grad_input, const Tensor& grad_weight,
+                   const Tensor& grad_bias) {
   const std::int64_t width = weight.elements(), rows = input.elements() / width;
   const std::int64_t block_rows = std::max(kBlockRows, (rows + kMostBlocks - 1) / kMostBlocks);
   const std::int64_t blocks = (rows + block_rows - 1) / block_rows;
@@ -59,19 +62,27 @@ void norm_backward(Context& context, NormKind kind, const Tensor& grad_output, c
     std::fill_n(weight_sum, parts * width, 0.0f);
     for (std::int64_t row = block * block_rows; row < std::min(rows, (block + 1) * block_rows);
          ++row)
-      context.loops.norm_backward(
-          grad_output.as<float>() + row * width, input.as<float>() + row * width,
-          load(statistics, row), kind == NormKind::kLayerNorm, weight.as<float>(),
-          grad_residual ? grad_residual.as<float>() + row * width : nullptr,
-          grad_input.as<float>() + row * width, weight_sum, bias_sum, width);
+      context.loops.norm_backward(grad_output.as<T>() + row * width, input.as<T>() + row * width,
+                                  load(statistics, row), kind == NormKind::kLayerNorm,
+                                  weight.as<T>(),
+                                  grad_residual ? grad_residual.as<T>() + row * width : nullptr,
+                                  grad_input.as<T>() + row * width, weight_sum, bias_sum, width);
   });
 
   // The first block collects the others, then all goes into the gradient at once, so that the sum
   // over this call's rows is rounded as a sum of its own.
   for (std::int64_t block = 1; block < blocks; ++block)
-    context.loops.add(partial + block * parts * width, partial, parts * width);
-  context.loops.add(partial, grad_weight.as<float>(), width);
-  if (grad_bias) context.loops.add(partial + width, grad_bias.as<float>(), width);
+    context.loops.accumulate(partial + block * parts * width, partial, parts * width);
+  context.loops.accumulate(partial, grad_weight.as<float>(), width);
+  if (grad_bias) context.loops.accumulate(partial + width, grad_bias.as<float>(), width);
 }
+
+template void norm_forward(const Context<float>&, NormKind, const Tensor&, const Tensor&,
+                           const Tensor&, double, const Tensor&, const Tensor&);
+template void norm_apply(const Context<float>&, const Tensor&, const Tensor&, const Tensor&,
+                         const Tensor&, const Tensor&);
+template void norm_backward(Context<float>&, NormKind, const Tensor&, const Tensor&, const Tensor&,
+                            const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                            const Tensor&);
 
 }  // namespace seq1f1b::kernels::cpu

@@ -45,12 +45,13 @@ std::int64_t split_weight(std::int64_t rows) {
   return ceil_div(ceil_div(rows, blocks), kPanel) * kPanel;
 }
 
-class OneDnnProducts final : public Products {
+class OneDnnProducts final : public Products<float> {
  public:
   explicit OneDnnProducts(int threads) : threads_(threads) {
     SEQ1F1B_ASSERT(threads >= 1, "threads ", threads);
   }
-  void run(const Product& product) override;
+  void run(const Product<float>& product) override;
+  void run_weight_grad(const Product<float>& product) override { run(product); }
   std::size_t bytes() const override { return scratch_bytes_ * static_cast<std::size_t>(threads_); }
 
  private:
@@ -66,8 +67,8 @@ class OneDnnProducts final : public Products {
   // (kind, rows, columns, depth, has bias, adds to the output)
   using Key = std::array<std::int64_t, 6>;
 
-  Plan& plan(const Product& product);
-  void run_blocks(const Plan& plan, const Product& product);
+  Plan& plan(const Product<float>& product);
+  void run_blocks(const Plan& plan, const Product<float>& product);
 
   int threads_;
   std::map<Key, std::unique_ptr<Plan>> plans_;
@@ -75,7 +76,7 @@ class OneDnnProducts final : public Products {
   std::unique_ptr<std::byte[]> scratch_;
 };
 
-OneDnnProducts::Plan& OneDnnProducts::plan(const Product& product) {
+OneDnnProducts::Plan& OneDnnProducts::plan(const Product<float>& product) {
   const std::int64_t rows = product.rows;
   auto& entry = plans_[Key{static_cast<std::int64_t>(product.kind), rows, product.columns,
                            product.depth, product.bias != nullptr, product.residual != nullptr}];
@@ -119,7 +120,7 @@ OneDnnProducts::Plan& OneDnnProducts::plan(const Product& product) {
   return *entry;
 }
 
-void OneDnnProducts::run_blocks(const Plan& plan, const Product& product) {
+void OneDnnProducts::run_blocks(const Plan& plan, const Product<float>& product) {
   const std::int64_t tasks = plan.row_blocks + grad_bias_tasks(product);
   const auto base = reinterpret_cast<std::uintptr_t>(scratch_.get());
   std::byte* const scratch = scratch_.get() + (kAlignment - base % kAlignment) % kAlignment;
@@ -154,11 +155,11 @@ void OneDnnProducts::run_blocks(const Plan& plan, const Product& product) {
                  product.columns, " x ", product.depth);
 }
 
-void OneDnnProducts::run(const Product& product) {
+void OneDnnProducts::run(const Product<float>& product) {
   if (product.kind == ProductKind::kWeightGrad || product.rows >= kMinRows)
     return run_blocks(plan(product), product);
 
-  Product filled = product;
+  Product<float> filled = product;
   filled.rows = kMinRows;
   Plan& chosen = plan(filled);
   chosen.few_rows_a.resize(static_cast<std::size_t>(kMinRows * product.depth));
@@ -175,7 +176,7 @@ void OneDnnProducts::run(const Product& product) {
 
 }  // namespace
 
-std::unique_ptr<Products> make_onednn_products(int threads) {
+std::unique_ptr<Products<float>> make_onednn_products(int threads) {
   return std::make_unique<OneDnnProducts>(threads);
 }
 

@@ -2,7 +2,8 @@
 
 namespace seq1f1b::kernels::cpu {
 
-void sum_of_squares(Context& context, const Tensor& input, double* result) {
+template <class T>
+void sum_of_squares(Context<T>& context, const Tensor& input, double* result) {
   constexpr std::int64_t kBlock = 16384;
   const std::int64_t count = input.elements(), blocks = (count + kBlock - 1) / kBlock;
   double* const partial = context.doubles.at_least(blocks);
@@ -16,7 +17,9 @@ void sum_of_squares(Context& context, const Tensor& input, double* result) {
   *result = sum;
 }
 
-void adamw(const Context& context, std::span<const AdamwTensor> tensors, const AdamWParams& step) {
+template <class T>
+void adamw(const Context<T>& context, std::span<const AdamwTensor> tensors,
+           const AdamWParams& step) {
   AdamwConstants constants{};
   constants.beta1 = static_cast<float>(step.beta1);
   constants.rest1 = static_cast<float>(1 - step.beta1);
@@ -29,13 +32,18 @@ void adamw(const Context& context, std::span<const AdamwTensor> tensors, const A
   constants.gradient_scale = static_cast<float>(step.gradient_scale);
   for (const AdamwTensor& tensor : tensors) {
     constants.weight_decay = static_cast<float>(tensor.weight_decay);
+    const Tensor& master = tensor.master ? tensor.master : tensor.weight;  // the fp32 weights
     context.for_ranges(tensor.weight.elements(), [&](std::int64_t begin, std::int64_t end) {
-      context.loops.adamw(constants, tensor.gradient.as<float>() + begin,
-                          tensor.weight.as<float>() + begin,
+      float* const weight = master.as<float>() + begin;
+      context.loops.adamw(constants, tensor.gradient.as<float>() + begin, weight,
                           tensor.first_moment.as<float>() + begin,
                           tensor.second_moment.as<float>() + begin, end - begin);
+      if (tensor.master) context.loops.narrow(weight, tensor.weight.as<T>() + begin, end - begin);
     });
   }
 }
+
+template void sum_of_squares(Context<float>&, const Tensor&, double*);
+template void adamw(const Context<float>&, std::span<const AdamwTensor>, const AdamWParams&);
 
 }  // namespace seq1f1b::kernels::cpu

@@ -6,26 +6,30 @@ namespace seq1f1b::kernels::cpu {
 
 // Defined by row_loops_<isa>.cpp.
 namespace baseline {
-extern const RowLoops kRowLoops;
+template <class T>
+const RowLoops<T>& row_loops();
 }
 #if defined(__x86_64__)
 namespace avx2 {
-extern const RowLoops kRowLoops;
+template <class T>
+const RowLoops<T>& row_loops();
 }
 namespace avx512 {
-extern const RowLoops kRowLoops;
+template <class T>
+const RowLoops<T>& row_loops();
 }
 #endif
 
-const RowLoops& row_loops(Isa isa) {
+template <class T>
+const RowLoops<T>& row_loops(Isa isa) {
   switch (isa) {
     case Isa::kBaseline:
-      return baseline::kRowLoops;
+      return baseline::row_loops<T>();
 #if defined(__x86_64__)
     case Isa::kAvx2:
-      return avx2::kRowLoops;
+      return avx2::row_loops<T>();
     case Isa::kAvx512:
-      return avx512::kRowLoops;
+      return avx512::row_loops<T>();
 #else
     default:
       break;
@@ -33,5 +37,7 @@ const RowLoops& row_loops(Isa isa) {
   }
   throw InternalError(concat("no loops for ", isa_name(isa)));
 }
+
+template const RowLoops<float>& row_loops<float>(Isa);
 
 }  // namespace seq1f1b::kernels::cpu

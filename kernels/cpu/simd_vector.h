@@ -30,6 +30,7 @@ typedef std::int32_t IntQuad __attribute__((vector_size(16)));
 typedef float UnalignedQuad __attribute__((vector_size(16), aligned(4), may_alias));
 
 SEQ1F1B_SIMD Vector load(const float* p) { return *reinterpret_cast<const UnalignedVector*>(p); }
+SEQ1F1B_SIMD Quad load_quad(const float* p) { return *reinterpret_cast<const UnalignedQuad*>(p); }
 SEQ1F1B_SIMD void store(float* p, Vector v) { *reinterpret_cast<UnalignedVector*>(p) = v; }
 SEQ1F1B_SIMD Vector fill(float x) { return Vector{} + x; }
 SEQ1F1B_SIMD Vector max(Vector a, Vector b) { return a > b ? a : b; }

@@ -140,7 +140,7 @@ TEST_CASE("the loops' exponential is within 1.1 units in the last place", "[loop
   for (cpu::Isa isa : cpu::kAllIsas) {
     if (!cpu::isa_available(isa)) continue;
     INFO(cpu::isa_name(isa));
-    const cpu::RowLoops& loops = cpu::row_loops(isa);
+    const cpu::RowLoops<float>& loops = cpu::row_loops<float>(isa);
     // Every 1021st of all floats, in order of their bits.
     std::vector<float> inputs, outputs(4096);
     double worst = 0;
