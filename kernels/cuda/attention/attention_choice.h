@@ -1,7 +1,7 @@
 #pragma once
 // Hopper's kernels or those of compute capability 8.0, where both serve a problem: by reasoning.
 #include "kernels/cuda/attention/attention_sm80.h"
-#include "kernels/cuda/attention/attention_sm90_scratch.h"
+#include "kernels/cuda/attention/scratch_attention.h"
 
 namespace seq1f1b::kernels::cuda {
 

@@ -1,7 +1,8 @@
 #pragma once
-// The passes over rows around the attention kernels: memory-bound, one warp per row of a head.
+// The passes over rows around the attention kernels, all memory-bound.
 #include "kernels/cuda/attention/attention.h"
 #include "kernels/cuda/context.h"
+#include "kernels/ops.h"
 
 namespace seq1f1b::kernels::cuda {
 
@@ -21,5 +22,10 @@ void attention_delta(Context& context, const AttentionBackward& operands, Dtype 
 // output[i] = bf16(input[i] * scale)
 void attention_round(Context& context, const float* input, std::int64_t count, float scale,
                      void* output);
+
+// cudnn_gradient.cu: rows [0, rows) of each plane of `accumulator`, fp32 [planes..., capacity,
+// head_dim], become or are added those of `contribution`, bf16 [planes * rows * head_dim].
+void take_carry_gradient(Context& context, const void* contribution, std::int64_t rows,
+                         const Tensor& accumulator, Accumulate mode);
 
 }  // namespace seq1f1b::kernels::cuda

@@ -6,7 +6,7 @@
 // attention_tuning.h; others run padded to the next one, by boxes that read zeros beyond the
 // tensor); tensors aligned to 16 bytes; scale > 0; documents too.
 #include "kernels/cuda/attention/attention.h"
-#include "kernels/cuda/attention/attention_sm90_scratch.h"
+#include "kernels/cuda/attention/scratch_attention.h"
 
 namespace seq1f1b::kernels::cuda {
 

@@ -12,8 +12,8 @@
 
 #include "kernels/cuda/attention/attention.h"
 #include "kernels/cuda/attention/attention_mask.h"
-#include "kernels/cuda/attention/attention_sm90_scratch.h"
 #include "kernels/cuda/attention/attention_tuning.h"
+#include "kernels/cuda/attention/scratch_attention.h"
 #include "kernels/cuda/attention/tensor_map.h"
 #include "kernels/cuda/device_code/language.h"
 #include "kernels/cuda/device_code/ptx_sm90.h"

@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/cuda/attention/cudnn_gradient.h"
+#include "kernels/cuda/attention/attention_rows.h"
 #include "kernels/cuda/attention/scratch_attention.h"
 #include "kernels/cuda/check.h"
 

@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "kernels/common/bf16.h"
-#include "kernels/cuda/attention/cudnn_gradient.h"
+#include "kernels/cuda/attention/attention_rows.h"
 #include "kernels/cuda/device_code/vector.h"
 
 namespace seq1f1b::kernels::cuda {

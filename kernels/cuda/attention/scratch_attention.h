@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/cuda/attention/attention_sm90_scratch.h"
 #include "kernels/cuda/scratch.h"
 
 namespace seq1f1b::kernels::cuda {
@@ -25,7 +24,7 @@ inline int attention_splits(std::int64_t tiles, std::int64_t key_tiles, int mult
       std::clamp<std::int64_t>(std::min(parts, key_tiles / kLeastTilesOfSplit), 1, kMaxSplits));
 }
 
-inline std::size_t scratch_floats(std::int64_t floats) {  // as Scratch::take rounds
+constexpr std::size_t scratch_floats(std::int64_t floats) {  // as Scratch::take rounds
   return (static_cast<std::size_t>(floats) * sizeof(float) + 255) / 256 * 256;
 }
 
@@ -36,6 +35,28 @@ inline std::size_t attention_forward_scratch(const ScratchShape& shape) {
   const std::int64_t most =
       std::min<std::int64_t>(rows * kMaxSplits, std::int64_t{kMaxSplitParts} * kSplitTileRows);
   return scratch_floats(most * shape.head_dim) + scratch_floats(most);
+}
+
+// The largest heads that Hopper's kernels take.
+inline constexpr int kSm90MaxForwardHeadDim = 256, kSm90MaxBackwardHeadDim = 128;
+
+// Queries are padded to whole tiles of this many in scratch, columns to what the warp groups of the
+// one-pass backward sum.
+inline constexpr std::int64_t kSm90ScratchTile = 128;
+constexpr std::int64_t attention_sm90_padded_tokens(std::int64_t tokens) {
+  return (tokens + kSm90ScratchTile - 1) / kSm90ScratchTile * kSm90ScratchTile;
+}
+constexpr std::int64_t attention_sm90_padded_dim(std::int64_t head_dim) {
+  return head_dim <= 64 ? 64 : head_dim <= 96 ? 96 : 128;
+}
+// What Hopper's backward takes: two statistics per query; where sums run in any order, grad_query
+// in fp32.
+constexpr std::size_t attention_sm90_scratch_bytes(std::int64_t micro_batch, std::int64_t tokens,
+                                                   std::int64_t heads, std::int64_t head_dim,
+                                                   bool deterministic) {
+  const std::int64_t rows = micro_batch * heads * attention_sm90_padded_tokens(tokens);
+  const std::int64_t sums = deterministic ? 0 : rows * attention_sm90_padded_dim(head_dim);
+  return 2 * scratch_floats(rows) + scratch_floats(sums);
 }
 
 // delta = rowsum(grad_output * output), and where sums may run in any order grad_query in fp32.

@@ -1,7 +1,7 @@
 #pragma once
 // The device as kernel sources see it. Compiled by nvcc this is CUDA; compiled by a host compiler
-// with SEQ1F1B_SIMT defined it is the test-only emulator of kernels/simt, which runs the same sources
-// on the CPU. Kernel sources include no other CUDA header; inline PTX is in ptx.h and ptx_sm90.h.
+// with SEQ1F1B_SIMT defined it is the emulator of kernels/simt, which runs the same sources on the
+// CPU. Kernel sources include no other CUDA header; inline PTX is in ptx.h and ptx_sm90.h.
 //
 //   SEQ1F1B_LAUNCH(kernel, grid, block, shared_bytes, stream, arguments...)
 //       starts a kernel; `kernel`, a constant, in parentheses when it has template arguments;

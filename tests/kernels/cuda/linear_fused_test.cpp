@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "kernels/common/bf16.h"
-#include "kernels/cuda/attention/cudnn_gradient.h"
+#include "kernels/cuda/attention/attention_rows.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/linear/linear.h"
 #include "tests/catch.h"
