@@ -78,7 +78,7 @@ RankPlan plan_rank(const JobPlan& job, int pipeline_rank) {
   plan.parameters = parameters::store_bytes(layout, job.precision.compute, job.precision.accumulate,
                                             parameters::Purpose::kTraining);
   plan.sums = {.tensors = job.table.size(),
-               .others = 1 + static_cast<std::size_t>(mesh_of(job).size())};
+               .others = 2 + static_cast<std::size_t>(mesh_of(job).size())};
   plan.scalars =
       aligned(optimizer::Optimizer::scratch_bytes(plan.sums)) + 2 * aligned(sizeof(double));
 

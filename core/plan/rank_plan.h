@@ -18,8 +18,8 @@ parameters::Layout layout_of(const JobPlan& job, int pipeline_rank);
 // Device memory of one pipeline rank, in the order in which the arena holds it.
 struct RankPlan {
   parameters::StoreBytes parameters;
-  // Of a step, over all ranks: with norms and loss travel the busy seconds of a pass and, in a
-  // place per rank, its length.
+  // Of a step, over all ranks: with norms and loss travel the labels, the busy seconds of a pass
+  // and, in a place per rank, its length.
   optimizer::StepSums sums;
   std::size_t scalars = 0;   // those sums, loss, step constants
   std::size_t inputs = 0;    // tokens and labels of one step and of one unit

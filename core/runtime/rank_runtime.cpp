@@ -142,8 +142,9 @@ void RankRuntime::make_tied_groups() {
 // Watched, since a kernel that never ends would be waited for without a deadline.
 void RankRuntime::warm_up() {
   const auto watch = fabric_.world().watch("warming up: every action once on the device");
-  inputs_->upload(std::vector<std::int32_t>(
-      static_cast<std::size_t>(job_.sequences() * (job_.config.training.seq_length + 1))));
+  inputs_->upload(std::vector<std::int32_t>(static_cast<std::size_t>(
+                      job_.sequences() * (job_.config.training.seq_length + 1))),
+                  1);
   for (const Pass* pass : {&training_, &evaluation_}) {
     pass->runner->warm_up(ports_);
     backend_.device->synchronize();  // its own work alone
@@ -151,8 +152,9 @@ void RankRuntime::warm_up() {
   }
 }
 
-PassResult RankRuntime::run(Pass& pass, std::span<const std::int32_t> samples, std::int64_t step) {
-  inputs_->upload(samples);
+PassResult RankRuntime::run(Pass& pass, std::span<const std::int32_t> samples, std::int64_t step,
+                            std::int64_t labels) {
+  inputs_->upload(samples, labels);
   pass.loop->run(*pass.runner, step);
   PassResult result;
   result.busy_seconds = pass.loop->busy_seconds();
@@ -160,13 +162,15 @@ PassResult RankRuntime::run(Pass& pass, std::span<const std::int32_t> samples, s
   return result;
 }
 
-PassResult RankRuntime::train_pass(std::span<const std::int32_t> samples, std::int64_t step) {
+PassResult RankRuntime::train_pass(std::span<const std::int32_t> samples, std::int64_t step,
+                                   std::int64_t labels) {
   optimizer_->zero_gradients();
-  return run(training_, samples, step);
+  return run(training_, samples, step, labels);
 }
 
 PassResult RankRuntime::evaluate_pass(std::span<const std::int32_t> samples, std::int64_t step) {
-  PassResult result = run(evaluation_, samples, step);
+  // An evaluation has no gradients, which alone are divided.
+  PassResult result = run(evaluation_, samples, step, 1);
   if (needs_.labels) backend_.device->download(&result.loss_sum, loss_sum_, sizeof(double));
   return result;
 }

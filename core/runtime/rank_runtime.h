@@ -53,7 +53,10 @@ class RankRuntime {
   // replica, in order; -1 is padding that the loss ignores.
   // Gradients are zeroed first and complete on this rank afterwards; tied tensors are not exchanged
   // yet. Collective over the pipeline.
-  PassResult train_pass(std::span<const std::int32_t> samples, std::int64_t step);
+  // `labels`: of the global batch, over all replicas; the loss of the step is a mean over them, and
+  // so are its gradients. Read where the head is.
+  PassResult train_pass(std::span<const std::int32_t> samples, std::int64_t step,
+                        std::int64_t labels);
   // Forward only, adding up the loss. Collective over the pipeline.
   PassResult evaluate_pass(std::span<const std::int32_t> samples, std::int64_t step);
   // Tied tensors: sums over their uses on this rank and, between two ranks, over both. Collective
@@ -76,7 +79,8 @@ class RankRuntime {
   void make_ports(std::byte* rings);
   void make_tied_groups();
   void warm_up();
-  PassResult run(Pass& pass, std::span<const std::int32_t> samples, std::int64_t step);
+  PassResult run(Pass& pass, std::span<const std::int32_t> samples, std::int64_t step,
+                 std::int64_t labels);
 
   const plan::JobPlan& job_;
   kernels::Backend& backend_;

@@ -59,7 +59,7 @@ void StepInputs::arrange(std::span<const std::int32_t> samples, std::int64_t shi
   device_.upload(device, staging_.data(), staging_.size() * sizeof(std::int32_t));
 }
 
-void StepInputs::upload(std::span<const std::int32_t> samples) {
+void StepInputs::upload(std::span<const std::int32_t> samples, std::int64_t labels) {
   if (!needs_.any()) return;
   SEQ1F1B_ASSERT(static_cast<std::int64_t>(samples.size()) ==
                      job_.sequences() * (job_.config.training.seq_length + 1),
@@ -68,9 +68,7 @@ void StepInputs::upload(std::span<const std::int32_t> samples) {
     // Labels are shifted over the whole sequence before it is cut: the last token of a segment
     // predicts the first of the next.
     arrange(samples, 1, labels_);
-    const auto counted =
-        std::ranges::count_if(staging_, [](std::int32_t label) { return label >= 0; });
-    const double scale = counted > 0 ? 1.0 / static_cast<double>(counted) : 0.0;
+    const double scale = labels > 0 ? 1.0 / static_cast<double>(labels) : 0.0;
     const double zero = 0.0;
     device_.upload(loss_scale_, &scale, sizeof scale);
     device_.upload(loss_sum_, &zero, sizeof zero);

@@ -20,8 +20,8 @@ class StepInputs {
              std::byte* memory, double* loss_sum, double* loss_scale);
 
   // samples: int32 [JobPlan::sequences][seq_length + 1], -1 is padding. Sets the loss to zero and
-  // its scale to 1 / (number of labels).
-  void upload(std::span<const std::int32_t> samples);
+  // its scale to 1 / labels, those of the global batch (0: to 0).
+  void upload(std::span<const std::int32_t> samples, std::int64_t labels);
   // Makes the unit's tokens and labels those that of() gives, in queue order.
   void select(schedule::Unit unit);
   model::StageInput of(const model::SegmentShape& shape) const;

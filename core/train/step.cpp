@@ -1,6 +1,7 @@
 #include "core/train/step.h"
 
 #include <algorithm>
+#include <array>
 
 #include "kernels/common/errors.h"
 
@@ -9,35 +10,64 @@ namespace {
 
 // What travels with norm and loss (RankPlan::sums). The last is the first of an entry per rank,
 // which that rank alone fills: a sum cannot tell the longest time.
-enum Time : std::size_t { kBusy, kPassSeconds };
+enum Other : std::size_t { kLabels, kBusy, kPassSeconds };
+
+// The ranks with the head, one of every replica.
+std::vector<int> heads_of(const plan::JobPlan& job) {
+  const comm::Mesh mesh = plan::mesh_of(job);
+  const int last = schedule::place_of_stage(job.training, job.training.stages() - 1).rank;
+  std::vector<int> ranks;
+  for (int rank = 0; rank < mesh.size(); ++rank)
+    if (mesh.coordinate_of(rank).pp == last) ranks.push_back(rank);
+  return ranks;
+}
 
 }  // namespace
 
 Step::Step(const plan::JobPlan& job, runtime::RankRuntime& runtime, comm::Fabric& fabric)
-    : job_(job), runtime_(runtime), fabric_(fabric), times_(runtime.plan().sums.others) {
-  SEQ1F1B_ASSERT(times_.size() == kPassSeconds + static_cast<std::size_t>(fabric.world().size()),
-                 "the plan holds ", times_.size(), " times of a pass");
+    : job_(job), runtime_(runtime), fabric_(fabric), others_(runtime.plan().sums.others) {
+  SEQ1F1B_ASSERT(others_.size() == kPassSeconds + static_cast<std::size_t>(fabric.world().size()),
+                 "the plan holds ", others_.size(), " sums of a pass");
   all_ = fabric.make_group(comm::everyone(fabric.world()));
   fabric.connect();
+  heads_ = fabric.world().make_group(heads_of(job));
+}
+
+// Of this replica; the first token of a window is no label, padding is none.
+std::int64_t Step::count_labels(std::span<const std::int32_t> samples) const {
+  const auto window = static_cast<std::size_t>(job_.config.training.seq_length) + 1;
+  std::int64_t labels = 0;
+  for (std::size_t first = 0; first < samples.size(); first += window)
+    labels += std::ranges::count_if(samples.subspan(first + 1, window - 1),
+                                    [](std::int32_t label) { return label >= 0; });
+  return labels;
 }
 
 StepResult Step::run(std::span<const std::int32_t> samples, std::int64_t number,
                      double learning_rate) {
-  const runtime::PassResult pass = runtime_.train_pass(samples, number);
+  // All replicas divide by the same number, before the first of them computes a gradient.
+  std::array<double, 1> labels{};
+  others_[kLabels] = 0;
+  if (heads_) {
+    others_[kLabels] = labels[0] = static_cast<double>(count_labels(samples));
+    heads_->all_reduce_sum(labels, [&] { return concat("counting the labels of step ", number); });
+  }
+  const runtime::PassResult pass =
+      runtime_.train_pass(samples, number, static_cast<std::int64_t>(labels[0]));
   runtime_.exchange_tied_gradients(number);
-  times_[kBusy] = pass.busy_seconds;
-  times_[kPassSeconds + static_cast<std::size_t>(fabric_.world().rank())] = pass.total_seconds;
+  others_[kBusy] = pass.busy_seconds;
+  others_[kPassSeconds + static_cast<std::size_t>(fabric_.world().rank())] = pass.total_seconds;
 
   optimizer::Optimizer& optimizer = runtime_.optimizer();
   const auto what = [&] { return concat("reducing norm and loss (step ", number, ")"); };
-  optimizer.begin_step(number, learning_rate, runtime_.loss_sum(), times_);
+  optimizer.begin_step(number, learning_rate, runtime_.loss_sum(), others_);
   all_->all_reduce_sum(optimizer.sums(), what);
   optimizer.finish_step();
   fabric_.wait_for(optimizer.finished(), what);
 
   const kernels::AdamWParams& outcome = optimizer.outcome();
   StepResult result;
-  result.loss = outcome.loss_sum / static_cast<double>(job_.derived.tokens_per_step);
+  result.loss = outcome.loss_sum / optimizer.others()[kLabels];
   result.grad_norm = outcome.gradient_norm;
   result.finite = outcome.apply != 0;
   // All ranks come out of the previous step's reduction, so they begin together, and the longest

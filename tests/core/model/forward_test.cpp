@@ -180,7 +180,7 @@ TEST_CASE("losses of training and evaluation are those of a plainly written mode
         INFO(family << (tied ? " tied" : " untied"));
         CHECK(context.runtime.evaluate_pass(samples, 1).loss_sum ==
               Approx(expected).epsilon(1e-12));
-        context.runtime.train_pass(samples, 1);
+        context.runtime.train_pass(samples, 1, context.job.derived.tokens_per_step);
         CHECK(*context.runtime.loss_sum() == Approx(expected).epsilon(1e-12));
       });
     }

@@ -23,7 +23,7 @@ TEST_CASE("gradients are the slope of the loss, in every tensor", "[model]") {
         auto& runtime = context.runtime;
         parameters::initialise(runtime.store(), 3, *context.backend.device, *context.backend.ops);
         const auto samples = random_samples(config, 5, 1);
-        runtime.train_pass(samples, 1);
+        runtime.train_pass(samples, 1, context.job.derived.tokens_per_step);
         runtime.exchange_tied_gradients(1);
         const auto tokens = static_cast<double>(context.job.derived.tokens_per_step);
         for (const auto& row : runtime.store().layout().rows()) {

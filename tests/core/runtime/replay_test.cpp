@@ -136,7 +136,7 @@ TEST_CASE("training and evaluation keep records of their own", "[runtime][replay
                              *context.backend.ops);
       for (int step = 1; step <= 2; ++step) {
         const auto samples = random_samples(config, 3, step);
-        context.runtime.train_pass(samples, step);
+        context.runtime.train_pass(samples, step, context.job.derived.tokens_per_step);
         const double loss = context.runtime.evaluate_pass(samples, step).loss_sum;
         const std::lock_guard lock(mutex);
         sum += loss;
@@ -176,7 +176,7 @@ TEST_CASE("between the first action and the last nothing waits and nothing is ma
                                *context.backend.ops);
         const auto samples = random_samples(config, 1, 1);
         log.tracing = true;
-        context.runtime.train_pass(samples, 1);
+        context.runtime.train_pass(samples, 1, context.job.derived.tokens_per_step);
         log.tracing = false;
       },
       1, logs.prepare());

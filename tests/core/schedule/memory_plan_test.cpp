@@ -179,7 +179,8 @@ TEST_CASE("KV slots in use are METHOD section 3's formula") {
                       << ", p = " << rank);
           const MemoryPlan plan = plan_memory(schedule, rank, {&nothing, 1});
           CHECK(peak_count(plan, Lifetime::kCarry) ==
-                std::min(micro_batches, floor_divide(ranks - rank - 3, segments) + 3));
+                static_cast<std::size_t>(
+                    std::min(micro_batches, floor_divide(ranks - rank - 3, segments) + 3)));
         }
       }
 }
