@@ -10,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <random>
 #include <regex>
 #include <set>
@@ -34,6 +35,11 @@ const std::regex& own_part() {
   return pattern;
 }
 
+// Old files are PREFIX.tmp.PROCESS.HEX.old. The kind comes last: the name of a draft ends in hex
+// digits, which "old" is not, so no prefix has a draft of such a name. In front, it would make the
+// old files of X the drafts of a prefix X.old, which has another lock.
+constexpr const char* kOldKind = ".old";
+
 // Whether another process is writing the file: it has a lock on it as long as it lives.
 bool is_being_written(const std::string& path) {
   const base::Descriptor file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
@@ -41,10 +47,16 @@ bool is_being_written(const std::string& path) {
   return ::flock(file.get(), LOCK_EX | LOCK_NB) != 0;
 }
 
-bool is_there(const std::string& path) {
-  std::error_code unknown;  // then it is not there for us either
-  return fs::exists(fs::symlink_status(path, unknown));
+// Of a link itself. What cannot be inspected is not taken for missing: that would lose old files.
+fs::file_status status_of(const std::string& path) {
+  std::error_code why;
+  const fs::file_status status = fs::symlink_status(path, why);
+  if (status.type() == fs::file_type::none)
+    throw DataError(concat("cannot inspect ", path, ": ", why.message()));
+  return status;
 }
+
+bool is_there(const std::string& path) { return fs::exists(status_of(path)); }
 
 // What a mark says of the replacement that is under way.
 struct Mark {
@@ -60,6 +72,29 @@ std::string mark_text(const Mark& mark) {
   return json.dump(1) + "\n";
 }
 
+// Nothing where the text is something else, or a field is none that a mark has.
+std::optional<Mark> parse_mark(const std::string& text) {
+  const auto json = nlohmann::json::parse(text, nullptr, false);
+  if (!json.is_object()) return std::nullopt;
+  const auto text_in = [](const nlohmann::json& field) {
+    return field.is_string() ? field.get<std::string>() : std::string();
+  };
+  const auto field = [&](const char* name) {
+    const auto found = json.find(name);
+    return found == json.end() ? nlohmann::json() : *found;
+  };
+  const nlohmann::json had = field("had");
+  if (text_in(field("kind")) != kPendingKind || !had.is_array()) return std::nullopt;
+  Mark mark{.old_name = text_in(field("old")), .new_name = text_in(field("new")), .had = {}};
+  for (const nlohmann::json& ending : had) {
+    if (!ending.is_string() ||
+        std::ranges::find(kEndings, ending.get<std::string>()) == kEndings.end())
+      return std::nullopt;
+    mark.had.push_back(ending.get<std::string>());
+  }
+  return mark;
+}
+
 class Replacement {
  public:
   Replacement(const base::Disk& disk, const std::string& prefix)
@@ -72,7 +107,7 @@ class Replacement {
   // it.
   void recover() const {
     undo_mark();
-    for (const std::string& name : own_names(".old")) remove(name);
+    for (const std::string& name : own_names(kOldKind)) remove(name);
   }
 
   // Removes the files of processes that were killed while they wrote them.
@@ -113,21 +148,15 @@ class Replacement {
  private:
   void undo_mark() const {
     const std::string tokenizer = tokenizer_path(prefix_);
-    if (is_there(tokenizer)) {
-      const auto json = nlohmann::json::parse(base::read_file(tokenizer), nullptr, false);
-      if (json.is_object() && json.value("kind", "") == kPendingKind) {
-        const Mark mark{json.value("old", ""), json.value("new", ""),
-                        json.value("had", std::vector<std::string>())};
-        // Not of a set that was renamed.
-        if (is_own(mark.old_name, ".old") && is_own(mark.new_name, "")) {
-          roll_back(mark);
-          remove(mark.new_name);
-        }
-      }
-    }
+    if (!is_there(tokenizer)) return;
+    const std::optional<Mark> mark = parse_mark(base::read_file(tokenizer));
+    // Not of a set that was renamed.
+    if (!mark || !is_own(mark->old_name, kOldKind) || !is_own(mark->new_name, "")) return;
+    roll_back(*mark);
+    remove(mark->new_name);
   }
 
-  // The names of a kind in the folder, without endings: ".old" for old files, "" for those being
+  // The names of a kind in the folder, without endings: kOldKind for old files, "" for those being
   // written. Nobody calls a file of theirs so.
   std::set<std::string> own_names(const std::string& kind) const {
     std::error_code missing;
@@ -146,8 +175,9 @@ class Replacement {
   std::string beside(const std::string& name) const { return (folder_ / name).string(); }
   void sync() const { disk_.sync_directory(folder()); }
   bool is_own(const std::string& name, const std::string& kind) const {
-    const std::string begin = name_ + kind;
-    return name.starts_with(begin) && std::regex_match(name.substr(begin.size()), own_part());
+    if (!name.starts_with(name_) || !name.substr(name_.size()).ends_with(kind)) return false;
+    const std::size_t length = name.size() - name_.size() - kind.size();
+    return std::regex_match(name.substr(name_.size(), length), own_part());
   }
   void remove(const std::string& name) const {
     for (const char* ending : kEndings) disk_.remove_tree(beside(name) + ending);
@@ -158,7 +188,7 @@ class Replacement {
   Mark prepare_mark(const std::string& from) const {
     Mark mark;
     mark.new_name = fs::path(from).filename().string();
-    mark.old_name = name_ + ".old" + mark.new_name.substr(name_.size());
+    mark.old_name = mark.new_name + kOldKind;
     for (const char* ending : {".bin", ".idx", kTokenizerEnding})
       if (is_there(prefix_ + ending)) mark.had.emplace_back(ending);
     try {
@@ -175,11 +205,12 @@ class Replacement {
   }
 
   // Where it is cut short, or was, it can be run again: what is not under its old name has not been
-  // moved, or is back.
+  // moved, or is back. Where it is at neither place it is lost, and nothing is touched.
   void roll_back(const Mark& mark) const {
     const auto had = [&](const char* ending) {
       return std::ranges::find(mark.had, ending) != mark.had.end();
     };
+    for (const std::string& ending : mark.had) require_restorable(mark, ending);
     const auto put_back = [&](const char* ending) {
       const std::string old = beside(mark.old_name) + ending;
       if (!had(ending))
@@ -191,6 +222,15 @@ class Replacement {
     sync();
     put_back(kTokenizerEnding);
     sync();
+  }
+
+  void require_restorable(const Mark& mark, const std::string& ending) const {
+    const std::string now = prefix_ + ending, old = beside(mark.old_name) + ending;
+    // At its own place the old tokenizer file has been replaced by the mark.
+    if (is_there(old) || (ending != kTokenizerEnding && is_there(now))) return;
+    throw DataError(concat(
+        "cannot put back ", now, ", which an interrupted preparation replaced: ", old,
+        " is missing; restore it, or give the old files up by removing ", tokenizer_path(prefix_)));
   }
 
   [[noreturn]] void give_up(const Mark& mark, const std::string& why) const {
@@ -212,8 +252,7 @@ class Replacement {
 // Throws DataError where something other than a file has a name of the set.
 void require_replaceable(const std::string& prefix) {
   for (const char* ending : {".bin", ".idx", kTokenizerEnding}) {
-    std::error_code unknown;
-    const auto status = fs::symlink_status(prefix + ending, unknown);
+    const fs::file_status status = status_of(prefix + ending);
     if (fs::exists(status) && status.type() != fs::file_type::regular)
       throw DataError(concat(
           prefix, ending, " is a ", fs::is_symlink(status) ? "link" : "folder, pipe or device",

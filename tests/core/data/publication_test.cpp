@@ -54,16 +54,13 @@ int content_of(const std::string& prefix) {
 
 constexpr int kKilled = 9;
 
-// A process that writes the set and ends before its step number `stop`; true when there is none.
-bool write_until(const std::string& prefix, int content, int stop) {
+// Another process writes the set; false where the observer has ended it.
+bool write_in_child(const std::string& prefix, int content, const base::DiskObserver& observer) {
   const pid_t child = ::fork();
   if (child < 0) throw std::runtime_error("fork failed");
   if (child == 0) {
-    int steps = 0;
     try {
-      write_set(prefix, content, [&](std::string_view, const std::string&) {
-        if (++steps == stop) ::_exit(kKilled);
-      });
+      write_set(prefix, content, observer);
     } catch (...) {
       ::_exit(1);
     }
@@ -74,6 +71,33 @@ bool write_until(const std::string& prefix, int content, int stop) {
   if (WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != kKilled)
     throw std::runtime_error("the writing failed by itself");
   return WEXITSTATUS(status) == 0;
+}
+
+// A process that writes the set and ends before its step number `stop`; true when there is none.
+bool write_until(const std::string& prefix, int content, int stop) {
+  int steps = 0;
+  return write_in_child(prefix, content, [&](std::string_view, const std::string&) {
+    if (++steps == stop) ::_exit(kKilled);
+  });
+}
+
+// A process is killed while neither the old set nor the new one has its names.
+void interrupt(const std::string& prefix, int content) {
+  if (write_in_child(prefix, content, [&](std::string_view step, const std::string& path) {
+        if (step == "rename" && path == prefix + ".bin") ::_exit(kKilled);
+      }))
+    throw std::runtime_error("the set was written");
+}
+
+// A writer that puts back what it finds, and fails to write its own.
+std::string fail_to_write(const std::string& prefix) {
+  int marks = 0;
+  return message_of<DataError>([&] {
+    write_set(prefix, 3, [&](std::string_view step, const std::string& path) {
+      if (step == "rename" && path == prefix + ".tokenizer.json" && ++marks == 2)
+        throw DataError("disk on fire");
+    });
+  });
 }
 
 std::vector<std::string> names(const TemporaryFolder& folder) {
@@ -139,6 +163,101 @@ TEST_CASE("a killed replacement is undone by the next that fails, too") {
   CHECK(why == "disk on fire");
   CHECK(content_of(prefix) == 1);
   CHECK(names(folder) == kSet);
+}
+
+TEST_CASE("a prefix and the one called like its old files leave each other alone") {
+  const TemporaryFolder folder(memory_parent());
+  const std::string prefix = folder.file("x");
+  write_set(prefix, 1);
+  SECTION("a draft of x.old that is under way") {
+    const auto tokenizer = make_byte_tokenizer("f");
+    TokenFileWriter writing(prefix + ".old", 257);
+    write_set(prefix, 2);
+    writing.add_document(Tokens{5, 0, 256});
+    writing.finish(tokenizer.get());
+    CHECK(content_of(prefix + ".old") == 5);
+    CHECK(content_of(prefix) == 2);
+  }
+  SECTION("the old files of x") {
+    interrupt(prefix, 2);
+    write_set(prefix + ".old", 5);
+    CHECK(fail_to_write(prefix) == "disk on fire");
+    CHECK(content_of(prefix) == 1);
+    CHECK(content_of(prefix + ".old") == 5);
+  }
+  CHECK(folder.entries() == 6);
+}
+
+TEST_CASE("old files that are lost are not taken for put back") {
+  for (const std::string ending : {".bin", ".idx", ".tokenizer.json"}) {
+    CAPTURE(ending);
+    const TemporaryFolder folder(memory_parent());
+    const std::string prefix = folder.file("x");
+    write_set(prefix, 1);
+    interrupt(prefix, 2);
+    std::string lost;
+    for (const std::string& name : names(folder))
+      if (name.ends_with(".old" + ending)) lost = folder.file(name);
+    REQUIRE_FALSE(lost.empty());
+    fs::remove(lost);
+    const std::vector<std::string> before = names(folder);
+    CHECK(message_of<DataError>([&] { write_set(prefix, 3); }) ==
+          concat("cannot put back ", prefix, ending,
+                 ", which an interrupted preparation replaced: ", lost,
+                 " is missing; restore it, or give the old files up by removing ", prefix,
+                 ".tokenizer.json"));
+    CHECK(content_of(prefix) == -1);
+    fs::remove(prefix + ".tokenizer.json");
+    write_set(prefix, 4);
+    CHECK(content_of(prefix) == 4);
+    CHECK(names(folder) == kSet);
+  }
+}
+
+TEST_CASE("files that cannot be inspected for a moment are not taken for missing") {
+  const TemporaryFolder folder(memory_parent());
+  fs::create_directory(folder.file("real"));
+  const std::string link = folder.file("link"), prefix = link + "/x";
+  const auto lead_to = [&](const std::string& target) {
+    fs::remove(link);
+    fs::create_directory_symlink(target, link);
+  };
+  lead_to("real");
+  write_set(prefix, 1);
+  bool failed = false;
+  const std::string why = message_of<DataError>([&] {
+    write_set(prefix, 2, [&](std::string_view step, const std::string& path) {
+      if (failed) lead_to("real");
+      if (failed || step != "rename" || path != prefix + ".bin") return;
+      failed = true;
+      lead_to("link");  // a loop
+      throw DataError("disk on fire");
+    });
+  });
+  lead_to("real");
+  CHECK(
+      why.starts_with("disk on fire; the files before could not be put back either (cannot "
+                      "inspect " +
+                      prefix));
+  CHECK(fail_to_write(prefix) == "disk on fire");
+  CHECK(content_of(prefix) == 1);
+}
+
+TEST_CASE("only a whole mark is one") {
+  const TemporaryFolder folder(memory_parent());
+  const std::string prefix = folder.file("x");
+  for (const char* text :
+       {R"({"kind": 5})", R"({"kind": "pending", "old": 5, "new": "x.tmp.1.ab", "had": []})",
+        R"({"kind": "pending", "old": "x.tmp.1.ab.old", "new": [], "had": []})",
+        R"({"kind": "pending", "old": "x.tmp.1.ab.old", "new": "x.tmp.1.ab", "had": 5})",
+        R"({"kind": "pending", "old": "x.tmp.1.ab.old", "new": "x.tmp.1.ab", "had": [5]})",
+        R"({"kind": "pending", "old": "x.tmp.1.ab.old", "new": "x.tmp.1.ab", "had": [".b"]})"}) {
+    CAPTURE(text);
+    write_bytes(prefix + ".tokenizer.json", text);
+    write_set(prefix, 1);
+    CHECK(content_of(prefix) == 1);
+    CHECK(names(folder) == kSet);
+  }
 }
 
 TEST_CASE("a writer that fails at any step leaves the old files as they were, and nothing else") {
@@ -229,11 +348,13 @@ TEST_CASE("only files that a writer calls so are cleared away, and none that is 
   const TemporaryFolder folder(memory_parent());
   const std::string prefix = folder.file("x");
   // Corpora of somebody who likes such names, and a file that another machine may have left.
-  std::vector<std::string> kept{"x.lock.bin",    "x.old.1.ab.bin", "x.old.bin", "x.old.idx",
-                                "x.old.tmp.bin", "x.tmp.1.bin",    "x.tmp.bin", "xx.tmp.1.ab.bin"};
+  std::vector<std::string> kept{"x.lock.bin",          "x.old.1.ab.bin",  "x.old.bin",
+                                "x.old.idx",           "x.old.tmp.bin",   "x.tmp.1.bin",
+                                "x.tmp.bin",           "xx.tmp.1.ab.bin", "x.old.tmp.1.ab.bin",
+                                "x.tmp.1.ab.older.bin"};
   for (const std::string& name : kept) write_bytes(folder.file(name), "mine");
   for (const char* name : {"x.tmp.1.ab.bin", "x.tmp.1.ab.mark", "x.tmp.2.cd.tokenizer.json",
-                           "x.old.tmp.1.ab.bin", "x.old.tmp.1.ab.idx"})
+                           "x.tmp.1.ab.old.bin", "x.tmp.1.ab.old.idx"})
     write_bytes(folder.file(name), "left");
   TokenFileWriter writing(prefix, 257);
   write_set(prefix, 1);
@@ -363,22 +484,22 @@ TEST_CASE("no file gets its name before it, and what came before it, is on the d
                                           "sync_file x.tmp.idx",
                                           "create x.tmp.tokenizer.json",
                                           "sync_file x.tmp.tokenizer.json",
-                                          "create x.old.tmp.tokenizer.json",
-                                          "sync_file x.old.tmp.tokenizer.json",
+                                          "create x.tmp.old.tokenizer.json",
+                                          "sync_file x.tmp.old.tokenizer.json",
                                           "create x.tmp.mark",
                                           "sync_file x.tmp.mark",
                                           "sync_directory folder",
                                           "rename x.tokenizer.json",
                                           "sync_directory folder",
-                                          "rename x.old.tmp.bin",
-                                          "rename x.old.tmp.idx",
+                                          "rename x.tmp.old.bin",
+                                          "rename x.tmp.old.idx",
                                           "rename x.bin",
                                           "rename x.idx",
                                           "sync_directory folder",
                                           "rename x.tokenizer.json",
                                           "sync_directory folder",
-                                          "remove x.old.tmp.bin",
-                                          "remove x.old.tmp.idx",
-                                          "remove x.old.tmp.tokenizer.json"};
+                                          "remove x.tmp.old.bin",
+                                          "remove x.tmp.old.idx",
+                                          "remove x.tmp.old.tokenizer.json"};
   CHECK(steps == expected);
 }
