@@ -70,12 +70,16 @@ std::string way_out(const std::vector<StepFolder>& all, const StepFolder& damage
   return kHowToStartAnew;
 }
 
-}  // namespace
+// A save writes the marker before its retention removes anything, so of a checkpoint that is gone
+// only a marker read before can speak. Each further look needs another save in the moment of one.
+constexpr int kMostLooks = 20;
 
-std::optional<std::string> find_latest(const std::string& run_directory, std::string* notice) {
-  const std::string folder = checkpoints_folder(run_directory);
+// The choice that follows from a marker read before. `gone` is set where the marker or the listing
+// names a checkpoint that is not there any more.
+std::optional<std::string> choose(const std::string& folder,
+                                  const std::optional<std::int64_t>& marker, std::string& notice,
+                                  bool& gone) {
   const std::string marker_path = folder + "/" + kMarker;
-  const auto marker = read_marker(folder);
   const bool marker_exists = base::exists(marker_path);
   const auto all = candidates(folder);
   if (all.empty() && !marker_exists) return std::nullopt;
@@ -84,11 +88,14 @@ std::optional<std::string> find_latest(const std::string& run_directory, std::st
   if (!marker)
     notes.push_back(concat(marker_path, marker_exists ? " names no checkpoint" : " is missing"));
   else if (std::none_of(all.begin(), all.end(),
-                        [&](const StepFolder& candidate) { return candidate.step == *marker; }))
+                        [&](const StepFolder& candidate) { return candidate.step == *marker; })) {
     notes.push_back(concat(marker_path, " names ", step_name(*marker), ", which is not there"));
+    gone = true;
+  }
   bool fell_back = !notes.empty();
   for (const StepFolder& candidate : all) {
     const auto problem = problem_of(candidate);
+    if (problem && !base::exists(candidate.path)) gone = true;
     const bool passed_over = marker && candidate.step > *marker;
     if (passed_over) {
       if (!problem)
@@ -102,14 +109,36 @@ std::optional<std::string> find_latest(const std::string& run_directory, std::st
       notes.push_back(*problem);
       fell_back = true;
     } else {
-      if (notice != nullptr && !notes.empty())
-        *notice = concat(base::join(notes, "; "),
-                         fell_back ? "; falling back to " : "; going on from ", candidate.path);
+      if (!notes.empty())
+        notice = concat(base::join(notes, "; "),
+                        fell_back ? "; falling back to " : "; going on from ", candidate.path);
       return candidate.path;
     }
   }
   throw DataError(
       concat("no usable checkpoint in ", folder, ": ", base::join(notes, "; "), kHowToStartAnew));
+}
+
+}  // namespace
+
+std::optional<std::string> find_latest(const std::string& run_directory, std::string* notice) {
+  const std::string folder = checkpoints_folder(run_directory);
+  for (int looks = 1;; ++looks) {
+    const auto marker = read_marker(folder);
+    bool gone = false;
+    const auto was_overtaken = [&] {
+      return gone && looks < kMostLooks && read_marker(folder) != marker;
+    };
+    std::string text;
+    try {
+      const auto chosen = choose(folder, marker, text, gone);
+      if (was_overtaken()) continue;
+      if (notice != nullptr && !text.empty()) *notice = text;
+      return chosen;
+    } catch (const DataError&) {
+      if (!was_overtaken()) throw;
+    }
+  }
 }
 
 bool use_latest(const std::string& run_directory,

@@ -1,4 +1,8 @@
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include <fstream>
+#include <thread>
 
 #include "core/checkpoint/directory.h"
 #include "kernels/common/errors.h"
@@ -190,6 +194,35 @@ TEST_CASE(
   // What is there and cannot be read is damage.
   CHECK_THROWS_AS(use([](const std::string&) { throw DataError("damaged"); }), DataError);
   CHECK(used.size() == 3);
+}
+
+TEST_CASE("A save between the reading of the marker and that of the folder is noticed") {
+  const Run run;
+  run.save({1, 2});
+  const std::string marker = run.checkpoints + "/latest";
+  fs::remove(marker);
+  // Whoever opens a pipe for writing waits for a reader, and the reader for the end.
+  REQUIRE(::mkfifo(marker.c_str(), 0600) == 0);
+  std::thread saver([&] {
+    std::ofstream pipe(marker);
+    write_bytes(marker + ".new", "step_00000002\n");
+    fs::rename(marker + ".new", marker);
+    fs::remove_all(run.step(1));
+    pipe << "step_00000001\n";
+  });
+  std::string found;
+  SECTION("find_latest") { found = run.latest(); }
+  SECTION("use_latest") {
+    try {
+      use_latest(
+          run.folder.path(), [&](const std::string& notice) { found += notice; },
+          [&](const std::string& path) { found += "RUN" + path.substr(run.folder.path().size()); });
+    } catch (const DataError& error) {
+      found = error.what();
+    }
+  }
+  saver.join();
+  CHECK(found == "RUN/checkpoints/step_00000002");
 }
 
 TEST_CASE("Retention keeps the newest, the multiples, and everything it does not know") {
