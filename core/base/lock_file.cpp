@@ -89,14 +89,17 @@ void require_ours(bool ours, const std::string& path) {
   throw DataError(concat(path, " is no lock of this program's, whose file has this name: move it"));
 }
 
-// Somebody else holds the lock of the open file.
-[[noreturn]] void refuse_held(int file, const std::string& path, const std::string& what,
-                              const std::string& host) {
+// Somebody else holds the lock of the open file. Whoever has no name there has just begun, or is
+// ending and about to give the lock back: then this takes it. Returns what `lock` said at last, if
+// not that somebody has it; throws otherwise.
+int wait_for_name(int file, const std::string& path, const std::string& what,
+                  const std::string& host, const LockFile::Lock& lock) {
   const auto is_gone = [&](const Holder& holder) { return holder.host == host && !runs(holder); };
   Written there = read_holder(file);
   for (int tries = 0; (there.holder.pid == 0 || is_gone(there.holder)) && tries < kNameTries;
        ++tries) {
     std::this_thread::sleep_for(kNamePause);
+    if (const int refusal = lock(file); refusal != EAGAIN) return refusal;
     there = read_holder(file);
   }
   require_ours(!there.foreign, path);
@@ -138,10 +141,10 @@ LockFile::LockFile(const std::string& path, const std::string& what, const Holde
       what_(what),
       file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666)) {
   if (!file_) throw_file_error("cannot open", path);
-  const int refusal = lock(file_.get());
+  int refusal = lock(file_.get());
   require_ours(S_ISREG(status_of(file_.get(), path).st_mode), path);
   // The destructor does not run after a refusal: the holder's file stays as it is.
-  if (refusal == EAGAIN) refuse_held(file_.get(), path, what, holder.host);
+  if (refusal == EAGAIN) refusal = wait_for_name(file_.get(), path, what, holder.host, lock);
   const auto [last, foreign] = read_holder(file_.get());
   require_ours(!foreign, path);
   const bool here = last.pid > 0 && last.host == holder.host;

@@ -30,7 +30,8 @@ class LockFile {
   // Takes the lock at `path`, making the file if need be. Throws ConfigError, "WHAT is in use by
   // process ...", where somebody holds it, and DataError where the file cannot be made, or
   // something else has its name (links are not followed). Where the file system has no locks the
-  // word of the file is taken: a holder on this host that still runs is refused as well.
+  // word of the file is taken: a holder on this host that still runs is refused as well. A
+  // lock whose holder names nobody that runs is waited for, 0.2 s: it may be about to come free.
   LockFile(const std::string& path, const std::string& what, const Holder& holder,
            const Lock& lock = lock_description);
   // Empties the file and gives the lock back.

@@ -67,6 +67,24 @@ TEST_CASE("a lock has one holder, whom the others hear of") {
   CHECK(notice(path, holder("node8", 12)).empty());
 }
 
+TEST_CASE("a lock that its holder is about to give back is taken once it is free") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("lock");
+  long name = 0;  // of the last one: none where it has emptied the file, or one that was killed
+  SECTION("emptied") {}
+  SECTION("killed") { name = dead_process(); }
+  if (name != 0) write_bytes(path, concat("host node7\npid ", name, "\nstart long ago\njob \n"));
+  int calls = 0;
+  const auto held_at_first = [&](int file) {
+    return ++calls <= 3 ? EAGAIN : LockFile::lock_description(file);
+  };
+  const LockFile lock(path, "RUN", holder("node7", 41), held_at_first);
+  CHECK(calls == 4);
+  CHECK(lock.notice().empty() == (name == 0));
+  CHECK(read_bytes(path).find("pid 41\n") != std::string::npos);
+  CHECK(refusal(path, holder("node7", 12)).starts_with("RUN is in use by "));
+}
+
 TEST_CASE("a lock whose holder was killed is taken over, and this is said") {
   const TemporaryFolder folder;
   const std::string path = folder.file("lock");
@@ -100,7 +118,8 @@ TEST_CASE("who comes while the holder still writes its name hears of it, not of 
          tries < 20 && heard.find(concat("process ", ::getpid())) == std::string::npos; ++tries) {
       write_bytes(path, stale ? concat("host ", host, "\npid ", dead, "\n") : "");
       std::thread writer;
-      const auto held = [&](int) {
+      const auto held = [&](int) {  // asked again and again
+        if (writer.joinable()) return EAGAIN;
         writer = std::thread([&] {
           std::this_thread::sleep_for(std::chrono::milliseconds(15));
           write_bytes(path, concat("host ", host, "\npid ", ::getpid(), "\nstart now\njob \n"));
