@@ -221,16 +221,23 @@ TEST_CASE("(c) twenty steps in bf16 stay near fp32", "[equivalence]") {
     CHECK(truth.losses.front() != half.losses.front());
     for (std::size_t i = 0; i < truth.losses.size(); ++i)
       CHECK(std::abs(half.losses[i] - truth.losses[i]) <= 1e-2);
-    // Masters start as the same fp32 values; gradients that are zero but for noise, those of key
-    // biases, say nothing.
-    Tensors masters = half.parameters, exact = truth.parameters;
-    for (auto* tensors : {&masters, &exact})
-      std::erase_if(*tensors, [](const auto& entry) {
-        return entry.first.find(".bias") != std::string::npos;
-      });
-    const Difference worst = difference(masters, exact);
-    INFO(family << ": " << worst.name << " " << worst.relative);
-    CHECK(worst.relative <= 0.05);
+    // Masters start as the same fp32 values. Key biases say nothing: their gradients are zero but for
+    // noise. Biases start at zero, so that all of what they are is 20 updates, each of whose signs
+    // and sizes bf16 gradients move; of the other tensors the updates are a small part.
+    const auto is_bias = [](const auto& entry) { return entry.first.ends_with(".bias"); };
+    const auto is_key_bias = [](const auto& entry) {
+      return entry.first.ends_with("attention.key.bias");
+    };
+    for (const bool biases : {true, false}) {
+      Tensors masters = half.parameters, exact = truth.parameters;
+      for (auto* tensors : {&masters, &exact})
+        std::erase_if(*tensors, [&](const auto& entry) {
+          return is_bias(entry) != biases || is_key_bias(entry);
+        });
+      const Difference worst = difference(masters, exact);
+      INFO(family << ": " << worst.name << " " << worst.relative);
+      CHECK(worst.relative <= (biases ? 0.15 : 0.05));
+    }
   }
 }
 
