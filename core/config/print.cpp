@@ -12,6 +12,7 @@
 namespace seq1f1b::config {
 namespace {
 
+constexpr std::size_t kLegalWidth = 38;  // of the column of values
 constexpr std::size_t kLineWidth = 120;
 
 // Breaks `text` between words into lines of at most `width` characters.
@@ -45,7 +46,8 @@ void print_section(std::ostream& out, const std::string& section) {
     HelpRow row{field.key, std::move(value), legal_values(field), field.help};
     key_width = std::max(key_width, row.key.size());
     value_width = std::max(value_width, row.value.size());
-    legal_width = std::max(legal_width, row.legal.size());
+    for (const std::string& line : wrapped(row.legal, kLegalWidth))
+      legal_width = std::max(legal_width, line.size());
     rows.push_back(std::move(row));
   }
   rows.insert(rows.begin(), HelpRow{"key", "default", "values", "meaning"});
@@ -53,12 +55,17 @@ void print_section(std::ostream& out, const std::string& section) {
   const std::size_t help_width = kLineWidth - std::min(kLineWidth - 24, indent);
   out << section << ":\n";
   for (const HelpRow& row : rows) {
-    out << std::left << "  " << std::setw(static_cast<int>(key_width + 2)) << row.key
-        << std::setw(static_cast<int>(value_width + 2)) << row.value
-        << std::setw(static_cast<int>(legal_width + 2)) << row.legal;
-    const auto lines = wrapped(row.help, help_width);
-    for (std::size_t i = 0; i < lines.size(); ++i)
-      out << (i == 0 ? "" : std::string(indent, ' ')) << lines[i] << "\n";
+    const auto legal = wrapped(row.legal, kLegalWidth), help = wrapped(row.help, help_width);
+    for (std::size_t i = 0; i < std::max(legal.size(), help.size()); ++i) {
+      const auto cell = [&](const std::string& text, std::size_t width) {
+        out << std::left << std::setw(static_cast<int>(width + 2)) << text;
+      };
+      out << "  ";
+      cell(i == 0 ? row.key : "", key_width);
+      cell(i == 0 ? row.value : "", value_width);
+      cell(i < legal.size() ? legal[i] : "", i < help.size() ? legal_width : 0);
+      out << (i < help.size() ? help[i] : "") << "\n";
+    }
   }
 }
 
