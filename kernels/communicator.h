@@ -31,8 +31,8 @@ class Communicator {
   virtual void send(const void* data, std::size_t bytes, int peer) = 0;
   virtual void receive(void* data, std::size_t bytes, int peer) = 0;
   // In place, in fp32, fp64 or bf16. Sums have the same bits on all members; the transport decides
-  // the order of addition and how often a bf16 sum is rounded. Member m's shard is the m-th of equal
-  // parts. reduce_scatter_sum leaves the sum in the own shard and anything in the others;
+  // the order of addition and how often a bf16 sum is rounded. Member m's shard is the m-th of
+  // equal parts. reduce_scatter_sum leaves the sum in the own shard and anything in the others;
   // all_gather puts every member's shard in its place on all members.
   virtual void all_reduce_sum(const Tensor& values) = 0;
   virtual void reduce_scatter_sum(const Tensor& values) = 0;

@@ -17,9 +17,9 @@ namespace seq1f1b::kernels {
 
 class Ops;
 
-// A point in a queue. Made by Device::make_event, recorded again and again, which leaves waits issued
-// before as they are; a wait for one never recorded is none. May go while records of it and waits
-// for it are queued. Not thread-safe.
+// A point in a queue. Made by Device::make_event, recorded again and again, which leaves waits
+// issued before as they are; a wait for one never recorded is none. May go while records of it and
+// waits for it are queued. Not thread-safe.
 class Event {
  public:
   virtual ~Event() = default;
@@ -72,15 +72,16 @@ class Device {
   // Seconds from stamp `first` to stamp `second`; both must have passed (synchronize, event).
   virtual double seconds_between(int first, int second) = 0;
 
-  // Work that comes again and again with the same arguments: pointers, shapes, order. `issue` issues
-  // it on the main queue through Ops only and leaves no other trace: a device may call it twice the
-  // first time a key comes, to do the work and to capture it as a graph, and replay the graph for that key
-  // later without calling `issue`. Equal keys must mean equal work.
+  // Work that comes again and again with the same arguments: pointers, shapes, order. `issue`
+  // issues it on the main queue through Ops only and leaves no other trace: a device may call it
+  // twice the first time a key comes, to do the work and to capture it as a graph, and replay the
+  // graph for that key later without calling `issue`. Equal keys must mean equal work.
   virtual void replay(std::uint64_t key, const std::function<void()>& issue) {
     (void)key;
     issue();
   }
-  // Waits for all issued work and drops all captured graphs: what their pointers point to is about to go.
+  // Waits for all issued work and drops all captured graphs: what their pointers point to is about
+  // to go.
   virtual void forget_graphs() {}
   // Graphs kept by replay and the bytes they take, as far as known.
   struct Graphs {
@@ -145,8 +146,8 @@ struct Backend {
   ~Backend();
 };
 
-// Plain C++, one thread: the truth. `compute` is kF64 (what `runtime.device: reference` runs), kF32,
-// or kBf16, which accumulates in fp32.
+// Plain C++, one thread: the truth. `compute` is kF64 (what `runtime.device: reference` runs),
+// kF32, or kBf16, which accumulates in fp32.
 Backend make_reference_backend(Dtype compute = Dtype::kF64);
 // The instruction sets that the CPU back end is built for, each with all of those before it.
 inline constexpr const char* kCpuInstructionSets[] = {"baseline", "avx2", "avx512"};
@@ -154,8 +155,8 @@ inline constexpr const char* kCpuInstructionSets[] = {"baseline", "avx2", "avx51
 // environment variable SEQ1F1B_INSTRUCTION_SET names. Throws ConfigError for one that is unknown or
 // not there.
 std::string cpu_instruction_set(const std::string& wanted = "auto");
-// OpenMP, BLIS and oneDNN in fp32. `threads` changes no bit of any result; the instruction set does.
-// Throws as cpu_instruction_set.
+// OpenMP, BLIS and oneDNN in fp32. `threads` changes no bit of any result; the instruction set
+// does. Throws as cpu_instruction_set.
 Backend make_cpu_backend(int threads, const std::string& instruction_set = "auto");
 // NVIDIA GPUs: cuda/backend.h.
 

@@ -1,5 +1,6 @@
 #pragma once
-// The contract of every device operation. One object per in-order queue; work is issued in call order.
+// The contract of every device operation. One object per in-order queue; work is issued in call
+// order.
 //
 // Common rules
 //   * Views are contiguous and row-major. T = micro_batch * tokens is the number of rows of an
@@ -28,16 +29,17 @@ enum class Accumulate : bool { kOverwrite, kAdd };
 enum class NormKind : std::uint8_t { kLayerNorm, kRmsNorm };
 
 // Rotary position embedding of the first `dimensions` of every head (0: none): the pair (x0, x1) at
-// absolute position p turns by the angle p * base^(-2 i / dimensions), i the pair's number. Pairs are
-// (i, i + dimensions/2), or (2i, 2i + 1) when `interleaved`. Source: Su et al., arXiv 2104.09864.
+// absolute position p turns by the angle p * base^(-2 i / dimensions), i the pair's number. Pairs
+// are (i, i + dimensions/2), or (2i, 2i + 1) when `interleaved`. Source: Su et al., arXiv
+// 2104.09864.
 struct Rotary {
   int dimensions = 0;
   bool interleaved = false;
   double base = 10000.0;
 };
 
-// Who sees whom: the query at row i of a sequence has the absolute position p = query_start + i, the
-// key at row j the position key_start + j, for j < key_length. A query sees the keys with
+// Who sees whom: the query at row i of a sequence has the absolute position p = query_start + i,
+// the key at row j the position key_start + j, for j < key_length. A query sees the keys with
 //   document_start[b, i] <= key position <= p
 // (document_start: int32 [micro_batch, tokens], non-decreasing along tokens; null: 0 everywhere).
 // Every query sees at least its own position. For a segment of METHOD.md: key_start = 0 and
@@ -52,8 +54,8 @@ struct AttentionRange {
 // Whose kernels compute attention.
 enum class AttentionProvider : std::uint8_t { kOwn, kLibrary };
 
-// What changes from step to step of the optimizer; lives in device memory. The host writes the first
-// group, Ops::finalize_grad_norm the second.
+// What changes from step to step of the optimizer; lives in device memory. The host writes the
+// first group, Ops::finalize_grad_norm the second.
 struct AdamWParams {
   double learning_rate = 0;
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8;
@@ -65,8 +67,8 @@ struct AdamWParams {
   double apply = 1;  // 0: loss or norm is not finite, and adamw leaves everything as it is
 };
 
-// One parameter tensor, all views of equal element count. `master` is absent where the weight itself
-// has the accumulate type.
+// One parameter tensor, all views of equal element count. `master` is absent where the weight
+// itself has the accumulate type.
 struct AdamwTensor {
   Tensor weight, master, gradient, first_moment, second_moment;  // all but weight: accumulate
   double weight_decay = 0;
@@ -97,8 +99,8 @@ class Ops {
                                   const Tensor& grad_position_weight) = 0;
 
   // ---- norms --------------------------------------------------------------------------------
-  // layernorm: output = (input - mean) * rstd * weight + bias; rmsnorm: output = input * rstd * weight,
-  // with rstd = 1 / sqrt(mean((input - mean)^2) + epsilon), mean = 0 for rmsnorm.
+  // layernorm: output = (input - mean) * rstd * weight + bias; rmsnorm: output = input * rstd *
+  // weight, with rstd = 1 / sqrt(mean((input - mean)^2) + epsilon), mean = 0 for rmsnorm.
   //   input, output [T, hidden]; weight [hidden]; bias [hidden] or absent (always for rmsnorm);
   //   statistics accumulate [T, 2] = (mean, rstd), written.
   virtual void norm_forward(NormKind kind, const Tensor& input, const Tensor& weight,
@@ -127,8 +129,8 @@ class Ops {
     linear_forward(input, weight, bias, {}, pre_activation);
     gelu_forward(pre_activation, output);
   }
-  // Its input gradient up to the pre-activation: linear_input_grad through the layer behind the gelu,
-  // then gelu_backward.
+  // Its input gradient up to the pre-activation: linear_input_grad through the layer behind the
+  // gelu, then gelu_backward.
   //   grad_output [T, out]; weight [out, ffn]; pre_activation, grad_pre_activation [T, ffn]
   virtual void linear_gelu_input_grad(const Tensor& grad_output, const Tensor& weight,
                                       const Tensor& pre_activation,
@@ -139,13 +141,14 @@ class Ops {
   // grad_input[t, i] = sum_o grad_output[t, o] * weight[o, i]
   virtual void linear_input_grad(const Tensor& grad_output, const Tensor& weight,
                                  const Tensor& grad_input) = 0;
-  // grad_weight[o, i] += sum_t grad_output[t, o] * input[t, i]; grad_bias[o] += sum_t grad_output[t, o]
+  // grad_weight[o, i] += sum_t grad_output[t, o] * input[t, i]; grad_bias[o] += sum_t
+  // grad_output[t, o]
   virtual void linear_weight_grad(const Tensor& grad_output, const Tensor& input,
                                   const Tensor& grad_weight, const Tensor& grad_bias) = 0;
 
   // ---- attention ----------------------------------------------------------------------------
-  // Splits the fused projection, turns q and k at their absolute positions, and writes this segment's
-  // rows of the carry.
+  // Splits the fused projection, turns q and k at their absolute positions, and writes this
+  // segment's rows of the carry.
   //   projected [mb, tokens, (heads + 2 kv_heads) * head_dim]: all q heads, then k, then v;
   //   query [mb, tokens, heads, head_dim]; key, value [mb, kv_heads, capacity, head_dim], rows
   //   [start, start + tokens) written.
@@ -156,15 +159,16 @@ class Ops {
   virtual void split_qkv_rope_backward(const Tensor& grad_query, const Tensor& grad_key,
                                        const Tensor& grad_value, std::int64_t start,
                                        const Rotary& rotary, const Tensor& grad_projected) = 0;
-  // output = softmax(scale * query key^T + mask) value per head, fused: never tokens x keys in memory.
-  // Query head h reads key head h / (heads / kv_heads). head_dim <= kMaxHeadDim (common/limits.h).
+  // output = softmax(scale * query key^T + mask) value per head, fused: never tokens x keys in
+  // memory. Query head h reads key head h / (heads / kv_heads). head_dim <= kMaxHeadDim
+  // (common/limits.h).
   //   query, output [mb, tokens, heads, head_dim]; key, value [mb, kv_heads, capacity, head_dim],
   //   rows < key_length read; log_sum_exp accumulate [mb, heads, tokens], natural logarithm, written.
   virtual void attention_forward(const Tensor& query, const Tensor& key, const Tensor& value,
                                  const AttentionRange& range, double scale, const Tensor& output,
                                  const Tensor& log_sum_exp) = 0;
-  // grad_query written; rows < key_length of grad_key, grad_value (accumulate, shaped as key) written
-  // (kOverwrite) or added to (kAdd). Other rows are not touched.
+  // grad_query written; rows < key_length of grad_key, grad_value (accumulate, shaped as key)
+  // written (kOverwrite) or added to (kAdd). Other rows are not touched.
   virtual void attention_backward(const Tensor& grad_output, const Tensor& query, const Tensor& key,
                                   const Tensor& value, const Tensor& output,
                                   const Tensor& log_sum_exp, const AttentionRange& range,
@@ -177,8 +181,8 @@ class Ops {
     return "this device has one implementation of attention";
   }
   // Whose kernels compute attention of so many tokens over so many keys in calls to come. The bits
-  // differ, so that a run chooses once, before its first captured graph (Device::replay). kLibrary only where
-  // there is one.
+  // differ, so that a run chooses once, before its first captured graph (Device::replay). kLibrary
+  // only where there is one.
   virtual void choose_attention(std::int64_t tokens, std::int64_t key_length,
                                 AttentionProvider provider) {
     (void)tokens;
@@ -209,9 +213,9 @@ class Ops {
                                const Tensor& grad_gate_up) = 0;
 
   // ---- loss -----------------------------------------------------------------------------------
-  // *loss_sum += sum over rows with labels[n] >= 0 of -log softmax(logits[n])[labels[n]], in fp64, in
-  // an order that depends on N alone. With write_gradient the logits become their gradient times *scale (zero rows where
-  // the label is negative); else they are left in an unspecified state.
+  // *loss_sum += sum over rows with labels[n] >= 0 of -log softmax(logits[n])[labels[n]], in fp64,
+  // in an order that depends on N alone. With write_gradient the logits become their gradient times
+  // *scale (zero rows where the label is negative); else they are left in an unspecified state.
   //   logits [N, vocab]; labels int32 [N], device; loss_sum, scale: double, device.
   virtual void cross_entropy(const Tensor& logits, const Tensor& labels, const double* scale,
                              bool write_gradient, double* loss_sum) = 0;
@@ -219,9 +223,10 @@ class Ops {
   // ---- optimizer ------------------------------------------------------------------------------
   // *result = sum of squares in fp64, in an order that depends on the element count alone.
   virtual void sum_of_squares(const Tensor& input, double* result) = 0;
-  // Ends a step's reduction: step->gradient_norm = sqrt of the sum of `squares` (fp64, 1-D, in order),
-  // step->gradient_scale = clip_norm / gradient_norm where clip_norm > 0 and the norm exceeds it, else
-  // 1; step->loss_sum = *loss_sum; step->apply = 1 where loss and norm are finite, else 0.
+  // Ends a step's reduction: step->gradient_norm = sqrt of the sum of `squares` (fp64, 1-D, in
+  // order), step->gradient_scale = clip_norm / gradient_norm where clip_norm > 0 and the norm
+  // exceeds it, else 1; step->loss_sum = *loss_sum; step->apply = 1 where loss and norm are finite,
+  // else 0.
   virtual void finalize_grad_norm(const Tensor& squares, const double* loss_sum, double clip_norm,
                                   AdamWParams* step) = 0;
   // Nothing changes where step->apply is 0. Else, the new weight being also rounded into `weight`
@@ -238,8 +243,8 @@ class Ops {
     (void)bytes;
   }
 
-  // Bytes the library behind this object holds now (scratch, packed copies, generated code if known),
-  // in device memory; there it counts whatever else is beside our allocations, too.
+  // Bytes the library behind this object holds now (scratch, packed copies, generated code if
+  // known), in device memory; there it counts whatever else is beside our allocations, too.
   virtual std::size_t library_bytes() const = 0;
 };
 

@@ -62,8 +62,8 @@ class Disk {
   OutputFile create(const std::string& path) const;                       // "create"
   void write_file(const std::string& path, std::string_view text) const;  // a new file, synced
   // At any moment the file has the old contents or the new ones, also after power loss. Whatever is
-  // at `path`, and at `path`.tmp, is replaced by a file: of names that are ours alone. Two processes
-  // must not replace the same path at once.
+  // at `path`, and at `path`.tmp, is replaced by a file: of names that are ours alone. Two
+  // processes must not replace the same path at once.
   void replace_file(const std::string& path, std::string_view text) const;
   // "make_directory"; parents too, may exist. Each new one is synced into its parent.
   void make_directory(const std::string& path) const;

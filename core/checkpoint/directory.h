@@ -171,9 +171,9 @@ bool use_latest(const std::string& run_directory,
 
 // Removes complete checkpoints of the course of the one that the marker names, beyond the newest
 // `keep_last` (0: keep all), counted apart up to the marker's step and after it, never multiples of
-// `keep_every`, never the marker's own, never links, never folders whose name is not exactly "step_"
-// and 8 or more digits. What cannot be removed stays, in a temporary folder that the next save
-// clears away.
+// `keep_every`, never the marker's own, never links, never folders whose name is not exactly
+// "step_" and 8 or more digits. What cannot be removed stays, in a temporary folder that the next
+// save clears away.
 void apply_retention(const std::string& run_directory, int keep_last, std::int64_t keep_every,
                      const base::Disk& disk = base::Disk());
 

@@ -36,7 +36,8 @@ std::vector<StepFolder> candidates(const std::string& folder) {
 constexpr const char* kHowToStartAnew =
     "; to start anew, name another checkpoint.directory or set checkpoint.resume: none";
 
-// A crash can leave COMPLETE absent or empty, never with something in it before all else is on disk.
+// A crash can leave COMPLETE absent or empty, never with something in it before all else is on
+// disk.
 bool was_complete(const std::string& path) {
   std::error_code none;
   const auto bytes = std::filesystem::file_size(path + "/COMPLETE", none);

@@ -29,8 +29,8 @@ void compare(const std::string& what, const std::string& found, const std::strin
                            kind, " was altered or damaged"));
 }
 
-// A run directory, its checkpoints/ or the marker in there, where one checkpoint is meant: says which
-// there are.
+// A run directory, its checkpoints/ or the marker in there, where one checkpoint is meant: says
+// which there are.
 void refuse_folder_of_checkpoints(const std::string& path) {
   const std::filesystem::path file(path);
   if (file.filename() == kMarker && base::exists(path) && !base::is_folder(path)) {

@@ -39,7 +39,8 @@ class LocalReceiver final : public Receiver {
   explicit LocalReceiver(std::shared_ptr<Ring> ring) : ring_(std::move(ring)) {}
   void expect(std::span<const std::size_t>) override {}  // whoever takes it wrote it as well
   const std::byte* wait(const Describe& what) override {
-    SEQ1F1B_ASSERT(ring_->taken < ring_->committed, "no message between two stages of this rank, ", what());
+    SEQ1F1B_ASSERT(ring_->taken < ring_->committed, "no message between two stages of this rank, ",
+                   what());
     return ring_->at(ring_->taken++);
   }
   void release() override {

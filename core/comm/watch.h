@@ -1,6 +1,7 @@
 #pragma once
-// Watchdog for work that a rank does alone. Waits for peers have a deadline each; a file system that
-// does not answer, or a driver, has none: read() and open() sleep for as long as it pleases them.
+// Watchdog for work that a rank does alone. Waits for peers have a deadline each; a file system
+// that does not answer, or a driver, has none: read() and open() sleep for as long as it pleases
+// them.
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>

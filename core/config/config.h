@@ -1,6 +1,7 @@
 #pragma once
 // The typed configuration: one struct per YAML section, defaults here and nowhere else. The schema
-// (schema.h) names, describes and checks every field once, for YAML, overrides, help and dump alike.
+// (schema.h) names, describes and checks every field once, for YAML, overrides, help and dump
+// alike.
 #include <cstdint>
 #include <string>
 #include <vector>

@@ -1,6 +1,7 @@
 #pragma once
-// The layers of one pipeline stage (one chunk of a rank): what an action of each kind does to a unit,
-// and the storage it needs by lifetime. Knows nothing of schedules in time, ranks or channels.
+// The layers of one pipeline stage (one chunk of a rank): what an action of each kind does to a
+// unit, and the storage it needs by lifetime. Knows nothing of schedules in time, ranks or
+// channels.
 #include <array>
 #include <optional>
 #include <span>
@@ -48,8 +49,8 @@ struct StageCall {
 
 class Stage {
  public:
-  // For schedules with the features: without a backward, forwards evaluate and add the loss. Without
-  // a store the stage can only say what it needs.
+  // For schedules with the features: without a backward, forwards evaluate and add the loss.
+  // Without a store the stage can only say what it needs.
   Stage(const ModelSpec& spec, const StageLayers& layers, Precision precision,
         schedule::FeatureSet features, const parameters::Store* store = nullptr);
 
@@ -64,8 +65,9 @@ class Stage {
   void prepare(kernels::Ops& ops, const SegmentShape& shape) const {
     blocks_.front().prepare(ops, shape);
   }
-  // Copies a message, [T, hidden], to where the action that receives the flow will look for it. Apart
-  // from run(), so that what that issues is the same for every micro-batch in the same storage.
+  // Copies a message, [T, hidden], to where the action that receives the flow will look for it.
+  // Apart from run(), so that what that issues is the same for every micro-batch in the same
+  // storage.
   void take(schedule::Flow flow, kernels::Ops& ops, const SegmentShape& shape,
             const StageStorage& storage, const std::byte* received) const;
   // The work of an action of the kind.

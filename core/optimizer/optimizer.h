@@ -1,7 +1,7 @@
 #pragma once
-// AdamW over the parameters that one rank updates (Store::updated), and the end of a step on the device: norm, clipping and
-// update are issued one behind the other, and the host learns of their outcome by one read-back
-// that nothing waits for. Knows the parameter table, no model.
+// AdamW over the parameters that one rank updates (Store::updated), and the end of a step on the
+// device: norm, clipping and update are issued one behind the other, and the host learns of their
+// outcome by one read-back that nothing waits for. Knows the parameter table, no model.
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -17,8 +17,9 @@
 namespace seq1f1b::optimizer {
 
 // The values that all ranks add up at the end of a step, in one fp64 vector: the squares of every
-// tensor's gradient in the order of the table, which the rank that counts it (Layout::counts_in_norm)
-// fills in and all others leave zero, so that the norm has the same bits wherever the stages lie; the loss; and whatever else has to travel.
+// tensor's gradient in the order of the table, which the rank that counts it
+// (Layout::counts_in_norm) fills in and all others leave zero, so that the norm has the same bits
+// wherever the stages lie; the loss; and whatever else has to travel.
 struct StepSums {
   std::size_t tensors = 0;  // rows of the table, whichever rank holds them
   std::size_t others = 0;

@@ -22,8 +22,8 @@ struct StoreBytes {
   std::size_t weights = 0, gradients = 0, masters = 0, moments = 0;
   std::size_t total() const { return weights + gradients + masters + moments; }
 };
-// `updated`: the elements that this rank updates, whose masters and moments it holds; a shard of the
-// layout, absent the whole of it. Weights and gradients are always whole.
+// `updated`: the elements that this rank updates, whose masters and moments it holds; a shard of
+// the layout, absent the whole of it. Weights and gradients are always whole.
 StoreBytes store_bytes(const Layout& layout, kernels::Dtype compute, kernels::Dtype accumulate,
                        Purpose purpose, const std::optional<Range>& updated = {});
 

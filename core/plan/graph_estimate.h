@@ -12,8 +12,8 @@ namespace seq1f1b::plan {
 std::size_t estimated_launches(const JobPlan& job, int stage, const schedule::Action& action,
                                schedule::FeatureSet features);
 
-// Bytes of the captured graphs of one pipeline rank: training and evaluation. An estimate on an assumption,
-// kBytesPerLaunch, which no GPU has confirmed yet; a run logs what they really take.
+// Bytes of the captured graphs of one pipeline rank: training and evaluation. An estimate on an
+// assumption, kBytesPerLaunch, which no GPU has confirmed yet; a run logs what they really take.
 std::size_t estimated_graph_bytes(const JobPlan& job, int pipeline_rank,
                                   const schedule::MemoryPlan& training,
                                   const schedule::MemoryPlan& evaluation);

@@ -1,6 +1,7 @@
 #pragma once
-// The shapes of the units of a step. Whatever depends on them - storage, messages, tokens, cost - asks
-// here, so that other cuts of some micro-batches (packed documents, say) would change one place.
+// The shapes of the units of a step. Whatever depends on them - storage, messages, tokens, cost -
+// asks here, so that other cuts of some micro-batches (packed documents, say) would change one
+// place.
 #include <cstdint>
 #include <span>
 #include <vector>

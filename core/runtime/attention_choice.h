@@ -1,7 +1,8 @@
 #pragma once
 // runtime.attention: auto. For every pair of lengths of a job the faster of two implementations of
 // attention, the device's own and a library's, timed before the first action. The choice decides
-// about bits, so rank 0 decides for all, and the choice is part of a run: saved and reused on resume.
+// about bits, so rank 0 decides for all, and the choice is part of a run: saved and reused on
+// resume.
 #include <cstdint>
 #include <optional>
 #include <span>

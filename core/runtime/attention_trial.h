@@ -24,8 +24,8 @@ class AttentionTrial {
   // Builds the library's part of it. Throws Error where the library does not do it or leaves less
   // than `reserved_bytes` of device memory.
   void prepare(std::size_t reserved_bytes);
-  // Issues the work: as a captured graph on a device that has them. The first call of a key does what is
-  // done once.
+  // Issues the work: as a captured graph on a device that has them. The first call of a key does
+  // what is done once.
   void run(std::uint64_t key);
   // The same, timed by the device; waits for it.
   double seconds(std::uint64_t key);

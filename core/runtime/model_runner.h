@@ -25,12 +25,11 @@ class ModelRunner final : public ActionRunner {
   void take(const schedule::Action& action, std::size_t index, const std::byte* received) override;
   void run(const schedule::Action& action, std::size_t index, std::byte* output) override;
 
-  // Runs one action of every graph once, on whatever its storage and messages hold, so that
-  // kernels are loaded, algorithms chosen and graphs captured before anything depends on another rank:
-  // a kernel may not load while another one waits on the device for a message (CUDA C++ Programming
-  // Guide, "Lazy Loading", on concurrent execution), and memory for it may be short later.
-  // `ports` by chunk. Writes activations, gradients and the loss; tokens and labels must be
-  // legal.
+  // Runs one action of every graph once, on whatever its storage and messages hold, so that kernels
+  // are loaded, algorithms chosen and graphs captured before anything depends on another rank: a
+  // kernel may not load while another one waits on the device for a message (CUDA C++ Programming
+  // Guide, "Lazy Loading", on concurrent execution), and memory for it may be short later. `ports`
+  // by chunk. Writes activations, gradients and the loss; tokens and labels must be legal.
   void warm_up(std::span<const ChunkPorts> ports);
 
  private:

@@ -15,7 +15,7 @@ namespace seq1f1b::runtime {
 
 class StepInputs {
  public:
-  // `memory`: of plan::input_bytes. loss_sum, loss_scale: double in device memory, used with labels.
+  // `memory`: of plan::input_bytes. loss_sum, loss_scale: in device memory, used with labels.
   StepInputs(const plan::JobPlan& job, const plan::InputNeeds& needs, kernels::Device& device,
              std::byte* memory, double* loss_sum, double* loss_scale);
 

@@ -1,7 +1,7 @@
 #pragma once
 // The kinds of action and, per kind, everything that the validator, the memory plan, the simulator
-// and the runtime need to know of it: what it depends on, what it sends, what storage it uses. A new
-// kind is a new row here, and its work a new case of model::Stage.
+// and the runtime need to know of it: what it depends on, what it sends, what storage it uses. A
+// new kind is a new row here, and its work a new case of model::Stage.
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -39,8 +39,8 @@ struct Dependency {
 // Storage by lifetime. A piece lives, within its scope, from the first to the last action of the
 // kinds that use it.
 enum class Lifetime : std::uint8_t {
-  kActivations,          // saved by a forward; with a split backward, what weight_grad reads of it
-  kBackwardActivations,  // with a split backward: saved by a forward, what weight_grad does not read
+  kActivations,          // saved by a forward: all, or what weight_grad reads of it
+  kBackwardActivations,  // saved by a forward: what weight_grad does not read of it
   kStash,                // output gradients that a split backward keeps for weight_grad
   kCarry,                // K, V of (chunk, micro_batch)
   kCarryGradient,        // dK, dV of (chunk, micro_batch)

@@ -1,7 +1,7 @@
 #pragma once
 // The one executor of schedules: proof, simulator and planner run a schedule here, each with a
-// machine of its own. It does what the stage loop does: every rank takes its actions in order, waits
-// for a message, then for a free send buffer, then runs.
+// machine of its own. It does what the stage loop does: every rank takes its actions in order,
+// waits for a message, then for a free send buffer, then runs.
 #include <functional>
 #include <optional>
 #include <vector>

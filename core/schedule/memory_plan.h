@@ -14,8 +14,8 @@
 
 namespace seq1f1b::schedule {
 
-// What one chunk needs, in bytes: upper bounds over the micro-batches, by segment. An empty list asks
-// for nothing.
+// What one chunk needs, in bytes: upper bounds over the micro-batches, by segment. An empty list
+// asks for nothing.
 struct ChunkDemand {
   // [lifetime][segment]; of a lifetime that spans a micro-batch one size alone.
   std::array<std::vector<std::size_t>, kLifetimes> stored;
@@ -47,9 +47,9 @@ class MemoryPlan {
   // Offset and size of a slot that the order contains; for kWorkspace, use workspace_of.
   const Slot& find(Lifetime lifetime, int chunk, Unit unit) const;
   const Slot& workspace_of(std::size_t action_index) const;
-  // Actions with equal graph numbers are of one kind, chunk and segment, and find all of their storage at
-  // the same offsets: they do the same work on other contents, so that a device can capture one
-  // of them as a graph and replay it for the others. Numbered from 0 in the order in
+  // Actions with equal graph numbers are of one kind, chunk and segment, and find all of their
+  // storage at the same offsets: they do the same work on other contents, so that a device can
+  // capture one of them as a graph and replay it for the others. Numbered from 0 in the order in
   // which they first run.
   std::int32_t graph_of(std::size_t action_index) const;
   int graphs() const { return static_cast<int>(first_of_graph_.size()); }

@@ -245,8 +245,9 @@ void Validator::check_channel_order() {
   });
 }
 
-// Runs all ranks against bounded channels. That an action waits for its input and a free send buffer
-// before it takes either is stricter than what the runtime does, which takes its input first.
+// Runs all ranks against bounded channels. That an action waits for its input and a free send
+// buffer before it takes either is stricter than what the runtime does, which takes its input
+// first.
 void Validator::check_deadlock() {
   if (depth_.send_buffers < 1 || depth_.receive_buffers < 1)
     return report(Rule::kDeadlock, 0, 0, "channels need at least one send and one receive buffer");

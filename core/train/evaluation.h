@@ -27,8 +27,8 @@ class Evaluator {
 
   // Batches of an evaluation; 0: the validation share holds no window.
   std::int64_t batches() const { return batches_; }
-  // Nothing where there are no batches. `step`: for messages. Throws an AgreedError where the samples
-  // cannot be read. Collective.
+  // Nothing where there are no batches. `step`: for messages. Throws an AgreedError where the
+  // samples cannot be read. Collective.
   std::optional<Evaluation> run(std::int64_t step);
 
  private:

@@ -11,9 +11,9 @@
 namespace seq1f1b::train {
 
 // Opens the data where `reads`; null elsewhere. Notes in the state what it is, and shows its sizes.
-// `tokenizer` is what was found for it before (null: none), and is still. Where it is other data than that of the checkpoint, data.on_change says what happens: the state
-// takes the change, or a refusal. Throws an AgreedError, with kExitMismatch where ranks see
-// different data. Collective.
+// `tokenizer` is what was found for it before (null: none), and is still. Where it is other data
+// than that of the checkpoint, data.on_change says what happens: the state takes the change, or a
+// refusal. Throws an AgreedError, with kExitMismatch where ranks see different data. Collective.
 std::unique_ptr<Samples> open_data(const config::Config& config, const data::Tokenizer* tokenizer,
                                    bool reads, comm::Group& all, RunState& state,
                                    RunDirectory& directory);

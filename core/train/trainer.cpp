@@ -18,8 +18,8 @@
 namespace seq1f1b::train {
 namespace {
 
-// What to do after a divergence, in a run whose last checkpoint is `last` (empty: none). Its weights
-// are finite but may have diverged: surely so if `at_once`, in the first step after it.
+// What to do after a divergence, in a run whose last checkpoint is `last` (empty: none). Its
+// weights are finite but may have diverged: surely so if `at_once`, in the first step after it.
 std::string after_divergence(const std::string& last, bool at_once) {
   const std::string how =
       "; this step was not saved. Use a smaller optimizer.lr or a longer "

@@ -1,6 +1,6 @@
 #pragma once
-// Errors of the whole program and the checks that raise them. A message says what failed, where, and
-// what to try; the exit codes are documented in the README and are the same on every rank.
+// Errors of the whole program and the checks that raise them. A message says what failed, where,
+// and what to try; the exit codes are documented in the README and are the same on every rank.
 #include <cmath>
 #include <limits>
 #include <sstream>
@@ -38,7 +38,8 @@ std::string concat(const Parts&... parts) {
   return stream.str();
 }
 
-// A fault of the user or the environment: one clear message, no stack trace, a documented exit code.
+// A fault of the user or the environment: one clear message, no stack trace, a documented exit
+// code.
 class Error : public std::runtime_error {
  public:
   Error(ExitCode code, const std::string& message) : std::runtime_error(message), code_(code) {}

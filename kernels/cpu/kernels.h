@@ -1,8 +1,8 @@
 #pragma once
 // The operations of this back end but for linear.h and attention.h, one source file per family,
 // with the arguments of Ops. T is what compute tensors are stored in; arithmetic and accumulate
-// tensors are fp32. Each source file instantiates its family for float. Arguments are checked by the
-// caller. Each function says how it shares its work; the shares never depend on the number of
+// tensors are fp32. Each source file instantiates its family for float. Arguments are checked by
+// the caller. Each function says how it shares its work; the shares never depend on the number of
 // threads, so neither do the bits.
 #include "kernels/cpu/context.h"
 #include "kernels/ops.h"

@@ -1,8 +1,8 @@
 #pragma once
-// Launchers of this back end's own kernels but attention's (attention.h), one source file per family,
-// with the arguments of Ops. Arguments are checked by the caller; compute tensors are bf16 or fp32,
-// accumulate tensors fp32. All work goes to context.stream; nothing waits. Each function says how its
-// work is shared; sums run in an order that depends on shapes alone.
+// Launchers of this back end's own kernels but attention's (attention.h), one source file per
+// family, with the arguments of Ops. Arguments are checked by the caller; compute tensors are bf16
+// or fp32, accumulate tensors fp32. All work goes to context.stream; nothing waits. Each function
+// says how its work is shared; sums run in an order that depends on shapes alone.
 #include "kernels/cuda/context.h"
 #include "kernels/ops.h"
 

@@ -1,8 +1,8 @@
 #pragma once
 // Pinned host memory through which uploads go, so that their source may be reused at once and
 // nothing waits for the queue, and downloads, which pageable memory would slow down: the copy of
-// one piece off the ring runs beside the transfer of the next. Used as a ring buffer: a piece is free
-// again once its copy is done, which in the steady state it is long before its turn comes.
+// one piece off the ring runs beside the transfer of the next. Used as a ring buffer: a piece is
+// free again once its copy is done, which in the steady state it is long before its turn comes.
 #include <cuda_runtime_api.h>
 
 #include <cstddef>

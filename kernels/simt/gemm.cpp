@@ -1,5 +1,5 @@
-// kernels/cuda/linear/gemm.h by plain loops, in stream order, in place of cuBLASLt. Sums run in fp32, in
-// the order of k; the workspace is taken and spoilt, as the library would.
+// kernels/cuda/linear/gemm.h by plain loops, in stream order, in place of cuBLASLt. Sums run in
+// fp32, in the order of k; the workspace is taken and spoilt, as the library would.
 #include "kernels/cuda/linear/gemm.h"
 
 #include <cmath>

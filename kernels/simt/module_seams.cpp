@@ -1,6 +1,6 @@
-// What the emulated module has in place of NVIDIA's libraries. Ranks on the emulated device share it,
-// so no communicator is ever asked for: their messages are staged through host memory. Attention as by
-// cuDNN is there where the environment says so:
+// What the emulated module has in place of NVIDIA's libraries. Ranks on the emulated device share
+// it, so no communicator is ever asked for: their messages are staged through host memory.
+// Attention as by cuDNN is there where the environment says so:
 //   SEQ1F1B_SIMT_CUDNN            seconds that every call takes longer than it has to; absent: no cuDNN
 //   SEQ1F1B_SIMT_CUDNN_MOST_KEYS  refuses lengths of more keys
 #include <cstdlib>

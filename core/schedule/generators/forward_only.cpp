@@ -7,7 +7,8 @@
 namespace seq1f1b::schedule {
 
 // In rounds of as many units as there are ranks: a rank takes the round on its first stage, then on
-// its next. With fewer it would wait for the first unit to come round, with more it would hold more.
+// its next. With fewer it would wait for the first unit to come round, with more it would hold
+// more.
 void forwards_only(Schedule& schedule) {
   const Spec& spec = schedule.spec;
   if (schedule.placement.empty()) place_looping(schedule);

@@ -3,7 +3,8 @@
 // the last chunk. METHOD section 2:
 //   w = min((v - 1) G + 2 (P - p - 1) + k - 1, M k v)
 //   the i-th forward belongs to chunk (i mod G v) div G, the i-th backward to v - 1 - that;
-//   the j-th forward of a chunk is unit (j div k, j mod k), the j-th backward (j div k, k-1 - j mod k)
+//   the j-th forward of a chunk is unit (j div k, j mod k),
+//   the j-th backward (j div k, k-1 - j mod k)
 // with the group G = k ceil(P / k): whole micro-batches, at least as many units as there are ranks.
 #include <algorithm>
 
@@ -50,8 +51,8 @@ void interleaved(Schedule& schedule) {
   place_looping(schedule);
 
   const int group = batches_per_group * segments, round = group * chunks;
-  // What the last rank sends back to the first waits there until that has done its group of the chunk
-  // before: the first is a pipe's length ahead.
+  // What the last rank sends back to the first waits there until that has done its group of the
+  // chunk before: the first is a pipe's length ahead.
   schedule.depth.receive_buffers = std::max(schedule.depth.receive_buffers, group - spec.ranks);
   const int count = units_of(spec) * chunks;
   const auto chunk_of = [&](int i) { return i % round / group; };

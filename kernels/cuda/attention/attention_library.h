@@ -28,8 +28,8 @@ class AttentionLibrary {
                         const Tensor& log_sum_exp, const AttentionRange& range, double scale,
                         const Tensor& grad_query, const Tensor& grad_key, const Tensor& grad_value,
                         Accumulate mode) = 0;
-  // Lets go of what is held for lengths that `kept(tokens, key_length)` denies; no captured graph of them
-  // is left.
+  // Lets go of what is held for lengths that `kept(tokens, key_length)` denies; no captured graph
+  // of them is left.
   virtual void release(const std::function<bool(std::int64_t, std::int64_t)>& kept) { (void)kept; }
 };
 
