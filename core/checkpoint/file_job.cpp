@@ -8,19 +8,14 @@
 namespace seq1f1b::checkpoint {
 namespace {
 
-std::int64_t product(std::span<const std::int64_t> extents) {
-  std::int64_t product = 1;
-  for (const std::int64_t extent : extents) product *= extent;
-  return product;
-}
-
 // The boxes of [first, first + count) within dimensions `axis` and after, at `offset` in those
 // before.
 void add_boxes(const std::vector<std::int64_t>& shape, std::size_t axis,
                std::vector<std::int64_t> offset, std::int64_t first, std::int64_t count,
                std::vector<Box>& boxes) {
   if (count == 0) return;
-  const std::int64_t row = product(std::span(shape).subspan(std::min(axis + 1, shape.size())));
+  const std::int64_t row =
+      element_count(std::span(shape).subspan(std::min(axis + 1, shape.size())));
   const auto inner = [&](std::int64_t index, std::int64_t from, std::int64_t elements) {
     offset[axis] = index;
     add_boxes(shape, axis + 1, offset, from, elements, boxes);
@@ -68,12 +63,12 @@ TensorEntry entry_of(const StoredPiece& piece, const std::string& file,
 
 }  // namespace
 
-std::int64_t Box::elements() const { return product(shape); }
+std::int64_t Box::elements() const { return element_count(shape); }
 
 std::vector<Box> boxes_of(const std::vector<std::int64_t>& shape, std::int64_t first,
                           std::int64_t count) {
-  SEQ1F1B_ASSERT(first >= 0 && count > 0 && first + count <= product(shape), count,
-                 " elements from ", first, " of ", product(shape));
+  SEQ1F1B_ASSERT(first >= 0 && count > 0 && first + count <= element_count(shape), count,
+                 " elements from ", first, " of ", element_count(shape));
   std::vector<Box> boxes;
   add_boxes(shape, 0, std::vector<std::int64_t>(shape.size()), first, count, boxes);
   return boxes;
@@ -90,7 +85,7 @@ FileResult FileJob::run(const base::DiskObserver& progress) const {
   for (const StoredPiece& piece : pieces_) {
     const auto count =
         static_cast<std::int64_t>(piece.data.size() / kernels::dtype_bytes(piece.dtype));
-    const bool whole = count == product(piece.shape);
+    const bool whole = count == element_count(piece.shape);
     tensors.push_back({piece.name, piece.dtype,
                        whole ? piece.shape : std::vector<std::int64_t>{count}, piece.data});
   }

@@ -33,6 +33,9 @@ struct StoredTensor {
 const char* stored_name(kernels::Dtype dtype);
 std::optional<kernels::Dtype> dtype_of_stored_name(std::string_view name);
 
+// Elements of a tensor of the shape.
+std::int64_t element_count(std::span<const std::int64_t> shape);
+
 struct FileRecord {
   std::string name;  // within the checkpoint folder
   std::uint64_t bytes = 0;

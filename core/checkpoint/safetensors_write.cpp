@@ -72,6 +72,12 @@ std::string header_text(const std::vector<const StoredTensor*>& order,
 
 }  // namespace
 
+std::int64_t element_count(std::span<const std::int64_t> shape) {
+  std::int64_t count = 1;
+  for (const std::int64_t extent : shape) count *= extent;
+  return count;
+}
+
 const char* stored_name(Dtype dtype) {
   for (const DtypeName& entry : kDtypeNames)
     if (entry.dtype == dtype) return entry.name;

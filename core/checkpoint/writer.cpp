@@ -38,12 +38,6 @@ bool overlap(const TensorPart& a, const TensorPart& b) {
   return true;
 }
 
-std::int64_t elements(const std::vector<std::int64_t>& shape) {
-  std::int64_t count = 1;
-  for (const std::int64_t extent : shape) count *= extent;
-  return count;
-}
-
 // One entry of each tensor, with the parts of all ranks, which must cover it exactly once.
 void join_parts(std::vector<TensorEntry>& tensors) {
   std::vector<TensorEntry> joined;
@@ -65,8 +59,9 @@ void join_parts(std::vector<TensorEntry>& tensors) {
   }
   for (const TensorEntry& tensor : joined) {
     std::int64_t covered = 0;
-    for (const TensorPart& part : tensor.parts) covered += elements(part.shape);
-    SEQ1F1B_ASSERT(covered == elements(tensor.shape), "tensor not written whole: ", tensor.name);
+    for (const TensorPart& part : tensor.parts) covered += element_count(part.shape);
+    SEQ1F1B_ASSERT(covered == element_count(tensor.shape),
+                   "tensor not written whole: ", tensor.name);
   }
   tensors = std::move(joined);
 }

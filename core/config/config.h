@@ -38,9 +38,9 @@ struct ParallelConfig {
 };
 
 struct ScheduleConfig {
-  std::string name = "seq1f1b";               // gpipe | 1f1b | terapipe | seq1f1b
-  int segments = 4;                           // k; must be 1 for gpipe and 1f1b
-  std::string partition = "flops";            // even | flops | lengths
+  std::string name = "seq1f1b";               // see core/schedule/catalogue.cpp
+  int segments = 4;                           // k; 1 for schedules of whole sequences
+  std::string partition = "flops";            // even | flops | authors | lengths
   std::vector<std::int64_t> segment_lengths;  // with partition: lengths (or partition: [a, b, ...])
   int alignment = 1;  // segment lengths are multiples of this, but for the first
 };

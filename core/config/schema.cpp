@@ -90,7 +90,8 @@ void model_rows(std::vector<Field>& fields) {
       .one_of({"layernorm", "rmsnorm"})
       .by_family()
       .also_called({"norm", "norm_type"});
-  rows.add("position_embedding", &M::position_embedding, "position embedding")
+  rows.add("position_embedding", &M::position_embedding,
+           "how positions are embedded: a learned table, or rotated queries and keys")
       .one_of({"learned", "rotary"})
       .by_family()
       .also_called({"position_embedding_type", "pos_emb", "use_rotary_position_embeddings"});
@@ -164,8 +165,7 @@ void schedule_rows(std::vector<Field>& fields) {
       .also_called({"pipe_sp_splits", "k", "num_segments", "splits"});
   rows.add("partition", &S::partition,
            "how segments are cut: equal tokens, equal FLOPs of the blocks, the FLOPs that the "
-           "method's "
-           "authors count, or [a, b, ...] for explicit lengths")
+           "method's authors count, or [a, b, ...] for explicit lengths")
       .one_of({"even", "flops", "authors", "lengths"})
       .also_called({"pipe_sp_strategy", "strategy"});
   rows.add("segment_lengths", &S::segment_lengths, "tokens per segment, with partition: lengths")

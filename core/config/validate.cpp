@@ -180,29 +180,28 @@ class Validator {
   }
 
   void check_schedule() {
-    const ScheduleConfig& schedule = config_.schedule;
+    const ScheduleConfig& wanted = config_.schedule;
     const std::int64_t tokens = config_.training.seq_length;
-    const int segments = schedule.segments;
-    const auto* entry = seq1f1b::schedule::find_schedule(schedule.name);
+    const int segments = wanted.segments;
+    const auto* entry = schedule::find_schedule(wanted.name);
     if (segments > 1 && entry && !entry->splits_sequences())
-      problems_.add("schedule.segments (", segments, ") must be 1 with schedule.name ",
-                    schedule.name, ", which has whole sequences; with segments it is called ",
+      problems_.add("schedule.segments (", segments, ") must be 1 with schedule.name ", wanted.name,
+                    ", which has whole sequences; with segments it is called ",
                     entry->with_segments);
-    if (schedule.partition == "lengths") {
+    if (wanted.partition == "lengths") {
       check_lengths();
       return;
     }
-    if (!schedule.segment_lengths.empty()) {
+    if (!wanted.segment_lengths.empty()) {
       problems_.add("schedule.segment_lengths goes with schedule.partition lengths, not ",
-                    schedule.partition, ": remove one of them");
+                    wanted.partition, ": remove one of them");
     }
     // Every segment but the first has at least one multiple of the alignment.
-    const std::int64_t least = std::int64_t{segments - 1} * schedule.alignment + 1;
+    const std::int64_t least = std::int64_t{segments - 1} * wanted.alignment + 1;
     if (tokens < least) {
       problems_.add("training.seq_length (", tokens, ") must be at least (schedule.segments (",
-                    segments, ") - 1) * schedule.alignment (", schedule.alignment,
-                    ") + 1 = ", least, ": use at most ", (tokens - 1) / schedule.alignment + 1,
-                    " segments");
+                    segments, ") - 1) * schedule.alignment (", wanted.alignment, ") + 1 = ", least,
+                    ": use at most ", (tokens - 1) / wanted.alignment + 1, " segments");
     }
   }
 

@@ -85,21 +85,22 @@ std::vector<Piece> Layout::answered_for(const Range& range) const {
   return found;
 }
 
-std::vector<Piece> Layout::counts_in_norm(const Replica& replica) const {
+// Whether every replica answers for a shard of its own; else there is one shard, and all have it.
+bool Layout::is_dealt_in_shards(const Replica& replica) const {
   SEQ1F1B_ASSERT(replica.index >= 0 && replica.index < replica.count, "replica ", replica.index,
                  " of ", replica.count);
-  if (shards_ == replica.count) return answered_for(shard(replica.index));
-  SEQ1F1B_ASSERT(shards_ == 1 || replica.count == 1, shards_, " shards, ", replica.count,
-                 " replicas");
+  SEQ1F1B_ASSERT(shards_ == replica.count || shards_ == 1 || replica.count == 1, shards_,
+                 " shards, ", replica.count, " replicas");
+  return shards_ == replica.count;
+}
+
+std::vector<Piece> Layout::counts_in_norm(const Replica& replica) const {
+  if (is_dealt_in_shards(replica)) return answered_for(shard(replica.index));
   return replica.index == 0 ? answered_for(whole()) : std::vector<Piece>();
 }
 
 std::vector<Piece> Layout::writes(const Replica& replica) const {
-  SEQ1F1B_ASSERT(replica.index >= 0 && replica.index < replica.count, "replica ", replica.index,
-                 " of ", replica.count);
-  if (shards_ == replica.count) return answered_for(shard(replica.index));
-  SEQ1F1B_ASSERT(shards_ == 1 || replica.count == 1, shards_, " shards, ", replica.count,
-                 " replicas");
+  if (is_dealt_in_shards(replica)) return answered_for(shard(replica.index));
   std::vector<Piece> written;
   std::string_view file;
   int turn = -1;

@@ -80,6 +80,7 @@ class Layout {
   std::vector<Piece> writes(const Replica& replica) const;
 
  private:
+  bool is_dealt_in_shards(const Replica& replica) const;
   std::vector<Piece> answered_for(const Range& range) const;
 
   std::vector<LocalParameter> rows_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "core/train/samples.h"
 #include "kernels/common/errors.h"
 
 namespace seq1f1b::train {
@@ -33,23 +34,14 @@ Step::Step(const plan::JobPlan& job, runtime::RankRuntime& runtime, comm::Fabric
   heads_ = fabric.world().make_group(heads_of(job));
 }
 
-// Of this replica; the first token of a window is no label, padding is none.
-std::int64_t Step::count_labels(std::span<const std::int32_t> samples) const {
-  const auto window = static_cast<std::size_t>(job_.config.training.seq_length) + 1;
-  std::int64_t labels = 0;
-  for (std::size_t first = 0; first < samples.size(); first += window)
-    labels += std::ranges::count_if(samples.subspan(first + 1, window - 1),
-                                    [](std::int32_t label) { return label >= 0; });
-  return labels;
-}
-
 StepResult Step::run(std::span<const std::int32_t> samples, std::int64_t number,
                      double learning_rate) {
   // All replicas divide by the same number, before the first of them computes a gradient.
   std::array<double, 1> labels{};
   others_[kLabels] = 0;
   if (heads_) {
-    others_[kLabels] = labels[0] = static_cast<double>(count_labels(samples));
+    others_[kLabels] = labels[0] =
+        static_cast<double>(count_labels(samples, job_.config.training.seq_length, nullptr).tokens);
     heads_->all_reduce_sum(labels, [&] { return concat("counting the labels of step ", number); });
   }
   const runtime::PassResult pass =

@@ -30,8 +30,6 @@ class Step {
   const plan::JobPlan& job_;
   runtime::RankRuntime& runtime_;
   comm::Fabric& fabric_;
-  std::int64_t count_labels(std::span<const std::int32_t> samples) const;
-
   std::unique_ptr<comm::TensorGroup> all_;
   std::unique_ptr<comm::Group> heads_;  // of all replicas; null where the head is not
   std::vector<double> others_;          // of this rank, for the reduction

@@ -102,7 +102,7 @@ void Trainer::plan() {
   choose_device(loaded_, *all_, directory_);
   agree(*all_, "planning", [&] {
     job_ = plan::plan_job(loaded_.config,
-                             config::validate(loaded_.config, world_.size(), &loaded_.origins));
+                          config::validate(loaded_.config, world_.size(), &loaded_.origins));
   });
 }
 

@@ -387,7 +387,8 @@ void check_sum_of_squares(const Precision& precision, const Tensor& input, const
   check.require(result != nullptr, "result is null");
 }
 
-void check_clip(const Tensor& squares, const double* loss_sum, const AdamWParams* step) {
+void check_finalize_grad_norm(const Tensor& squares, const double* loss_sum,
+                              const AdamWParams* step) {
   const Check check("finalize_grad_norm");
   check.dtype("squares", squares, Dtype::kF64);
   check.require(loss_sum && step, "loss_sum or step is null");

@@ -67,7 +67,8 @@ void check_label_values(const Tensor& labels, std::int64_t vocab);
 void check_token_values(const char* operation, const Tensor& tokens, std::int64_t vocab);
 
 void check_sum_of_squares(const Precision&, const Tensor& input, const double* result);
-void check_clip(const Tensor& squares, const double* loss_sum, const AdamWParams* step);
+void check_finalize_grad_norm(const Tensor& squares, const double* loss_sum,
+                              const AdamWParams* step);
 void check_adamw(const Precision&, std::span<const AdamwTensor> tensors, const AdamWParams* step);
 
 }  // namespace seq1f1b::kernels

@@ -190,7 +190,7 @@ class CudaOps final : public Ops {
   }
   void finalize_grad_norm(const Tensor& squares, const double* loss_sum, double clip_norm,
                           AdamWParams* step) override {
-    check_clip(squares, loss_sum, step);
+    check_finalize_grad_norm(squares, loss_sum, step);
     cuda::finalize_grad_norm(begin(), squares, loss_sum, clip_norm, step);
   }
   void adamw(std::span<const AdamwTensor> tensors, const AdamWParams* step) override {

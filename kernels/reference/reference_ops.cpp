@@ -146,7 +146,7 @@ class ReferenceOps final : public Ops {
   }
   void finalize_grad_norm(const Tensor& squares, const double* loss_sum, double clip_norm,
                           AdamWParams* step) override {
-    check_clip(squares, loss_sum, step);
+    check_finalize_grad_norm(squares, loss_sum, step);
     finalize_grad_norm_on_host(squares, *loss_sum, clip_norm, *step);
   }
   void adamw(std::span<const AdamwTensor> tensors, const AdamWParams* step) override {
